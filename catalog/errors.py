@@ -1,0 +1,73 @@
+"""Every error the workbench raises on purpose; each says what, which object, and what to do next.
+
+    WorkbenchError
+    ├── QuestionError (ValueError)        a query or `where` expression that cannot be answered
+    ├── NotFoundError (LookupError)       no such series, array, run, node or object here
+    ├── SchemaError                       the catalog was made by a newer (or no) workbench
+    ├── HeaderError (ValueError)          a file is no readable DICOM; in bulk work it becomes an `Unreadable`
+    ├── GeometryError (ValueError)        planes that do not form a regular volume; names the UIDs
+    ├── DecodeError (ValueError)          pixel data that cannot be turned into stored values
+    │   └── CodecMissingError             the library for this transfer syntax is not installed
+    ├── ArrayError (ValueError)           a stored array that is absent, incomplete or altered
+    ├── StepError (ValueError)            a step that cannot be found, called or encoded
+    ├── EncodeError (ValueError)          a result that cannot become a conformant object
+    └── DeliveryError                     an instance did not reach its node
+        ├── RefusedError                  for good: the same bytes will be refused again
+        └── NodeUnavailableError (ConnectionError)  for now: the same delivery may succeed later
+"""
+
+
+class WorkbenchError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class QuestionError(WorkbenchError, ValueError):
+    """A query or `where` expression that cannot be answered."""
+
+
+class NotFoundError(WorkbenchError, LookupError):
+    """No such series, array, run, node or object on this bench."""
+
+
+class SchemaError(WorkbenchError):
+    """The catalog's schema does not belong to this version of the workbench."""
+
+
+class HeaderError(WorkbenchError, ValueError):
+    """A file that is no readable DICOM; its text is the reason, without patient data."""
+
+
+class GeometryError(WorkbenchError, ValueError):
+    """Planes that do not form a regular volume."""
+
+
+class DecodeError(WorkbenchError, ValueError):
+    """Pixel data that cannot be turned into stored values."""
+
+
+class CodecMissingError(DecodeError):
+    """The library that decodes this transfer syntax is not installed."""
+
+
+class ArrayError(WorkbenchError, ValueError):
+    """A stored array that is absent, incomplete or altered."""
+
+
+class StepError(WorkbenchError, ValueError):
+    """A step that cannot be found, called or encoded."""
+
+
+class EncodeError(WorkbenchError, ValueError):
+    """A result that cannot become a conformant DICOM object."""
+
+
+class DeliveryError(WorkbenchError):
+    """An instance did not reach its node."""
+
+
+class RefusedError(DeliveryError):
+    """For good: the same bytes will be refused again."""
+
+
+class NodeUnavailableError(DeliveryError, ConnectionError):
+    """For now: the same delivery may succeed later."""

@@ -1,0 +1,175 @@
+"""The tables. Columns of the four levels come from `catalog.attributes`; nothing outside `catalog` sees these."""
+
+import sqlalchemy as sa
+
+from catalog.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute, Kind
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_TYPES: dict[Kind, type[sa.types.TypeEngine[object]]] = {
+    Kind.TEXT: sa.Text,
+    Kind.NUMBERS: sa.Text,
+    Kind.INTEGER: sa.BigInteger,
+    Kind.REAL: sa.Double,
+}
+_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def _columns(attributes: tuple[Attribute, ...], *, required: tuple[str, ...]) -> list[sa.Column[object]]:
+    return [
+        sa.Column(each.column, _TYPES[each.kind](), nullable=each.column not in required)
+        for each in attributes
+    ]
+
+
+patients = sa.Table(
+    "patients",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    *_columns(PATIENT, required=("patient_id", "issuer_of_patient_id")),
+    sa.UniqueConstraint("patient_id", "issuer_of_patient_id"),
+)
+
+studies = sa.Table(
+    "studies",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("patient", _ID, sa.ForeignKey("patients.id"), nullable=False, index=True),
+    *_columns(STUDY, required=("study_instance_uid",)),
+    sa.UniqueConstraint("study_instance_uid"),
+)
+
+series = sa.Table(
+    "series",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("study", _ID, sa.ForeignKey("studies.id"), nullable=False, index=True),
+    *_columns(SERIES, required=("series_instance_uid",)),
+    sa.UniqueConstraint("series_instance_uid"),
+)
+
+instances = sa.Table(
+    "instances",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("series", _ID, sa.ForeignKey("series.id"), nullable=False, index=True),
+    *_columns(INSTANCE, required=("sop_instance_uid",)),
+    sa.Column("transfer_syntax_uid", sa.Text, nullable=False),
+    sa.Column("header_digest", sa.Text, nullable=False),
+    sa.Column("deviations", sa.Text, nullable=False, default="", server_default=""),
+    sa.UniqueConstraint("sop_instance_uid"),
+)
+
+files = sa.Table(
+    "files",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("mtime_ns", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # indexed, rejected, conflict, vanished
+    sa.Column("reason", sa.Text, nullable=False, default="", server_default=""),
+    sa.Column("instance", _ID, sa.ForeignKey("instances.id"), nullable=True, index=True),
+    sa.Column("pixel_tag", sa.BigInteger, nullable=True),
+    sa.Column("pixel_vr", sa.Text, nullable=True),
+    sa.Column("pixel_offset", sa.BigInteger, nullable=True),
+    sa.Column("pixel_length", sa.BigInteger, nullable=True),
+    sa.Column("content_digest", sa.Text, nullable=True),  # of the whole file, once something needed it
+    sa.UniqueConstraint("folder", "name"),
+)
+
+index_reports = sa.Table(
+    "index_reports",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("finished", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("report", sa.JSON, nullable=False),
+)
+
+arrays = sa.Table(
+    "arrays",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("series", _ID, sa.ForeignKey("series.id"), nullable=False, index=True),
+    sa.Column("part", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("record", sa.JSON, nullable=False),  # the ArrayRecord, field by field
+    sa.Column("input_digest", sa.Text, nullable=False),
+    sa.UniqueConstraint("series", "part"),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("step", sa.Text, nullable=False),
+    sa.Column("code_digest", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("parameters", sa.JSON, nullable=False),
+    sa.Column("environment", sa.JSON, nullable=False),
+    sa.Column("started", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("finished", sa.DateTime(timezone=True), nullable=True),
+    sa.UniqueConstraint("run"),
+)
+
+run_items = sa.Table(
+    "run_items",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("run", _ID, sa.ForeignKey("runs.id"), nullable=False, index=True),
+    sa.Column("series_instance_uid", sa.Text, nullable=False, index=True),
+    sa.Column("part", sa.Integer, nullable=False),
+    sa.Column("key", sa.Text, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, default=""),
+    sa.Column("seconds", sa.Double, nullable=False, default=0.0),
+    sa.Column("measurements", sa.JSON, nullable=False),
+)
+
+outputs = sa.Table(
+    "outputs",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("run_item", _ID, sa.ForeignKey("run_items.id"), nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("sop_instance_uid", sa.Text, nullable=True, index=True),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("sop_instance_uid", sa.Text, nullable=False),
+    sa.Column("sop_class_uid", sa.Text, nullable=False),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("reason", sa.Text, nullable=False, default=""),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("next_attempt", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("transaction_uid", sa.Text, nullable=True, index=True),
+    sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=True),  # the lease of the sender at work
+    sa.UniqueConstraint("sop_instance_uid", "node"),
+)
+
+stages = sa.Table(
+    "stages",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("delivery", _ID, sa.ForeignKey("deliveries.id"), nullable=False, index=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("text", sa.Text, nullable=False, default=""),
+)

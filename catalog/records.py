@@ -1,0 +1,308 @@
+"""Frozen records: what passes between the rooms. Workers receive these and never open the catalog.
+
+A field is the attribute's keyword in snake_case; `None` means the attribute is absent or empty.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any
+
+type Value = str | int | float | None
+"""What a column holds; several numbers stay one backslash-separated text as in the file."""
+
+type Progress = Callable[[int, int | None], None]
+"""Called with how many are done and, when it is known, how many there are."""
+
+
+def no_progress(done: int, total: int | None) -> None:
+    """Show nothing."""
+
+
+# --- files and headers -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PixelData:
+    """Where the pixel data element's value lies in its file."""
+
+    tag: int
+    """(7FE0,0010) Pixel Data, (7FE0,0008) Float or (7FE0,0009) Double Float Pixel Data."""
+    vr: str
+    offset: int
+    """Bytes from the start of the file to the first byte of the value."""
+    length: int | None
+    """Bytes of the value; `None` where it is of undefined length, that is encapsulated (PS3.5 A.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHeader:
+    """The header of one readable file."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    header_digest: str
+    """SHA-256 of the bytes before the pixel data element."""
+    transfer_syntax_uid: str
+    values: Mapping[str, Value]
+    """Column name of `catalog.attributes` to value; absent attributes are not in it."""
+    pixel_data: PixelData | None
+    """`None` where the instance has none, or where it lies inside a deflated data set."""
+    deviations: tuple[str, ...] = ()
+    """Departures from the standard that were tolerated, in words without patient data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that is no readable DICOM: a value, not the end of the run."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why one thing of many was left out."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What one run of the index did; `added + updated + unchanged + len(rejected)` is every file seen."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: tuple[Rejection, ...] = ()
+    duplicates: int = 0
+    """Of the added: further places of an instance that was known with the same bytes."""
+    moved: int = 0
+    """Of the updated: instances found at a new place while the old one is gone."""
+    vanished: tuple[str, ...] = ()
+    """Files that were known under the given paths and are no longer there; their rows are kept."""
+    conflicts: tuple[Rejection, ...] = ()
+    """Of the rejected: a SOP Instance UID that is known with other bytes; both are kept on record."""
+    seconds: float = 0.0
+
+    @property
+    def files(self) -> int:
+        """Count of every file seen."""
+        return self.added + self.updated + self.unchanged + len(self.rejected)
+
+
+# --- series and instances --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """One instance of the catalog with the place its bytes are read from."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    transfer_syntax_uid: str
+    path: str
+    header_digest: str
+    pixel_data: PixelData | None
+    instance_number: int | None = None
+    rows: int | None = None
+    columns: int | None = None
+    number_of_frames: int | None = None
+    samples_per_pixel: int | None = None
+    photometric_interpretation: str | None = None
+    planar_configuration: int | None = None
+    bits_allocated: int | None = None
+    bits_stored: int | None = None
+    high_bit: int | None = None
+    pixel_representation: int | None = None
+    image_position_patient: tuple[float, ...] | None = None
+    image_orientation_patient: tuple[float, ...] | None = None
+    pixel_spacing: tuple[float, ...] | None = None
+    imager_pixel_spacing: tuple[float, ...] | None = None
+    slice_thickness: float | None = None
+    spacing_between_slices: float | None = None
+    gantry_detector_tilt: float | None = None
+    rescale_slope: float | None = None
+    rescale_intercept: float | None = None
+    rescale_type: str | None = None
+    units: str | None = None
+    window_center: tuple[float, ...] | None = None
+    window_width: tuple[float, ...] | None = None
+    image_type: str | None = None
+    acquisition_number: int | None = None
+    acquisition_date: str | None = None
+    acquisition_time: str | None = None
+    content_time: str | None = None
+    trigger_time: float | None = None
+    temporal_position_identifier: int | None = None
+    echo_time: float | None = None
+    echo_numbers: int | None = None
+    diffusion_b_value: float | None = None
+    deviations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRecord:
+    """One series of the catalog with its study and patient."""
+
+    series_instance_uid: str
+    study_instance_uid: str
+    patient_id: str
+    patient_name: str | None = None
+    patient_birth_date: str | None = None
+    patient_sex: str | None = None
+    study_date: str | None = None
+    study_time: str | None = None
+    study_description: str | None = None
+    accession_number: str | None = None
+    modality: str | None = None
+    series_number: int | None = None
+    series_description: str | None = None
+    body_part_examined: str | None = None
+    protocol_name: str | None = None
+    laterality: str | None = None
+    manufacturer: str | None = None
+    manufacturer_model_name: str | None = None
+    frame_of_reference_uid: str | None = None
+    instances: int = 0
+    """Count of its instances that have a place."""
+    frames: int = 0
+
+
+# --- arrays ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayRecord:
+    """One array of a series in Zarr; a series that is not one volume has several parts."""
+
+    series_instance_uid: str
+    study_instance_uid: str
+    part: int
+    """From 0, in a stable order; one series may hold a localizer, two orientations, ten time points."""
+    kind: str
+    """`volume` where the planes form a regular grid, else `stack`."""
+    label: str
+    """What sets this part apart from its siblings, for a person; empty where there is one part."""
+    reason: str
+    """Why this is a stack and not a volume, in words; empty for a volume."""
+    path: str
+    """Absolute folder of the Zarr group."""
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    affine_lps: tuple[tuple[float, ...], ...] | None
+    """4 × 4, from (column, row, plane) index to LPS mm; `None` for a stack."""
+    frame_of_reference_uid: str | None
+    input_digest: str
+    """Over the instances' UIDs and header digests: what went in."""
+    source_digest: str
+    """Over the per-frame digests of the frames' bytes as they stand in the archive."""
+    stored_digest: str
+    """Over the per-frame digests of the decoded stored values."""
+    metadata_digest: str
+    """Over every file of the group except the chunks of the stored values."""
+    sources: int = 0
+    """Count of source instances."""
+
+
+# --- runs ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRecord:
+    """One thing a run made."""
+
+    kind: str
+    """`array` (a Zarr group), `SEG` or `SR` (a DICOM file)."""
+    path: str
+    digest: str
+    series_instance_uid: str
+    """Of the series it was made from."""
+    run: str
+    sop_instance_uid: str | None = None
+    """For DICOM objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunItem:
+    """One series (part) of a run: what went in, what came out."""
+
+    series_instance_uid: str
+    part: int
+    key: str
+    """Digest over the step's code, its parameters and the inputs; the same key is not computed twice."""
+    state: str
+    """`succeeded`, `reused` or `failed`."""
+    reason: str = ""
+    seconds: float = 0.0
+    outputs: tuple[OutputRecord, ...] = ()
+    measurements: tuple[Mapping[str, Any], ...] = ()
+    """Rows with `name`, `value`, `unit` and, for masks, `segment`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One recorded application of a step to series."""
+
+    run: str
+    step: str
+    code_digest: str
+    version: str
+    parameters: Mapping[str, Any]
+    environment: Mapping[str, str]
+    started: datetime
+    finished: datetime | None
+    items: tuple[RunItem, ...] = field(default=())
+
+
+# --- deliveries ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One thing that happened to a delivery."""
+
+    name: str
+    """`queued`, `validated`, `sending`, `stored`, `committed`, `confirmed`, `failed`, `postponed`."""
+    at: datetime
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One instance for one node."""
+
+    delivery: int
+    sop_instance_uid: str
+    sop_class_uid: str
+    node: str
+    path: str
+    digest: str
+    """SHA-256 of the file's bytes as queued; the same bytes go out on every attempt."""
+    state: str
+    reason: str
+    attempts: int
+    next_attempt: datetime
+    transaction_uid: str | None = None
+    """Of the storage commitment request that is open (PS3.4 J.3.2)."""
+    stages: tuple[Stage, ...] = ()
+
+
+def as_dict(record: Any) -> dict[str, Any]:
+    """Return the fields of a record as a dictionary, nested records too, for JSON and DataFrames."""
+    return {each.name: _plain(getattr(record, each.name)) for each in fields(record)}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return as_dict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,1 @@
+"""Computes: pixels, geometry, measurements, result objects."""

@@ -1,0 +1,1 @@
+"""Result objects as conformant DICOM datasets, written with highdicom."""

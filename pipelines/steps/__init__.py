@@ -1,0 +1,1 @@
+"""Functions on volumes: `DataArray` in, `DataArray` or measurements out, keyword-only parameters."""
