@@ -63,7 +63,9 @@ def _rows(level: Level, table: str) -> tuple[Attribute, ...]:
     return tuple(rows)
 
 
-PATIENT = _rows(Level.PATIENT, """
+PATIENT = _rows(
+    Level.PATIENT,
+    """
     00100020 LO PatientID
     00100021 LO IssuerOfPatientID
     00100010 PN PatientName
@@ -71,9 +73,12 @@ PATIENT = _rows(Level.PATIENT, """
     00100040 CS PatientSex
     00102201 LO PatientSpeciesDescription
     00102292 LO PatientBreedDescription
-""")
+""",
+)
 
-STUDY = _rows(Level.STUDY, """
+STUDY = _rows(
+    Level.STUDY,
+    """
     0020000D UI StudyInstanceUID
     00080020 DA StudyDate
     00080030 TM StudyTime
@@ -84,9 +89,12 @@ STUDY = _rows(Level.STUDY, """
     00101010 AS PatientAge
     00101030 DS PatientWeight
     00101020 DS PatientSize
-""")
+""",
+)
 
-SERIES = _rows(Level.SERIES, """
+SERIES = _rows(
+    Level.SERIES,
+    """
     0020000E UI SeriesInstanceUID
     00080060 CS Modality
     00200011 IS SeriesNumber
@@ -109,9 +117,12 @@ SERIES = _rows(Level.SERIES, """
     00181210 SH ConvolutionKernel
     00180020 CS ScanningSequence
     00180024 SH SequenceName
-""")
+""",
+)
 
-INSTANCE = _rows(Level.INSTANCE, """
+INSTANCE = _rows(
+    Level.INSTANCE,
+    """
     00080018 UI SOPInstanceUID
     00080016 UI SOPClassUID
     00080005 CS SpecificCharacterSet
@@ -160,7 +171,8 @@ INSTANCE = _rows(Level.INSTANCE, """
     00281051 DS WindowWidth many
     00282110 CS LossyImageCompression
     00280301 CS BurnedInAnnotation
-""")
+""",
+)
 
 ATTRIBUTES: tuple[Attribute, ...] = PATIENT + STUDY + SERIES + INSTANCE
 BY_KEYWORD = {attribute.keyword: attribute for attribute in ATTRIBUTES}

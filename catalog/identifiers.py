@@ -42,7 +42,7 @@ def digest_of_texts(texts: Iterable[str]) -> str:
 
 
 def folder_name(text: str) -> str:
-    """Return a safe, fixed-length folder name; a string from a file or the wire never becomes a path itself."""
+    """Return a safe name of fixed length: a text from a file or the wire never becomes a path itself."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -1,4 +1,6 @@
-"""The tables. Columns of the four levels come from `catalog.attributes`; nothing outside `catalog` sees these."""
+"""The tables; the four levels take their columns from `catalog.attributes`. They stay in `catalog`."""
+
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,7 +15,7 @@ metadata = sa.MetaData(
     }
 )
 
-_TYPES: dict[Kind, type[sa.types.TypeEngine[object]]] = {
+_TYPES: dict[Kind, type[sa.types.TypeEngine[Any]]] = {
     Kind.TEXT: sa.Text,
     Kind.NUMBERS: sa.Text,
     Kind.INTEGER: sa.BigInteger,
@@ -22,7 +24,7 @@ _TYPES: dict[Kind, type[sa.types.TypeEngine[object]]] = {
 _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
-def _columns(attributes: tuple[Attribute, ...], *, required: tuple[str, ...]) -> list[sa.Column[object]]:
+def _columns(attributes: tuple[Attribute, ...], *, required: tuple[str, ...]) -> list[sa.Column[Any]]:
     return [
         sa.Column(each.column, _TYPES[each.kind](), nullable=each.column not in required)
         for each in attributes
