@@ -1,0 +1,218 @@
+"""Series with known answers, written as real DICOM files: for the demo, the tests and the benchmarks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    MRImageStorage,
+)
+
+from catalog.errors import EncodeError
+from catalog.identifiers import digest_of_texts
+
+type Numbers = Sequence[float]
+
+_STORAGE = {"CT": CTImageStorage, "MR": MRImageStorage}
+
+
+@dataclass(frozen=True, slots=True)
+class Phantom:
+    """A series on disk with the answers an honest reader must give."""
+
+    paths: tuple[Path, ...]
+    """One file per plane, in the order of `stored`."""
+    stored: npt.NDArray[np.uint16]
+    """Stored values, shape (z, y, x); z along the normal of the planes."""
+    slope: float
+    intercept: float
+    affine_lps: npt.NDArray[np.float64]
+    """4 × 4, from (column, row, plane) index to LPS mm."""
+    study_instance_uid: str
+    series_instance_uid: str
+    frame_of_reference_uid: str
+    sop_instance_uids: tuple[str, ...]
+    """In the order of `stored`."""
+
+    @property
+    def modality_values(self) -> npt.NDArray[np.float32]:
+        """Shape (z, y, x); HU for CT (PS3.3 C.11.1)."""
+        return self.stored.astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
+
+
+def known_uid(*words: object) -> str:
+    """Return the same valid UID for the same words, below 2.25 (PS3.5 section B.2)."""
+    return f"2.25.{int(digest_of_texts(str(word) for word in words)[:30], 16)}"
+
+
+def sphere(
+    shape: tuple[int, int, int],
+    spacing_zyx_mm: tuple[float, float, float],
+    *,
+    radius_mm: float,
+    inside: int = 1324,
+    outside: int = 24,
+    noise: float = 0.0,
+    seed: int = 0,
+) -> npt.NDArray[np.uint16]:
+    """Stored values of a sphere in the middle of a box, 12 bits; shape (z, y, x).
+
+    With slope 1 and intercept -1024 the defaults are 300 HU inside and -1000 HU outside.
+    """
+    middle = [(count - 1) / 2 for count in shape]
+    grids = np.ogrid[tuple(slice(0, count) for count in shape)]
+    distance = sum(
+        ((grid - at) * mm) ** 2 for grid, at, mm in zip(grids, middle, spacing_zyx_mm, strict=True)
+    )
+    values = np.where(distance <= radius_mm**2, inside, outside).astype(np.float32)
+    if noise:
+        values += np.random.default_rng(seed).normal(0.0, noise, shape).astype(np.float32)
+    return np.clip(np.rint(values), 0, 4095).astype(np.uint16)
+
+
+def write_series(  # every keyword is one attribute a test wants to vary
+    folder: Path,
+    *,
+    planes: int = 8,
+    rows: int = 32,
+    columns: int = 24,
+    spacing: tuple[float, float] = (0.8, 0.7),
+    distance: float = 2.5,
+    orientation: Numbers = (1, 0, 0, 0, 1, 0),
+    origin: Numbers = (-10, -20, 30),
+    modality: str = "CT",
+    transfer_syntax: str = ExplicitVRLittleEndian,
+    slope: float = 1.0,
+    intercept: float = -1024.0,
+    stored: npt.NDArray[np.uint16] | None = None,
+    radius_mm: float = 6.0,
+    noise: float = 8.0,
+    seed: int = 0,
+    patient_name: str = "Phantom^Sphere",
+    patient_id: str = "PHANTOM",
+    description: str = "sphere",
+    series_number: int = 1,
+    study: str = "phantom study",
+) -> Phantom:
+    """Write one series of parallel, equally spaced planes, one file each.
+
+    Parameters
+    ----------
+    folder
+        Made when absent; files are called `0000.dcm` and on, in the order of the planes.
+    spacing, distance
+        Between rows and between columns, and between planes, in mm.
+    orientation, origin
+        Image Orientation (Patient) (0020,0037), and Image Position (Patient) (0020,0032) of plane 0, LPS mm.
+    stored
+        Stored values (z, y, x) of at most 12 bits; a noisy sphere when left out.
+
+    Raises
+    ------
+    EncodeError
+        If the transfer syntax is none a phantom is written in.
+    """
+    if stored is None:
+        stored = sphere(
+            (planes, rows, columns), (distance, *spacing), radius_mm=radius_mm, noise=noise, seed=seed
+        )
+    row_cosines, column_cosines = np.array(orientation[:3], float), np.array(orientation[3:], float)
+    normal = np.cross(row_cosines, column_cosines)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = row_cosines * spacing[1], column_cosines * spacing[0]
+    affine[:3, 2], affine[:3, 3] = normal * distance, origin
+    name = (study, description, series_number, seed, modality, transfer_syntax)
+    study_uid, series_uid = known_uid("study", study), known_uid("series", *name)
+    frame_of_reference_uid = known_uid("frame of reference", study)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths, sop_uids = [], []
+    for index, plane in enumerate(stored):
+        ds = _header(modality, patient_name, patient_id)
+        ds.StudyDescription, ds.SeriesDescription = study, description
+        ds.SeriesNumber, ds.InstanceNumber = series_number, index + 1
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = study_uid, series_uid
+        ds.FrameOfReferenceUID = frame_of_reference_uid
+        ds.SOPInstanceUID = known_uid("instance", *name, index)
+        ds.ImageOrientationPatient = [float(each) for each in orientation]
+        ds.ImagePositionPatient = [round(float(each), 8) for each in affine[:3, 3] + index * affine[:3, 2]]
+        ds.PixelSpacing, ds.SliceThickness = list(spacing), distance
+        ds.RescaleSlope, ds.RescaleIntercept = slope, intercept
+        _set_pixels(ds, plane, UID(transfer_syntax))
+        path = folder / f"{index:04}.dcm"
+        ds.save_as(path, enforce_file_format=True)
+        paths.append(path)
+        sop_uids.append(str(ds.SOPInstanceUID))
+    return Phantom(
+        tuple(paths), stored, slope, intercept, affine, study_uid, series_uid, frame_of_reference_uid,
+        tuple(sop_uids),
+    )  # fmt: skip
+
+
+def _header(modality: str, patient_name: str, patient_id: str) -> Dataset:
+    ds = Dataset()
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    ds.SOPClassUID = _STORAGE[modality]
+    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20260105"
+    ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = "101500"
+    ds.AccessionNumber = "A2026"
+    ds.Modality = modality
+    ds.Manufacturer = "Imaging Workbench phantoms"
+    ds.ManufacturerModelName = "sphere"
+    ds.DeviceSerialNumber = "1"
+    ds.SoftwareVersions = "1"
+    ds.ReferringPhysicianName = ""
+    ds.PatientName, ds.PatientID = patient_name, patient_id
+    ds.PatientBirthDate, ds.PatientSex = "19610401", "O"
+    ds.StudyID, ds.PatientPosition, ds.PositionReferenceIndicator = "1", "HFS", ""
+    ds.BodyPartExamined = "ABDOMEN"
+    ds.AcquisitionNumber = 1
+    if modality == "CT":
+        ds.KVP, ds.RescaleType = 120, "HU"
+    else:
+        ds.ScanningSequence, ds.SequenceVariant, ds.ScanOptions, ds.MRAcquisitionType = "GR", "NONE", "", "3D"
+        ds.EchoTime, ds.EchoTrainLength, ds.RepetitionTime = 4.6, 1, 12
+    return ds
+
+
+def _set_pixels(ds: Dataset, plane: npt.NDArray[np.uint16], transfer_syntax: UID) -> None:
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns = plane.shape
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = transfer_syntax
+    if transfer_syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+        ds.PixelData = plane.astype("<u2").tobytes()
+        ds["PixelData"].VR = "OW"
+        return
+    ds.PixelData = encapsulate([_compressed(plane, transfer_syntax)])
+    ds["PixelData"].VR = "OB"
+
+
+def _compressed(plane: npt.NDArray[np.uint16], transfer_syntax: UID) -> bytes:
+    import imagecodecs
+
+    match transfer_syntax:
+        case _ if transfer_syntax == JPEG2000Lossless:
+            return bytes(
+                imagecodecs.jpeg2k_encode(
+                    plane, codecformat="j2k", reversible=True, level=0, bitspersample=12, mct=False
+                )
+            )
+        case _ if transfer_syntax == JPEGLSLossless:
+            return bytes(imagecodecs.jpegls_encode(plane))
+        case _:
+            raise EncodeError(
+                f"a phantom cannot be written as {transfer_syntax.name}; use explicit or implicit VR "
+                "little endian, JPEG 2000 lossless or JPEG-LS lossless"
+            )

@@ -1,0 +1,37 @@
+"""What every test may use: the shared real data, phantoms, and one rule for parts that are missing."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from pipelines import phantoms
+
+_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def _missing(what: str) -> NoReturn:
+    """Skip on a user's machine, fail in CI, where nothing may be missing."""
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(what, pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def missing() -> Callable[[str], NoReturn]:
+    return _missing
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not (_DATA / "README.md").is_file():
+        _missing("real DICOM with answers is not there: put it into ../shared/data, beside the project")
+    return _DATA
+
+
+@pytest.fixture
+def ct(tmp_path: Path) -> phantoms.Phantom:
+    """A small CT sphere of 300 HU in air, in its own archive folder."""
+    return phantoms.write_series(tmp_path / "archive" / "ct")
