@@ -1,0 +1,69 @@
+# The two commands: `make demo` and `make test`. `make help` lists the others.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first interpreter that is new enough; .python-version is obeyed by pyenv's and uv's shims.
+PYTHON := $(shell for each in python3.13 python3.14 python3.12 python python3; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1 && { echo $$each; break; }; done)
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
+BENCH_HOME := .bench/demo
+
+.PHONY: help demo lab test check bench soak lock format clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.12 or newer is needed and none was found: install it (Debian: apt install python3.13 python3.13-venv; anywhere: pyenv install 3.13), then run make again."; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# A stamp a group of dependencies, renewed when the project or the lock changes.
+$(VENV)/installed-user: pyproject.toml requirements.lock | $(BIN)/python
+	@echo "installing the workbench (a minute the first time)"
+	@$(INSTALL) --editable '.[pacs,lab]'
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml requirements.lock | $(BIN)/python
+	@echo "installing the workbench and what its tests need (a minute the first time)"
+	@$(INSTALL) --editable '.[pacs,lab,dev]'
+	@touch $@ $(VENV)/installed-user
+
+demo: $(VENV)/installed-user ## the main job on sample data and an embedded PACS, with a receipt
+	@$(BIN)/workbench demo --home $(BENCH_HOME)
+
+lab: $(VENV)/installed-user ## JupyterLab on the demo's bench
+	@test -e $(BENCH_HOME)/catalog.sqlite || $(MAKE) --no-print-directory demo
+	@$(BIN)/workbench lab --home $(BENCH_HOME)
+
+test: check ## everything that must hold; installs what it needs
+	@sh tests/install_system.sh
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup $(PYTEST_ARGS)
+
+check: $(VENV)/installed-dev ## lint, types, layers
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/installed-dev ## put the source in its one form
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(VENV)/installed-dev ## speed, as ratios to peers in the same run
+	@sh tests/install_system.sh bench
+	@$(INSTALL) --requirement tests/benchmarks/peers.txt
+	@$(BIN)/python tests/benchmarks/run.py
+
+soak: $(VENV)/installed-dev ## the slow tests
+	@$(BIN)/python -m pytest -m soak --override-ini addopts= --import-mode=importlib
+
+lock: $(VENV)/installed-dev ## renew requirements.lock from pyproject.toml
+	@$(INSTALL) uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --all-extras --upgrade \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.lock
+
+clean: ## what was made here
+	@rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,85 @@
+"""One frozen settings object: defaults, then `workbench.toml` of the bench, then the environment."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from workbench.pacs.node import Node
+
+SETTINGS_FILE = "workbench.toml"
+
+
+def default_home() -> Path:
+    """`WORKBENCH_HOME`, or `imaging-workbench` in the user's home folder."""
+    return Path(os.environ.get("WORKBENCH_HOME") or Path.home() / "imaging-workbench").expanduser()
+
+
+class Settings(BaseSettings):
+    """What one bench is set to.
+
+    Every field can be given as `WORKBENCH_<NAME>` in the environment or as a line of `workbench.toml` in the
+    bench's home; a node is a table there:
+
+        [nodes.PACS]
+        ae_title = "PACS"
+        host = "pacs.example.org"
+        port = 104
+    """
+
+    model_config = SettingsConfigDict(env_prefix="WORKBENCH_", frozen=True, extra="forbid")
+
+    home: Path
+    """Folder of this bench: catalog, arrays, outputs, outbox."""
+    catalog: str | None = None
+    """Address of a shared catalog (`postgresql://…`); `catalog.sqlite` in the home when left out."""
+    ae_title: str = Field(default="WORKBENCH", max_length=16)
+    """AE title under which this bench calls and is called."""
+    listen_host: str = "127.0.0.1"
+    """Address this bench listens on for storage commitment results and C-MOVE."""
+    listen_port: int = Field(default=0, ge=0, le=65535)
+    """Its port; 0 takes a free one, which only a node on this machine can learn of."""
+    commitment_seconds: float = Field(default=60.0, ge=0)
+    """How long `send` waits for a node's storage commitment before it goes on to read back."""
+    threads: int = Field(default_factory=lambda: os.process_cpu_count() or 1, ge=1)
+    """Threads that decode and compress at ingest."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler; a LocalCluster on this machine when left out."""
+    nodes: dict[str, Node] = Field(default_factory=dict)
+    """PACS nodes by the name used in `send(…, to=name)`."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the file."""
+        arguments: dict[str, Any] = init_settings()
+        file = TomlConfigSettingsSource(settings_cls, Path(arguments["home"]) / SETTINGS_FILE)
+        return init_settings, env_settings, file
+
+    @property
+    def catalog_url(self) -> str:
+        """Address of the catalog."""
+        return self.catalog or str(self.home / "catalog.sqlite")
+
+    @property
+    def arrays_folder(self) -> Path:
+        """Where the Zarr groups lie."""
+        return self.home / "arrays"
+
+    @property
+    def outputs_folder(self) -> Path:
+        """Where runs put what they make."""
+        return self.home / "outputs"

@@ -1,0 +1,152 @@
+"""Tables to look at: HTML without script in a notebook, aligned text everywhere else, a DataFrame on request."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from markupsafe import Markup
+
+from catalog.records import as_dict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN_ROWS = 20
+"""How many rows a table shows before it says how many more there are."""
+SHOWN_CHARACTERS = 40
+"""How many characters a cell of text shows."""
+
+_CELL = "padding:2px 10px 2px 0;text-align:{align};white-space:nowrap"
+
+
+class Table[R](Sequence[R]):
+    """A sequence of records that shows itself as a table.
+
+    Parameters
+    ----------
+    records
+        Frozen dataclasses or mappings.
+    columns
+        Field name to the heading it is shown under; the others come with `to_pandas`.
+    noun
+        What a record is, in the plural: "14 series".
+    note
+        What a reader should know below the table, for example what was filtered away.
+    """
+
+    def __init__(self, records: Sequence[R], columns: Mapping[str, str], *, noun: str, note: str = "") -> None:
+        self.records = tuple(records)
+        self.columns = dict(columns)
+        self.noun = noun
+        self.note = note
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Table[R]": ...
+    def __getitem__(self, index: int | slice) -> "R | Table[R]":
+        if isinstance(index, slice):
+            return Table(self.records[index], self.columns, noun=self.noun)
+        return self.records[index]
+
+    def __iter__(self) -> Iterator[R]:
+        return iter(self.records)
+
+    def __repr__(self) -> str:
+        return text_table(list(self.columns.values()), self._shown(), footer=self._footer())
+
+    def _repr_html_(self) -> str:
+        return html_table(list(self.columns.values()), self._shown(), footer=self._footer())
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """One row a record, every field a column."""
+        import pandas as pd
+
+        return pd.DataFrame([_fields(record) for record in self.records])
+
+    def _shown(self) -> list[list[Any]]:
+        return [
+            [_fields(record).get(column) for column in self.columns] for record in self.records[:SHOWN_ROWS]
+        ]
+
+    def _footer(self) -> str:
+        count = f"{len(self.records):,} {self.noun}"
+        hidden = len(self.records) - SHOWN_ROWS
+        parts = [count, f"{hidden:,} not shown" if hidden > 0 else "", self.note]
+        return " · ".join(part for part in parts if part)
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return dict(record) if isinstance(record, Mapping) else as_dict(record)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    text = " ".join(str(value).split())  # control characters and line breaks end here
+    text = "".join(each for each in text if each.isprintable())
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def text_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, footer: str = "") -> str:
+    """Aligned text, numbers to the right."""
+    cells = [[_text(value) for value in row] for row in rows]
+    widths = [
+        max([len(heading), *(len(row[at]) for row in cells)]) for at, heading in enumerate(headings)
+    ]
+    right = _numeric_columns(len(headings), rows)
+
+    def line(row: Sequence[str]) -> str:
+        placed = [
+            each.rjust(width) if to_right else each.ljust(width)
+            for each, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        return "  ".join(placed).rstrip()
+
+    lines = [line(headings), line(["─" * width for width in widths]), *(line(row) for row in cells)]
+    return "\n".join([*lines, footer] if footer else lines)
+
+
+def html_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, footer: str = "") -> str:
+    """A table without script or class names, every text escaped; colours come from the notebook's theme."""
+    right = _numeric_columns(len(headings), rows)
+    styles = [_CELL.format(align="right" if to_right else "left") for to_right in right]
+    head = Markup("").join(
+        Markup('<th style="{}">{}</th>').format(style, heading)
+        for style, heading in zip(styles, headings, strict=True)
+    )
+    body = Markup("").join(
+        Markup("<tr>{}</tr>").format(
+            Markup("").join(
+                Markup('<td style="{}">{}</td>').format(style, _text(value))
+                for style, value in zip(styles, row, strict=True)
+            )
+        )
+        for row in rows
+    )
+    below = Markup('<div style="opacity:0.7;margin-top:4px">{}</div>').format(footer) if footer else Markup("")
+    return str(
+        Markup("<div><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>{}</div>").format(
+            head, body, below
+        )
+    )
+
+
+def _numeric_columns(count: int, rows: Sequence[Sequence[Any]]) -> list[bool]:
+    return [
+        any(_is_number(row[at]) for row in rows) and all(row[at] is None or _is_number(row[at]) for row in rows)
+        for at in range(count)
+    ]
+
