@@ -1,0 +1,267 @@
+"""The durable queue of deliveries: bytes first, row after; `catalog.deliveries` decides, here it is written.
+
+A sender claims deliveries for a time. If it dies, its lease runs out and the next one goes on with the same
+bytes; if it was only slow, its later writes are refused because the count of attempts has moved on.
+"""
+
+import os
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from catalog.database import Catalog
+from catalog.deliveries import POSTPONING, TERMINAL, Decision, Event, State, decide
+from catalog.errors import DeliveryError, NotFoundError
+from catalog.models import deliveries as table
+from catalog.models import stages
+from catalog.records import Delivery, Stage
+
+_OPEN = tuple(state.value for state in State if state not in TERMINAL)
+
+
+def queue(
+    catalog: Catalog,
+    path: Path,
+    node: str,
+    *,
+    sop_instance_uid: str,
+    sop_class_uid: str,
+    digest: str,
+    now: datetime,
+) -> Delivery:
+    """Put one file into the outbox for one node; twice is once.
+
+    The file is made durable before its row appears. The same instance with the same bytes is the same
+    delivery; one that had failed for good is tried again, since asking once more is how a person says that
+    the cause is gone.
+
+    Parameters
+    ----------
+    path
+        The DICOM file; it must stay as it is until the delivery is confirmed.
+    node
+        Name of the node.
+    digest
+        SHA-256 of the file's bytes; what is sent must match it.
+
+    Raises
+    ------
+    OSError
+        If the file is not there or cannot be made durable.
+    catalog.errors.DeliveryError
+        If the same SOP Instance UID is queued for this node with other bytes.
+    """
+    path = path.absolute()
+    _make_durable(path)
+    with catalog.transaction() as connection:
+        known = connection.execute(
+            sa.select(table).where(table.c.sop_instance_uid == sop_instance_uid, table.c.node == node)
+        ).one_or_none()
+        if known is None:
+            row = table.insert().values(
+                sop_instance_uid=sop_instance_uid,
+                sop_class_uid=sop_class_uid,
+                node=node,
+                path=str(path),
+                digest=digest,
+                state=State.QUEUED.value,
+                next_attempt=_utc(now),
+            )
+            identity = connection.execute(row.returning(table.c.id)).scalar_one()
+            _add_stage(connection, identity, State.QUEUED.value, now, "")
+            return _read(connection, table.c.id == identity)[0]
+        if known.digest != digest:
+            raise DeliveryError(
+                f"{sop_instance_uid} is in the outbox for {node} with other bytes (delivery {known.id}); "
+                "a changed object needs a SOP Instance UID of its own"
+            )
+        if known.state == State.FAILED.value:
+            decision = decide(State.FAILED, Event.REQUEUE, attempts=known.attempts, now=now)
+            _write(connection, known.id, decision, attempts=0, path=str(path), reason="")
+            _add_stage(connection, known.id, State.QUEUED.value, now, "queued again")
+        return _read(connection, table.c.id == known.id)[0]
+
+
+def claim(catalog: Catalog, node: str, now: datetime, lease: timedelta, *, limit: int = 1) -> list[Delivery]:
+    """Take up to `limit` due deliveries for one node, oldest first; nobody else gets them during the lease.
+
+    One that a dead sender left behind comes back as QUEUED, or as STORED or COMMITTED where the node had
+    answered. One that was taken up too often ends as FAILED and is not among the returned.
+    """
+    claimed = []
+    with catalog.transaction() as connection:
+        due_rows = sa.select(table).where(_is_due(node, now)).order_by(table.c.id).limit(limit)
+        rows = connection.execute(due_rows.with_for_update(skip_locked=True)).all()
+        for row in rows:
+            state = State(row.state)
+            decision = decide(state, Event.CLAIM, attempts=row.attempts, now=now)
+            if decision.state is State.FAILED:
+                text = _given_up(row.attempts, row.reason or "the sender stopped each time")
+                _write(connection, row.id, decision, reason=text)
+                _add_stage(connection, row.id, State.FAILED.value, now, text)
+                continue
+            _write(connection, row.id, decision, attempts=row.attempts + 1, claimed_until=_utc(now + lease))
+            if decision.stage is not None:
+                text = f"the sender stopped while it was {row.state}; the same bytes go out again"
+                _add_stage(connection, row.id, decision.stage, now, text)
+            claimed.append(row.id)
+        return _read(connection, table.c.id.in_(claimed))
+
+
+def advance(
+    catalog: Catalog,
+    delivery: Delivery,
+    event: Event,
+    text: str,
+    now: datetime,
+    *,
+    transaction_uid: str | None = None,
+) -> Delivery:
+    """Write down what happened to a claimed delivery and return it as it stands now.
+
+    Parameters
+    ----------
+    text
+        For a person, without patient data; the reason where the delivery is postponed or has failed.
+    transaction_uid
+        Of the storage commitment that was requested, with `Event.ASK`.
+
+    Raises
+    ------
+    ValueError
+        If the event cannot happen in this state.
+    catalog.errors.DeliveryError
+        If another sender has taken the delivery up meanwhile; nothing is written.
+    """
+    decision = decide(State(delivery.state), event, attempts=delivery.attempts, now=now)
+    if decision.state is State.FAILED and event in POSTPONING:
+        text = _given_up(delivery.attempts, text)
+    values: dict[str, Any] = {"reason": text if decision.stage in {"postponed", State.FAILED.value} else ""}
+    if transaction_uid is not None:
+        values["transaction_uid"] = transaction_uid
+    with catalog.transaction() as connection:
+        still_ours = (table.c.state == delivery.state) & (table.c.attempts == delivery.attempts)
+        if not _write(connection, delivery.delivery, decision, still_ours, **values):
+            raise DeliveryError(
+                f"Another sender has taken up delivery {delivery.delivery} of {delivery.sop_instance_uid} "
+                f"to {delivery.node}; this one leaves it alone"
+            )
+        if decision.stage is not None:
+            _add_stage(connection, delivery.delivery, decision.stage, now, text)
+        return _read(connection, table.c.id == delivery.delivery)[0]
+
+
+def due(catalog: Catalog, node: str, now: datetime) -> list[Delivery]:
+    """Return the deliveries a sender could claim now, oldest first."""
+    with catalog.reading() as connection:
+        return _read(connection, _is_due(node, now))
+
+
+def deliveries(
+    catalog: Catalog,
+    *,
+    node: str | None = None,
+    states: Collection[State] = (),
+    sop_instance_uids: Collection[str] = (),
+) -> list[Delivery]:
+    """Return deliveries with their stages, oldest first; an empty collection asks for all."""
+    wanted: sa.ColumnElement[bool] = sa.true()
+    if node is not None:
+        wanted &= table.c.node == node
+    if states:
+        wanted &= table.c.state.in_([state.value for state in states])
+    if sop_instance_uids:
+        wanted &= table.c.sop_instance_uid.in_(sop_instance_uids)
+    with catalog.reading() as connection:
+        return _read(connection, wanted)
+
+
+def delivery(catalog: Catalog, number: int) -> Delivery:
+    """Return one delivery by its number.
+
+    Raises
+    ------
+    catalog.errors.NotFoundError
+        If there is none.
+    """
+    with catalog.reading() as connection:
+        found = _read(connection, table.c.id == number)
+    if not found:
+        raise NotFoundError(f"There is no delivery {number} in the outbox")
+    return found[0]
+
+
+def _given_up(attempts: int, reason: str) -> str:
+    return f"given up after {attempts} attempts: {reason}"
+
+
+def _is_due(node: str, now: datetime) -> sa.ColumnElement[bool]:
+    free = table.c.claimed_until.is_(None) | (table.c.claimed_until <= _utc(now))
+    return sa.and_(table.c.node == node, table.c.state.in_(_OPEN), table.c.next_attempt <= _utc(now), free)
+
+
+def _write(
+    connection: sa.Connection,
+    identity: int,
+    decision: Decision,
+    *conditions: sa.ColumnElement[bool],
+    **values: Any,
+) -> bool:
+    values["state"] = decision.state.value
+    if decision.next_attempt is not None:
+        values["next_attempt"] = _utc(decision.next_attempt)
+    if decision.released:
+        values["claimed_until"] = None
+    update = table.update().where(table.c.id == identity, *conditions).values(values)
+    return connection.execute(update).rowcount == 1
+
+
+def _add_stage(connection: sa.Connection, identity: int, name: str, at: datetime, text: str) -> None:
+    connection.execute(stages.insert().values(delivery=identity, name=name, at=_utc(at), text=text))
+
+
+def _read(connection: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Delivery]:
+    rows = connection.execute(sa.select(table).where(wanted).order_by(table.c.id)).all()
+    found: dict[int, list[Stage]] = {row.id: [] for row in rows}
+    of_wanted = sa.select(stages).where(stages.c.delivery.in_(sa.select(table.c.id).where(wanted)))
+    for row in connection.execute(of_wanted.order_by(stages.c.id)):
+        found[row.delivery].append(Stage(row.name, _aware(row.at), row.text))
+    return [
+        Delivery(
+            delivery=row.id,
+            sop_instance_uid=row.sop_instance_uid,
+            sop_class_uid=row.sop_class_uid,
+            node=row.node,
+            path=row.path,
+            digest=row.digest,
+            state=row.state,
+            reason=row.reason,
+            attempts=row.attempts,
+            next_attempt=_aware(row.next_attempt),
+            transaction_uid=row.transaction_uid,
+            stages=tuple(found[row.id]),
+        )
+        for row in rows
+    ]
+
+
+def _utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError(f"A time without a time zone cannot be kept: {moment.isoformat()}")
+    return moment.astimezone(UTC)
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)  # SQLite drops it
+
+
+def _make_durable(path: Path) -> None:
+    for place, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
+        descriptor = os.open(place, flags)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
