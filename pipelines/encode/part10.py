@@ -1,0 +1,41 @@
+"""Objects as files (PS3.10): whole and durable, or not there."""
+
+import os
+from io import BytesIO
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from catalog.identifiers import digest
+
+
+def write_object(ds: Dataset, path: Path) -> str:
+    """Write an object as a DICOM file and return the SHA-256 of its bytes.
+
+    The bytes are flushed to the disk before the file gets its name, so a file that is there is whole.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    buffer = BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    content = buffer.getbuffer()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    _sync_folder(path.parent)
+    return digest(content)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
