@@ -11,7 +11,7 @@ def check_ae_title(ae_title: str) -> None:
     printable = ae_title.isascii() and ae_title.isprintable() and "\\" not in ae_title
     if not printable or not ae_title.strip() or len(ae_title) > AE_TITLE_LENGTH:
         raise ValueError(
-            f"An AE title has 1 to {AE_TITLE_LENGTH} printable ASCII characters and no backslash, got {ae_title!r}"
+            f"An AE title is 1 to {AE_TITLE_LENGTH} printable ASCII characters, not {ae_title!r}"
         )
 
 

@@ -1,0 +1,98 @@
+"""Associations with a node (PS3.8): opened with bounded waits, refused in plain words, always closed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pydicom.uid import UID
+from pynetdicom import evt
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.events import EventHandlerType
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.presentation import PresentationContext, build_context
+
+from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError
+from workbench.pacs.node import Node
+from workbench.pacs.transport import make_prompt
+
+CONTEXTS_AT_MOST = 128
+"""Presentation contexts of one association: their IDs are odd bytes (PS3.8 section 9.3.2.2)."""
+
+
+def application_entity(
+    ae_title: str, *, connection_seconds: float, answer_seconds: float, maximum_pdu: int
+) -> ApplicationEntity:
+    """Return an application entity that never waits without end."""
+    ae = ApplicationEntity(ae_title)
+    ae.connection_timeout = connection_seconds
+    ae.acse_timeout = connection_seconds
+    ae.dimse_timeout = answer_seconds
+    ae.network_timeout = answer_seconds
+    ae.maximum_pdu_size = maximum_pdu
+    return ae
+
+
+def contexts_for(pairs: Sequence[tuple[str, str]]) -> list[PresentationContext]:
+    """Return one presentation context per distinct pair of SOP class and transfer syntax."""
+    distinct = dict.fromkeys(pairs)
+    return [build_context(UID(sop_class), UID(transfer_syntax)) for sop_class, transfer_syntax in distinct]
+
+
+@contextmanager
+def associate(
+    node: Node,
+    contexts: Sequence[PresentationContext],
+    *,
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    handlers: Sequence[EventHandlerType] = (),
+) -> Iterator[Association]:
+    """Hold an association with a node; it is released at the end, or aborted on an exception.
+
+    Raises
+    ------
+    catalog.errors.NodeUnavailableError
+        If the node cannot be reached or rejects the association; nothing was sent.
+    catalog.errors.RefusedError
+        If the node accepts none of the presentation contexts.
+    """
+    ae = application_entity(
+        node.calling_ae_title,
+        connection_seconds=node.connection_seconds,
+        answer_seconds=node.answer_seconds,
+        maximum_pdu=node.maximum_pdu,
+    )
+    association = ae.associate(
+        node.host,
+        node.port,
+        contexts=list(contexts),
+        ae_title=node.ae_title,
+        max_pdu=node.maximum_pdu,
+        ext_neg=list(roles),
+        evt_handlers=[(evt.EVT_CONN_OPEN, make_prompt), *handlers],
+    )
+    if not association.is_established:
+        raise _why_not(node, association)
+    try:
+        yield association
+    except BaseException:
+        association.abort()
+        raise
+    if association.is_established:
+        association.release()
+
+
+def _why_not(node: Node, association: Association) -> DeliveryError:
+    where = f"{node.name} ({node.ae_title} at {node.host}:{node.port})"
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        reason = str(answer.reason_str).lower() if answer is not None else "no reason given"
+        return NodeUnavailableError(
+            f"{where} rejected the association of {node.calling_ae_title}: {reason}; "
+            "the node's administrator enters this AE title and the address of this bench"
+        )
+    if association.rejected_contexts:
+        names = sorted({str(context.abstract_syntax) for context in association.rejected_contexts})
+        return RefusedError(f"{where} accepts none of what was proposed: {', '.join(names)}")
+    return NodeUnavailableError(
+        f"{where} cannot be reached, or did not answer within {node.connection_seconds:g} seconds"
+    )
