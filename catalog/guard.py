@@ -1,0 +1,414 @@
+"""Bounds every untrusted byte before pydicom sees it: a scanner of headers in small memory (PS3.5 section 7).
+
+It reads no pixel data, does not recurse, and allocates nothing because a file says so; what it refuses is a
+`HeaderError` whose text is the reason.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from struct import error as StructError
+from typing import NamedTuple
+
+from pydicom.datadict import dictionary_VR
+
+from catalog.encoding import (
+    BIG_ENDIAN,
+    DEFLATED_UID,
+    EXPLICIT,
+    IMPLICIT,
+    LONG_VRS,
+    OPENINGS,
+    SHORT_VRS,
+    UIDS,
+    Encoding,
+    Opening,
+    encoding_of,
+)
+from catalog.errors import HeaderError
+from catalog.records import PixelData
+from catalog.window import Window, cut, inflating, name_of
+
+DEPTH_LIMIT = 64
+"""How deep sequences may be nested."""
+ELEMENT_LIMIT = 1_000_000
+"""How many elements a header may have, those in its sequences included."""
+HEADER_LIMIT = 256 << 20
+"""How many bytes may precede the pixel data."""
+INFLATED_LIMIT = 64 << 20
+"""How many bytes a deflated data set may inflate to before its pixel data (PS3.5 section A.5)."""
+VALUE_LIMIT = 64 << 10
+"""The longest value that is kept; longer ones are passed over."""
+
+_UNDEFINED = 0xFFFFFFFF
+_ITEM, _ITEM_DELIMITATION, _SEQUENCE_DELIMITATION = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_TRANSFER_SYNTAX_UID = 0x00020010
+MEDIA_STORAGE_SOP_CLASS_UID, MEDIA_STORAGE_SOP_INSTANCE_UID = 0x00020002, 0x00020003
+_META = frozenset({_TRANSFER_SYNTAX_UID, MEDIA_STORAGE_SOP_CLASS_UID, MEDIA_STORAGE_SOP_INSTANCE_UID})
+_LOOKS = (
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"\x89PNG", "a PNG image"),
+    (0, b"\xff\xd8\xff", "a JPEG image"),
+    (0, b"II*\0", "a TIFF image"),
+    (0, b"MM\0*", "a TIFF image"),
+    (0, b"\x89HDF", "an HDF5 file"),
+    (0, b"NRRD", "an NRRD image"),
+    (0, b"SQLite format 3", "an SQLite database"),
+    (0, b"\0\0\0\1Bud1", "a .DS_Store of macOS"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a compound document of Windows, such as Thumbs.db"),
+    (344, b"n+1\0", "a NIfTI image"),
+    (344, b"ni1\0", "a NIfTI header"),
+)
+"""Offset, magic and name of what lies in archives beside DICOM."""
+
+
+class Element(NamedTuple):
+    """One element as its bytes stand in the file."""
+
+    vr: bytes
+    """Empty where the encoding does not write it."""
+    value: bytes | None
+    """`None` where it is longer than `VALUE_LIMIT` or of undefined length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What precedes the pixel data of one file."""
+
+    size: int
+    mtime_ns: int
+    meta: Mapping[int, Element]
+    """Transfer syntax, SOP class and instance of the file meta information (PS3.10 section 7.1)."""
+    elements: Mapping[int, Element]
+    """The wanted elements of the data set, top level only."""
+    encoding: Encoding
+    transfer_syntax_uid: str
+    pixel_data: PixelData | None
+    """`None` where there is none or it lies inside a deflated data set."""
+    start: int
+    """Bytes before the data set."""
+    end: int
+    """Bytes before the pixel data; in a deflated data set counted from its start, inflated."""
+    digest: str
+    """SHA-256 of the bytes before the pixel data, inflated where deflated."""
+    deviations: tuple[str, ...]
+
+
+def scan(path: str | Path, wanted: Container[int], *, deep: bool = False) -> Head:
+    """Read what precedes the pixel data of a file, with the values of the wanted top-level elements.
+
+    Parameters
+    ----------
+    path
+        A regular file; anything else is refused without being opened.
+    wanted
+        Tags whose values are kept.
+    deep
+        Look into sequences and items of defined length too, as whatever recurses into them will.
+
+    Raises
+    ------
+    HeaderError
+        If the file is no DICOM, its header is cut, or it exceeds a limit of this module.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 (counts: this runs for every file)
+            raise HeaderError("is no regular file")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        if isinstance(error, HeaderError):
+            raise
+        raise HeaderError(f"cannot be opened: {_words(error)}") from None
+    try:
+        return _scan(descriptor, os.fstat(descriptor), wanted, deep)
+    except OSError as error:
+        raise HeaderError(f"cannot be read: {_words(error)}") from None
+    finally:
+        os.close(descriptor)
+
+
+def inflated(path: str | Path, start: int, length: int) -> bytes:
+    """Return the first bytes of what a deflated data set inflates to; `start` is that of its `Head`."""
+    parts: list[bytes] = []
+    with Path(path).open("rb") as file:
+        file.seek(start)
+        inflate = inflating(file.read)
+        while length and (part := inflate(length)):
+            parts.append(part)
+            length -= len(part)
+    return b"".join(parts)
+
+
+def _words(error: Exception) -> str:
+    return (error.strerror or "input error").lower() if isinstance(error, OSError) else "not a path"
+
+
+def _scan(descriptor: int, found: os.stat_result, wanted: Container[int], deep: bool) -> Head:
+    window = Window(lambda count: os.read(descriptor, count), found.st_size, HEADER_LIMIT)
+    deviations: list[str] = []
+    position = _after_prefix(window.data, deviations)
+    meta, position, _ = _Walk(window, EXPLICIT, _META).run(position, only_group=2)
+    uid = transfer_syntax_uid(meta)
+    start = window.start + position
+    if uid == DEFLATED_UID:
+        window.inflate(position, INFLATED_LIMIT)
+        position = 0
+    position = window.advance(position, 8)
+    encoding = _encoding(window.data, uid, deviations)
+    elements, position, pixels = _Walk(window, encoding, wanted, deep=deep).run(position)
+    if pixels is not None:
+        deviations += _beyond(pixels, window.end)
+    elif len(window.data) > position:
+        deviations.append("zero bytes follow the data set")
+    return Head(
+        found.st_size,
+        found.st_mtime_ns,
+        meta,
+        elements,
+        encoding,
+        uid or UIDS[encoding],
+        None if uid == DEFLATED_UID else pixels,
+        start,
+        window.start + position,
+        window.digest(position),
+        tuple(deviations),
+    )
+
+
+def transfer_syntax_uid(meta: Mapping[int, Element]) -> str:
+    """Return the Transfer Syntax UID of a file meta information, empty where it is missing."""
+    element = meta.get(_TRANSFER_SYNTAX_UID)
+    return (element.value or b"").decode("latin-1").strip(" \0") if element else ""
+
+
+def _after_prefix(data: bytes, deviations: list[str]) -> int:
+    """Position after preamble and prefix (PS3.10 section 7.1), or 0 where a data set begins at once."""
+    if not data:
+        raise HeaderError("is empty")
+    if data[128:132] == b"DICM":
+        if len(data) == 132:
+            raise HeaderError("ends after the DICOM prefix; there is no data set")
+        return 132
+    vr = data[4:6]
+    if (data[:2] in (b"\2\0", b"\x08\0") and data[3:4] == b"\0") or (
+        data[:2] == b"\0\x08" and (vr in SHORT_VRS or vr in LONG_VRS)
+    ):
+        deviations.append("has no preamble and no DICOM prefix")
+        return 0
+    raise HeaderError(f"is no DICOM; it looks like {_look(data)}")
+
+
+def _look(data: bytes) -> str:
+    for offset, magic, words in _LOOKS:
+        if data.startswith(magic, offset):
+            return words
+    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in data[:1024]):
+        return "text"
+    return "nothing known"
+
+
+def _encoding(data: bytes, uid: str, deviations: list[str]) -> Encoding:
+    """Return the encoding the transfer syntax declares, corrected by what the first element shows."""
+    if len(data) < 8:
+        raise HeaderError("ends before its data set begins")
+    vr = data[4:6]
+    explicit = vr.isalpha() and vr.isupper()
+    if not uid:
+        big_endian = explicit and int.from_bytes(data[:2], "little") >= 0x0400
+        found = IMPLICIT if not explicit else BIG_ENDIAN if big_endian else EXPLICIT
+        deviations.append(f"has no {name_of(_TRANSFER_SYNTAX_UID)}; read as {found}")
+        return found
+    declared = encoding_of(uid)
+    if declared.explicit == explicit:
+        return declared
+    found = EXPLICIT if explicit else IMPLICIT
+    deviations.append(f"is declared {declared} and encoded {found}")
+    return found
+
+
+def _beyond(pixels: PixelData, end: int | None) -> list[str]:
+    if end is None or pixels.length is None or pixels.offset + pixels.length <= end:
+        return []
+    there = end - pixels.offset
+    return [f"{name_of(pixels.tag)} is cut: it declares {pixels.length:,} bytes, the file has {there:,}"]
+
+
+class _Walk:
+    """One pass over the elements of a data set."""
+
+    def __init__(
+        self, window: Window, encoding: Encoding, wanted: Container[int], *, deep: bool = False
+    ) -> None:
+        self._window = window
+        self._encoding = encoding
+        self._wanted = wanted
+        self._deep = deep
+        self._count = 0
+
+    def run(
+        self, position: int, *, only_group: int | None = None
+    ) -> tuple[dict[int, Element], int, PixelData | None]:
+        """Return the wanted elements, the position of the element that ended the walk, and the pixel data."""
+        window, wanted, opening = self._window, self._wanted, OPENINGS[self._encoding]
+        elements: dict[int, Element] = {}
+        data = window.data
+        count = 0
+        while True:
+            count += 1
+            if position + 12 > len(data):
+                position = window.advance(position, 12)
+                data = window.data
+                self._admit(count)
+                count = 0
+                if _only_zeros(data):
+                    return elements, position, None
+            tag, vr, length, value = self._open(opening, position)
+            if only_group is not None and tag >> 16 != only_group:
+                return elements, position, None
+            if tag >= 0x7FE00008 and tag in _PIXEL_DATA:
+                return elements, position, self._pixels(tag, vr, length, value)
+            if tag < 0x00010000:
+                self._end_in_zeros(position)
+                return elements, position, None
+            if length > VALUE_LIMIT or (self._deep and _is_sequence(tag, vr)):
+                position = self._pass(tag, vr, length, value)
+                kept = None
+            else:
+                position = self._reach(value, length, tag)
+                kept = window.data[position - length : position]
+            data = window.data
+            if tag in wanted:
+                elements[tag] = Element(vr, kept)
+
+    def _admit(self, count: int) -> None:
+        self._count += count
+        if self._count > ELEMENT_LIMIT:
+            raise HeaderError(f"has more than {ELEMENT_LIMIT:,} elements before its pixel data")
+
+    def _open(self, opening: Callable[[bytes, int], Opening], position: int) -> Opening:
+        try:
+            return opening(self._window.data, position)
+        except StructError:
+            raise HeaderError("is cut in the middle of an element's tag or length") from None
+
+    def _reach(self, value: int, length: int, tag: int) -> int:
+        """Position after a value that is to be in the window."""
+        window = self._window
+        if value + length > len(window.data):
+            window.check(value, length, tag)
+            value = window.advance(value, length)
+            if length > len(window.data):
+                raise cut(tag, length, len(window.data))
+        return value + length
+
+    def _pixels(self, tag: int, vr: bytes, length: int, value: int) -> PixelData:
+        return PixelData(
+            tag,
+            vr.decode("latin-1") or "OW",
+            self._window.start + value,
+            None if length == _UNDEFINED else length,
+        )
+
+    def _end_in_zeros(self, position: int) -> None:
+        if self._window.data[position:].strip(b"\0"):
+            raise HeaderError("holds a tag of group 0000 where an element of the data set should be")
+
+    def _pass(self, tag: int, vr: bytes, length: int, value: int) -> int:
+        """Position after a long value, or after a sequence."""
+        if length == _UNDEFINED:
+            return self._through(tag, None, value)
+        if self._deep and _is_sequence(tag, vr):
+            self._window.check(value, length, tag)
+            return self._through(tag, self._window.start + value + length, value)
+        return self._window.skip(value, length, tag)
+
+    def _through(self, tag: int, end: int | None, position: int) -> int:
+        """Position after a sequence; its items are walked without recursion."""
+        window = self._window
+        open_ = [_Open(tag, self._encoding, end, items=True)]
+        while open_:
+            inner = open_[-1]
+            if inner.end is not None and window.start + position >= inner.end:
+                open_.pop()
+                continue
+            if position + 16 > len(window.data):
+                position = window.advance(position, 16)
+            self._admit(1)
+            if len(open_) > 2 * DEPTH_LIMIT:
+                raise HeaderError(f"nests sequences deeper than {DEPTH_LIMIT}, at {name_of(tag)}")
+            step = self._item if inner.items else self._element
+            position = step(open_, position)
+        return position
+
+    def _item(self, open_: "list[_Open]", position: int) -> int:
+        """Step over the tag that begins an item or ends a sequence."""
+        sequence = open_[-1]
+        tag, _, length, value = self._open(OPENINGS[_plain(sequence.encoding)], position)
+        if tag == _SEQUENCE_DELIMITATION:
+            open_.pop()
+        elif tag != _ITEM:
+            raise HeaderError(f"has no item where one should begin in {name_of(sequence.tag)}")
+        elif length == _UNDEFINED or (self._deep and sequence.tag not in _PIXEL_DATA):
+            end = None if length == _UNDEFINED else self._window.start + value + length
+            if end is not None:
+                self._window.check(value, length, sequence.tag)
+            encoding = self._encoding_of_item(sequence.encoding, value)
+            open_.append(_Open(sequence.tag, encoding, end, items=False))
+        else:
+            return self._window.skip(value, length, sequence.tag)
+        return value
+
+    def _encoding_of_item(self, encoding: Encoding, value: int) -> Encoding:
+        """An item of an explicit data set may be implicit: some writers do so (pydicom issue 1067)."""
+        vr = self._window.data[value + 4 : value + 6]
+        return encoding if not encoding.explicit or (vr.isalpha() and vr.isupper()) else IMPLICIT
+
+    def _element(self, open_: "list[_Open]", position: int) -> int:
+        """Step over an element of an item, or into it where it is a sequence."""
+        item = open_[-1]
+        tag, vr, length, value = self._open(OPENINGS[item.encoding], position)
+        if tag in (_ITEM_DELIMITATION, _SEQUENCE_DELIMITATION):
+            open_.pop()
+            return value if tag == _ITEM_DELIMITATION else position
+        if length == _UNDEFINED:
+            open_.append(_Open(tag, item.encoding, None, items=True))
+            return value
+        if self._deep and _is_sequence(tag, vr):
+            self._window.check(value, length, tag)
+            open_.append(_Open(tag, item.encoding, self._window.start + value + length, items=True))
+            return value
+        return self._window.skip(value, length, tag)
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A sequence or an item whose end is not reached yet."""
+
+    tag: int
+    encoding: Encoding
+    end: int | None
+    """Offset in the file; `None` where a delimiter ends it."""
+    items: bool
+    """Whether items stand in it (a sequence) or elements (an item)."""
+
+
+def _plain(encoding: Encoding) -> Encoding:
+    return Encoding(explicit=False, little_endian=encoding.little_endian)
+
+
+def _only_zeros(data: bytes) -> bool:
+    return len(data) < 8 and not data.strip(b"\0")
+
+
+def _is_sequence(tag: int, vr: bytes) -> bool:
+    if vr:
+        return vr == b"SQ"
+    try:
+        return dictionary_VR(tag) == "SQ"
+    except KeyError:
+        return False

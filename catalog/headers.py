@@ -1,0 +1,127 @@
+"""Reads headers, tolerantly: what the catalog keeps of a file, or the reason why it cannot be read."""
+
+import io
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import FileMetaDataset
+
+from catalog import guard
+from catalog.attributes import BY_TAG
+from catalog.encoding import DEFLATED_UID
+from catalog.errors import HeaderError
+from catalog.guard import Head
+from catalog.identifiers import is_uid
+from catalog.records import InstanceHeader, Unreadable, Value
+from catalog.values import Deviate, Reading, character_set
+from catalog.window import name_of
+
+DATASET_LIMIT = 64 << 20
+"""The longest header that is handed to pydicom."""
+
+_SPECIFIC_CHARACTER_SET = 0x00080005
+_SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
+_STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
+_MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+_HARMLESS = re.compile(r"[0-9A-Za-z]+(\.[0-9A-Za-z]+)*(?<!.{65})")
+"""What some anonymizers write for a UID."""
+_COLUMNS = {tag: attribute.column for tag, attribute in BY_TAG.items()}
+_FROM_META = (
+    (_SOP_INSTANCE_UID, guard.MEDIA_STORAGE_SOP_INSTANCE_UID),
+    (_SOP_CLASS_UID, guard.MEDIA_STORAGE_SOP_CLASS_UID),
+)
+"""What the file meta information repeats of the data set (PS3.10 table 7.1-1)."""
+
+
+def read_header(path: str | Path) -> InstanceHeader | Unreadable:
+    """Read what the catalog keeps of one file, never its pixel data.
+
+    Readable is a data set with a SOP Instance, a Study Instance and a Series Instance UID: without them it
+    has no place in the information model (PS3.3 section A.1.2).
+    """
+    try:
+        head = guard.scan(path, BY_TAG)
+        deviations = list(head.deviations)
+        values = _values(head, deviations.append)
+        _require_uids(values, deviations.append)
+    except HeaderError as error:
+        return Unreadable(str(path), str(error))
+    return InstanceHeader(
+        str(path),
+        head.size,
+        head.mtime_ns,
+        head.digest,
+        head.transfer_syntax_uid,
+        values,
+        head.pixel_data,
+        tuple(deviations),
+    )
+
+
+def read_dataset(path: str | Path) -> pydicom.Dataset:
+    """Read the header of one file into a pydicom data set with its file meta information, without pixel data.
+
+    Raises
+    ------
+    HeaderError
+        If the file is no readable DICOM, or larger before its pixel data than pydicom should hold.
+    """
+    head = guard.scan(path, (), deep=True)
+    if head.end > DATASET_LIMIT:
+        raise HeaderError(f"has more than {DATASET_LIMIT >> 20} MiB before its pixel data")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the departures pydicom would warn of are tolerated here
+            if head.transfer_syntax_uid == DEFLATED_UID:
+                return _inflated_dataset(path, head)
+            return pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    except Exception as error:  # whatever pydicom stumbles over in hostile bytes is a fault of the file
+        raise HeaderError(f"cannot be read by pydicom: {type(error).__name__}") from None
+
+
+def _inflated_dataset(path: str | Path, head: Head) -> pydicom.Dataset:
+    """Inflate no more than the header, where pydicom would inflate everything."""
+    ds = pydicom.filereader.read_dataset(
+        io.BytesIO(guard.inflated(path, head.start, head.end)),
+        is_implicit_VR=not head.encoding.explicit,
+        is_little_endian=True,
+    )
+    ds.file_meta = FileMetaDataset(pydicom.filereader.read_file_meta_info(path))
+    return ds
+
+
+def _values(head: Head, deviate: Deviate) -> dict[str, Value]:
+    charset = head.elements.get(_SPECIFIC_CHARACTER_SET)
+    encodings = character_set(charset.value if charset else None, deviate)
+    read = Reading(encodings, head.encoding.little_endian, deviate).value
+    values: dict[str, Value] = {}
+    for tag, (vr, raw) in head.elements.items():
+        if raw:
+            value = read(BY_TAG[tag], vr, raw)
+            if value is not None:
+                values[_COLUMNS[tag]] = value
+        elif raw is None:
+            deviate(f"{name_of(tag)} is too long to be kept")
+    for tag, meta_tag in _FROM_META:
+        if _COLUMNS[tag] not in values and (repeated := head.meta.get(meta_tag)) and repeated.value:
+            values[_COLUMNS[tag]] = read(BY_TAG[tag], b"UI", repeated.value)
+            deviate(f"has no {name_of(tag)}; taken from {name_of(meta_tag)}")
+    return values
+
+
+def _require_uids(values: Mapping[str, Value], deviate: Deviate) -> None:
+    if values.get(_COLUMNS[_SOP_CLASS_UID]) == _MEDIA_STORAGE_DIRECTORY:
+        raise HeaderError(
+            "is a DICOMDIR, the directory of a file set; the files it names are read themselves"
+        )
+    for tag in (_SOP_INSTANCE_UID, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID):
+        uid = values.get(_COLUMNS[tag])
+        if uid is None:
+            raise HeaderError(f"has no {name_of(tag)}")
+        if not is_uid(str(uid)):
+            if _HARMLESS.fullmatch(str(uid)) is None:
+                raise HeaderError(f"has a {name_of(tag)} that is no UID: digits and dots, 64 at most")
+            deviate(f"{name_of(tag)} has letters, which a UID may not have; it is taken as it is")
