@@ -1,0 +1,299 @@
+"""The bytes of each frame of an instance, read lazily from its file: native, encapsulated or deflated.
+
+The ranges of the frames of an instance cover the value of its pixel data from the first byte on, offset table
+and item tags included, so that none goes unhashed; only padding after the last native frame is left out.
+"""
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+from pydicom import uid
+
+from catalog import guard
+from catalog.errors import DecodeError, HeaderError
+from catalog.identifiers import digest
+from catalog.records import InstanceRecord, PixelData
+from pipelines.decode import PixelDescription, Stored, decode_frame, mask_unused_bits
+
+FRAGMENT_LIMIT = 1_000_000
+"""How many fragments the frames of one instance may have."""
+
+_UNDEFINED = 0xFFFFFFFF
+_ITEM, _SEQUENCE_DELIMITATION = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_CHANGED = "changed since it was indexed; run the index again"
+
+
+class Frames(Protocol):
+    """The frames of one open instance; may be shared by threads."""
+
+    def source(self, index: int) -> bytes:
+        """Return the bytes of a frame as they stand in the archive."""
+
+    def load(self, index: int, out: Stored) -> tuple[str, str]:
+        """Fill `out` with the stored values of a frame; digests of its source bytes and of those values."""
+
+
+@contextmanager
+def open_frames(instance: InstanceRecord) -> Iterator[Frames]:
+    """Open the file of an instance, check that its header is the one that was indexed, and give its frames.
+
+    Raises
+    ------
+    DecodeError
+        If the file is gone, changed or cut, or its pixel data are not what its header describes; the text
+        has the reason and does not name the file.
+    """
+    description = PixelDescription.of(instance)
+    with _readable():
+        descriptor = os.open(instance.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if instance.transfer_syntax_uid == uid.DeflatedExplicitVRLittleEndian:
+            yield _deflated(instance, description)
+        else:
+            pixels = instance.pixel_data
+            if pixels is None:
+                raise DecodeError("has no pixel data")
+            file = _File(descriptor)
+            _check_header(file, instance.header_digest, pixels)
+            yield _frames(file, description, pixels)
+    finally:
+        os.close(descriptor)
+
+
+# --- bytes in a file or in memory ------------------------------------------------------------------------
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DecodeError(f"cannot be read: {(error.strerror or 'input error').lower()}") from None
+
+
+class _Bytes(Protocol):
+    size: int
+
+    def read(self, offset: int, count: int) -> bytes: ...
+
+    def read_into(self, offset: int, out: memoryview) -> int: ...
+
+
+class _File:
+    """Positioned reads, which threads may share."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
+
+    def read(self, offset: int, count: int) -> bytes:
+        with _readable():
+            return os.pread(self._descriptor, min(count, max(self.size - offset, 0)), offset)
+
+    def read_into(self, offset: int, out: memoryview) -> int:
+        with _readable():
+            return os.preadv(self._descriptor, [out], offset)
+
+
+class _Memory:
+    """Bytes that were inflated."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read(self, offset: int, count: int) -> bytes:
+        return self._data[offset : offset + count]
+
+    def read_into(self, offset: int, out: memoryview) -> int:
+        part = self._data[offset : offset + len(out)]
+        out[: len(part)] = part
+        return len(part)
+
+
+# --- opening ---------------------------------------------------------------------------------------------
+
+
+def _check_header(data: _Bytes, header_digest: str, pixels: PixelData) -> None:
+    """Compare the bytes before the pixel data element, and the element's tag and length, with the index."""
+    before = data.read(0, pixels.offset)
+    length = _UNDEFINED if pixels.length is None else pixels.length
+    numbers = (pixels.tag >> 16, pixels.tag & 0xFFFF)
+    for order in "<>":
+        tag = struct.pack(f"{order}HH", *numbers)
+        explicit = tag + pixels.vr.encode("latin-1")
+        start = 12 if before[-12:-6] == explicit else 8 if before[-8:-4] == tag else 0
+        if start and before[-4:] == struct.pack(f"{order}L", length):
+            if digest(memoryview(before)[:-start]) == header_digest:
+                return
+            break
+    raise DecodeError(_CHANGED)
+
+
+def _frames(data: _Bytes, description: PixelDescription, pixels: PixelData) -> Frames:
+    if description.is_native:
+        return _NativeFrames(data, description, pixels)
+    if pixels.length is not None:
+        raise DecodeError("pixel data of defined length in a transfer syntax that encapsulates them")
+    return _EncapsulatedFrames(data, description, _ranges(data, pixels.offset, description.frames))
+
+
+def _deflated(instance: InstanceRecord, description: PixelDescription) -> Frames:
+    try:
+        head = guard.scan(instance.path, ())
+        needed = (description.frame_bits * description.frames + 7) // 8
+        with _readable():
+            data = _Memory(guard.inflated(instance.path, head.start, head.end + 12 + needed))
+    except HeaderError as error:
+        raise DecodeError(str(error)) from None
+    if head.digest != instance.header_digest:
+        raise DecodeError(_CHANGED)
+    tag, vr, length = struct.unpack("<4s2s2xL", data.read(head.end, 12).ljust(12, b"\0"))
+    if tag != b"\xe0\x7f\x10\x00":
+        raise DecodeError("has no pixel data")
+    pixels = PixelData(0x7FE00010, vr.decode("latin-1"), head.end + 12, length)
+    return _NativeFrames(data, description, pixels)
+
+
+# --- native ----------------------------------------------------------------------------------------------
+
+
+class _NativeFrames:
+    """Frames that follow each other without anything between them (PS3.5 section 8.1.1)."""
+
+    def __init__(self, data: _Bytes, description: PixelDescription, pixels: PixelData) -> None:
+        needed = (description.frame_bits * description.frames + 7) // 8
+        there = min(data.size - pixels.offset, pixels.length or 0)
+        if there < needed:
+            raise DecodeError(
+                f"pixel data are cut: {there:,} bytes, the header promises {description.frames} frames "
+                f"of together {needed:,}"
+            )
+        self._data, self._description, self._offset = data, description, pixels.offset
+
+    def source(self, index: int) -> bytes:
+        first = self._description.frame_bits * index
+        start, stop = first // 8, (first + self._description.frame_bits + 7) // 8
+        return self._data.read(self._offset + start, stop - start)
+
+    def load(self, index: int, out: Stored) -> tuple[str, str]:
+        description = self._description
+        if not (description.is_direct and out.flags.c_contiguous and out.dtype == description.dtype):
+            source = self.source(index)
+            out[...] = decode_frame(source, description, first_bit=description.frame_bits * index % 8)
+            return digest(source), digest(_memory(out))
+        view = _memory(out)
+        read = self._data.read_into(self._offset + index * len(view), view)
+        if read != len(view):
+            raise DecodeError(f"pixel data are cut: {read:,} of the {len(view):,} bytes of a frame")
+        source_digest = digest(view)
+        if mask_unused_bits(out, description):
+            return source_digest, digest(view)
+        return source_digest, source_digest
+
+
+# --- encapsulated ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """The bytes of one frame with their item tags, and its fragments as offset and length in the file."""
+
+    start: int
+    stop: int
+    fragments: tuple[tuple[int, int], ...]
+
+
+class _EncapsulatedFrames:
+    """Frames in one or more fragments each (PS3.5 section A.4)."""
+
+    def __init__(self, data: _Bytes, description: PixelDescription, ranges: Sequence[_Range]) -> None:
+        self._data, self._description, self._ranges = data, description, ranges
+
+    def source(self, index: int) -> bytes:
+        return self._data.read(
+            self._ranges[index].start, self._ranges[index].stop - self._ranges[index].start
+        )
+
+    def load(self, index: int, out: Stored) -> tuple[str, str]:
+        source, within = self.source(index), self._ranges[index]
+        view = memoryview(source)
+        encoded = b"".join(
+            view[offset - within.start : offset - within.start + length]
+            for offset, length in within.fragments
+        )
+        out[...] = decode_frame(encoded, self._description)
+        return digest(source), digest(_memory(out))
+
+
+def _ranges(data: _Bytes, offset: int, frames: int) -> list[_Range]:
+    items, end = _items(data, offset)
+    (table_at, table_length), fragments = items[0], items[1:]
+    if not fragments:
+        raise DecodeError("the encapsulated pixel data have no fragment")
+    if len(fragments) == frames:
+        firsts = list(range(frames))
+    elif frames == 1:
+        firsts = [0]
+    elif table_length == 4 * frames:
+        table = struct.unpack(f"<{frames}L", data.read(table_at, table_length))
+        firsts = _by_offset(fragments, table, table_at + table_length)
+    else:
+        firsts = _by_end_of_image(data, fragments, frames)
+    groups = [fragments[a:b] for a, b in zip(firsts, [*firsts[1:], len(fragments)], strict=True)]
+    starts = [offset, *(group[0][0] - 8 for group in groups[1:]), end]
+    return [
+        _Range(start, stop, tuple(group))
+        for start, stop, group in zip(starts[:-1], starts[1:], groups, strict=True)
+    ]
+
+
+def _items(data: _Bytes, position: int) -> tuple[list[tuple[int, int]], int]:
+    """Offset and length of the offset table's and each fragment's value, and the end of the pixel data."""
+    items: list[tuple[int, int]] = []
+    while len(items) <= FRAGMENT_LIMIT:
+        head = data.read(position, 8)
+        if head[:4] == _SEQUENCE_DELIMITATION or (items and not head):  # the delimiter may be missing
+            if not items:
+                raise DecodeError("the encapsulated pixel data are empty")
+            return items, position + len(head)
+        length = int.from_bytes(head[4:8], "little")
+        if head[:4] != _ITEM:
+            raise DecodeError("no item where one should begin in the encapsulated pixel data")
+        if position + 8 + length > data.size:
+            raise DecodeError(f"pixel data are cut: a fragment of {length:,} bytes reaches beyond the file")
+        items.append((position + 8, length))
+        position += 8 + length
+    raise DecodeError(f"the encapsulated pixel data have more than {FRAGMENT_LIMIT:,} fragments")
+
+
+def _by_offset(fragments: Sequence[tuple[int, int]], table: Sequence[int], base: int) -> list[int]:
+    """Index of each frame's first fragment by the Basic Offset Table, which counts from after itself."""
+    numbers = {start - 8 - base: index for index, (start, _) in enumerate(fragments)}
+    firsts = [numbers.get(each, -1) for each in table]
+    if firsts[0] != 0 or any(later <= earlier for earlier, later in pairwise(firsts)):
+        raise DecodeError("the offset table does not point at fragments in order")
+    return firsts
+
+
+def _by_end_of_image(data: _Bytes, fragments: Sequence[tuple[int, int]], frames: int) -> list[int]:
+    """Index of each frame's first fragment where no offset table says it: a frame ends with FFD9."""
+    ends = [
+        index
+        for index, (start, length) in enumerate(fragments)
+        if b"\xff\xd9" in data.read(start + max(length - 10, 0), min(length, 10))
+    ]
+    if len(ends) != frames or ends[-1] != len(fragments) - 1:
+        raise DecodeError(f"{len(fragments)} fragments for {frames} frames, and no offset table")
+    return [0, *(end + 1 for end in ends[:-1])]
+
+
+def _memory(frame: Stored) -> memoryview:
+    """Bytes of an array in row-major order."""
+    return memoryview(np.ascontiguousarray(frame).reshape(-1).view(np.uint8).data)
