@@ -326,16 +326,24 @@ def _interleaved(planes: Stored, description: PixelDescription) -> Stored:
     return np.moveaxis(planes.reshape(description.samples, description.rows, description.columns), 0, -1)
 
 
+_TRAILING_BYTES = 64  # padding after the end of an image
 _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 
 
 def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
     """Rows and columns in the frame header of JPEG and JPEG-LS (ISO 10918-1 B.2.2, ISO 14495-1 C.2.2)."""
+    _require_end(encoded)
     for marker, start in _jpeg_segments(encoded):
         if marker in _FRAME_HEADERS:
             rows, columns = struct.unpack_from(">HH", encoded, start + 3)
             return rows, columns
     raise DecodeError("no JPEG frame header in the frame")
+
+
+def _require_end(encoded: bytes) -> None:
+    """Decoders fill up what a cut frame lacks; FFD9 occurs nowhere but at its end (ISO 10918-1 B.1.1.3)."""
+    if b"\xff\xd9" not in encoded[-_TRAILING_BYTES:]:
+        raise DecodeError("the frame is cut: it has no end-of-image marker")
 
 
 def _names_colour(encoded: bytes) -> bool:
@@ -365,6 +373,7 @@ def _jpeg_segments(encoded: bytes) -> list[tuple[int, int]]:
 
 def _jpeg2000_size(encoded: bytes) -> tuple[int, int] | None:
     """Rows and columns in the SIZ marker segment (ISO 15444-1 A.5.1), bare or in JP2 boxes."""
+    _require_end(encoded)
     at = encoded.find(b"\xff\x4f\xff\x51", 0, 4096)
     if at < 0 or len(encoded) < at + 24:
         raise DecodeError("no JPEG 2000 codestream in the frame")

@@ -1,0 +1,286 @@
+"""The layout of an array in Zarr v3, and the only import of zarr: one group per part of a series.
+
+The group holds `values`, the stored values with dimensions (z, y, x), or (frame, y, x[, sample]) for a stack,
+in chunks that cost about the same for all three planes, a slab of planes to a shard, and each chunk has a
+checksum.
+What the planes are and where they come from is in the group's attributes: `imaging_workbench` for us, `ome`
+(OME-Zarr 0.5) for other viewers. Stored arrays are input like any other: a codec or type that is not on the
+list is refused before zarr sees it.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from threading import Lock
+from typing import Any, Self
+
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from catalog.errors import ArrayError
+
+LAYOUT = 1
+"""Goes up when arrays are written in another way; part of every input digest."""
+VALUES = "values"
+BLOCK = "imaging_workbench"
+
+SLAB_PLANES = 32
+"""Planes of a shard and, in a volume, of a chunk ..."""
+SLAB_BYTES = 32 << 20
+"""... or fewer where they would take more than this."""
+VOLUME_CHUNK = 128
+"""Rows and columns of a volume's chunk: all three planes read at similar cost."""
+STACK_CHUNK = 512
+"""Rows and columns of a stack's chunk, one frame deep: frames are looked at one by one."""
+METADATA_LIMIT = 256 << 20
+"""The longest `zarr.json` that is read: some 800,000 planes."""
+
+_CODECS = frozenset({"bytes", "blosc", "crc32c", "sharding_indexed"})
+_TYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"})
+
+
+@dataclass(frozen=True, slots=True)
+class Planes:
+    """What is known of each plane of an array; every column has one entry a plane."""
+
+    sop_instance_uids: tuple[str, ...]
+    frame_indices: tuple[int, ...]
+    """From 0 within the instance."""
+    positions_lps_mm: tuple[tuple[float, ...] | None, ...]
+    rescale_slopes: tuple[float, ...]
+    rescale_intercepts: tuple[float, ...]
+    source_digests: tuple[str, ...]
+    """SHA-256 of the frame's bytes as they stand in the archive."""
+    stored_digests: tuple[str, ...]
+    """SHA-256 of the frame's stored values, little-endian, row by row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Our attributes of a group: what the array is."""
+
+    series_instance_uid: str
+    study_instance_uid: str
+    frame_of_reference_uid: str | None
+    modality: str | None
+    part: int
+    kind: str
+    label: str
+    reason: str
+    units: str
+    """Of modality values: `HU`, or what Rescale Type or Units say; empty where the file says nothing."""
+    affine_lps: tuple[tuple[float, ...], ...] | None
+    input_digest: str
+    values_bytes: int
+    """Size of all shards together: one that is missing or short is noticed on opening."""
+    values_metadata_digest: str
+    """SHA-256 of `values/zarr.json`."""
+    sources: int
+    planes: Planes
+
+    @classmethod
+    def from_json(cls, attributes: Mapping[str, Any]) -> Self:
+        """Build a block from parsed attributes; raises `KeyError` or `TypeError` where it is damaged."""
+        columns = attributes["planes"]
+        planes = Planes(**{each.name: _tuples(columns[each.name]) for each in fields(Planes)})
+        rest = {each.name: attributes[each.name] for each in fields(cls) if each.name != "planes"}
+        rest["affine_lps"] = _tuples(rest["affine_lps"])
+        return cls(**rest, planes=planes)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
+
+
+# --- the shape of chunks ---------------------------------------------------------------------------------
+
+
+def slab_planes(shape: tuple[int, ...], itemsize: int) -> int:
+    """Planes that are read, written and verified together; `shape` is that of the whole array."""
+    plane_bytes = math.prod(shape[1:]) * itemsize
+    return max(1, min(SLAB_PLANES, shape[0], SLAB_BYTES // plane_bytes))
+
+
+def chunks_and_shards(
+    shape: tuple[int, ...], itemsize: int, *, kind: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape of a chunk and of a shard; rows and columns are divided evenly, so that little is padding."""
+    depth = slab_planes(shape, itemsize)
+    side = VOLUME_CHUNK if kind == "volume" else STACK_CHUNK
+    counts = [max(1, round(length / side)) for length in shape[1:3]]
+    inner = [math.ceil(length / count) for length, count in zip(shape[1:3], counts, strict=True)]
+    chunk = (depth if kind == "volume" else 1, *inner, *shape[3:])
+    shard = (depth, *(length * count for length, count in zip(inner, counts, strict=True)), *shape[3:])
+    return chunk, shard
+
+
+# --- writing ---------------------------------------------------------------------------------------------
+
+
+def create_values(
+    group: Path, shape: tuple[int, ...], dtype: str, dims: tuple[str, ...], *, kind: str
+) -> Any:
+    """Make the group's folder and its empty array of stored values, a `zarr.Array` to assign slabs to."""
+    chunk, shard = chunks_and_shards(shape, int(dtype[2:]), kind=kind)
+    with _zarrs():
+        root = zarr.create_group(group, zarr_format=3)
+        return root.create_array(
+            VALUES,
+            shape=shape,
+            dtype=dtype,
+            chunks=chunk,
+            shards=shard,
+            compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"), Crc32cCodec()],
+            dimension_names=dims,
+            config={"write_empty_chunks": True},  # so that a missing shard is damage, never zeros
+        )
+
+
+def write_attributes(group: Path, block: Block) -> None:
+    """Describe a group whose values are complete."""
+    root = zarr.open_group(group, mode="r+", zarr_format=3)
+    root.update_attributes({BLOCK: asdict(block), **_ome(block, (group / VALUES / "zarr.json").read_bytes())})
+
+
+def _ome(block: Block, values_metadata: bytes) -> dict[str, Any]:
+    """OME-Zarr 0.5 multiscales of one level; colour stacks have no place in it: channels come first there."""
+    dims = json.loads(values_metadata)["dimension_names"]
+    if "sample" in dims:
+        return {}
+    spatial = {"type": "space"} | ({"unit": "millimeter"} if block.affine_lps else {})
+    axes = [{"name": dim, **({} if dim == "frame" else spatial)} for dim in dims]
+    transformations: list[dict[str, Any]] = [{"type": "scale", "scale": [1.0] * len(dims)}]
+    if block.affine_lps is not None:
+        columns = list(zip(*block.affine_lps, strict=True))
+        scale = [math.hypot(*columns[axis][:3]) for axis in (2, 1, 0)]
+        transformations = [
+            {"type": "scale", "scale": scale},
+            {"type": "translation", "translation": list(columns[3][2::-1])},
+        ]
+    dataset = {"path": VALUES, "coordinateTransformations": transformations}
+    return {"ome": {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [dataset]}]}}
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+def open_values(group: Path) -> Any:
+    """Open the stored values for reading, a `zarr.Array`, once its codecs and type are known to be harmless.
+
+    Raises
+    ------
+    ArrayError
+        If the array is absent, damaged or written with something that is not on the list.
+    """
+    _check_metadata(_read_json(group / VALUES / "zarr.json"), group)
+    with _zarrs():
+        return zarr.open_array(group / VALUES, mode="r", zarr_format=3)
+
+
+def read_block(group: Path) -> Block:
+    """Read our attributes of a group.
+
+    Raises
+    ------
+    ArrayError
+        If the group is absent, incomplete or damaged.
+    """
+    attributes = _read_json(group / "zarr.json").get("attributes", {})
+    try:
+        return Block.from_json(attributes[BLOCK])
+    except (KeyError, TypeError):
+        raise ArrayError(f"{group} is incomplete or no array of ours; ingest its series again") from None
+
+
+def metadata_digest(group: Path) -> str:
+    """SHA-256 over every file of the group except the chunks of the stored values."""
+    sha = hashlib.sha256()
+    for path in (group / "zarr.json", group / VALUES / "zarr.json"):
+        sha.update(path.relative_to(group).as_posix().encode() + b"\0")
+        sha.update(_read(path))
+    return sha.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a metadata file."""
+    return hashlib.sha256(_read(path)).hexdigest()
+
+
+def shard_path(group: Path, slab: int, dimensions: int) -> Path:
+    """Return the file that holds slab number `slab` of an array with so many dimensions."""
+    return group.joinpath(VALUES, "c", str(slab), *["0"] * (dimensions - 1))
+
+
+def values_bytes(group: Path, shape: tuple[int, ...], itemsize: int) -> int:
+    """Size of all shards that are there, in bytes."""
+    slabs = math.ceil(shape[0] / slab_planes(shape, itemsize))
+    total = 0
+    for slab in range(slabs):
+        try:
+            total += os.stat(shard_path(group, slab, len(shape))).st_size  # noqa: PTH116 (counts on opening)
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(METADATA_LIMIT + 1)
+    except OSError as error:
+        reason = (error.strerror or "input error").lower()
+        raise ArrayError(f"{path} cannot be read: {reason}; ingest its series again") from None
+    if len(content) > METADATA_LIMIT:
+        raise ArrayError(f"{path} is longer than {METADATA_LIMIT >> 20} MiB")
+    return content
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        parsed = json.loads(_read(path))
+    except (ValueError, RecursionError):
+        raise ArrayError(f"{path} is damaged; ingest its series again") from None
+    if not isinstance(parsed, dict):
+        raise ArrayError(f"{path} is damaged; ingest its series again")
+    return parsed
+
+
+def _check_metadata(metadata: Mapping[str, Any], group: Path) -> None:
+    if metadata.get("node_type") != "array" or metadata.get("zarr_format") != 3:
+        raise ArrayError(f"{group / VALUES} is no Zarr v3 array")
+    if metadata.get("data_type") not in _TYPES:
+        raise ArrayError(f"{group / VALUES} has a data type that is not allowed")
+    names = set(_codec_names(metadata.get("codecs")))
+    if not names <= _CODECS or metadata.get("storage_transformers"):
+        raise ArrayError(f"{group / VALUES} uses a codec that is not allowed; allowed are {sorted(_CODECS)}")
+
+
+def _codec_names(codecs: Any, depth: int = 0) -> Iterator[str]:
+    """Names of all codecs, those inside a shard too; anything unexpected yields one that is not allowed."""
+    if not isinstance(codecs, list) or depth > 2:
+        yield "unknown"
+        return
+    for codec in codecs:
+        name = codec.get("name") if isinstance(codec, dict) else None
+        yield name if isinstance(name, str) else "unknown"
+        if name == "sharding_indexed":
+            configuration = codec.get("configuration", {})
+            for inner in ("codecs", "index_codecs"):
+                yield from _codec_names(configuration.get(inner), depth + 1)
+
+
+_CONFIG = Lock()
+
+
+@contextmanager
+def _zarrs() -> Iterator[None]:
+    """Give what is opened within the `zarrs` codec pipeline, and leave zarr configured as it was."""
+    # An array takes its pipeline from the process-wide configuration when it is made; two threads that set
+    # and restore it in turn would leave it changed, hence the lock.
+    with _CONFIG, zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+        yield

@@ -1,0 +1,372 @@
+"""Pixel data of one series into Zarr: read, decode, hash, compress, read back, compare, rename into place.
+
+Memory is bounded by a few slabs of planes, whatever the size of the series. A group appears under its final
+name only when every byte of it is durable and verified; it is named after what went in, so the same input is
+written once. What an interrupted run leaves is removed by the next run of the same series.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import uid
+
+from catalog.errors import ArrayError, DecodeError
+from catalog.identifiers import digest_of_texts, folder_name
+from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
+from pipelines import arrays
+from pipelines.arrays import Block, Planes
+from pipelines.decode import PixelDescription, Stored
+from pipelines.frames import Frames, open_frames
+from pipelines.split import Part, split
+
+MEMORY_BYTES = 384 << 20
+"""What the slabs in work may take together; each is held three times: read, compressed, read back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One instance whose pixel data are in no array, with the reason."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What became of one series."""
+
+    arrays: tuple[ArrayRecord, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def ingest_series(
+    series: SeriesRecord,
+    instances: Sequence[InstanceRecord],
+    arrays_folder: Path,
+    *,
+    threads: int | None = None,
+    progress: Progress = no_progress,
+) -> Ingested:
+    """Write the pixel data of a series into Zarr, one group for each part; the same input again is reused.
+
+    Parameters
+    ----------
+    instances
+        All instances of the series that have a place, in any order.
+    arrays_folder
+        The series' groups go into a folder below it.
+    threads
+        As many as the machine has cores when left out; fewer where planes are large.
+    progress
+        Told the frames done and the frames of the series; from this thread.
+
+    Raises
+    ------
+    OSError
+        If the arrays' folder cannot be written. A file that cannot be read is a rejection.
+    """
+    folder = arrays_folder.absolute() / folder_name(series.series_instance_uid)
+    rejected = {each.sop_instance_uid: _rejected(each, why) for each in instances if (why := _fault(each))}
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        for leftover in folder.glob(".partial-*"):
+            shutil.rmtree(leftover)
+        while True:
+            images = [each for each in instances if each.sop_instance_uid not in rejected]
+            try:
+                records = _write_parts(series, images, folder, threads, progress)
+            except _UnreadableImageError as error:  # without this image the parts are others: split again
+                rejected[error.image.sop_instance_uid] = _rejected(error.image, error.reason)
+            else:
+                return Ingested(records, tuple(rejected.values()))
+
+
+def _write_parts(
+    series: SeriesRecord,
+    images: Sequence[InstanceRecord],
+    folder: Path,
+    threads: int | None,
+    progress: Progress,
+) -> tuple[ArrayRecord, ...]:
+    frames, done = sum(each.number_of_frames or 1 for each in images), 0
+    records = []
+    for number, part in enumerate(split(images) if images else ()):
+        task = _Task(series, part, number, folder)
+        before = done
+
+        def advance(written: int, before: int = before) -> None:
+            progress(before + written, frames)
+
+        records.append(task.existing() or task.write(threads, advance))
+        done += task.frames
+        progress(done, frames)
+    return tuple(records)
+
+
+class _UnreadableImageError(Exception):
+    def __init__(self, image: InstanceRecord, reason: str) -> None:
+        super().__init__(reason)
+        self.image, self.reason = image, reason
+
+
+def _fault(instance: InstanceRecord) -> str:
+    """Why an instance is no image to begin with; empty if it may be one."""
+    is_deflated = instance.transfer_syntax_uid == uid.DeflatedExplicitVRLittleEndian
+    if instance.pixel_data is None and not (is_deflated and instance.rows):
+        return f"has no pixel data: {uid.UID(instance.sop_class_uid).name}"
+    try:
+        PixelDescription.of(instance)
+    except DecodeError as error:
+        return str(error)
+    return ""
+
+
+def _rejected(instance: InstanceRecord, reason: str) -> Rejected:
+    return Rejected(instance.series_instance_uid, instance.sop_instance_uid, instance.path, reason)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process ingests the same series."""
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+# --- one part --------------------------------------------------------------------------------------------
+
+
+class _Task:
+    """One part of a series on its way into a group."""
+
+    def __init__(self, series: SeriesRecord, part: Part, number: int, folder: Path) -> None:
+        self._series, self._part, self._number, self._folder = series, part, number, folder
+        self._description = PixelDescription.of(part.instances[0])
+        self._planes = [
+            (each, frame) for each in part.instances for frame in range(each.number_of_frames or 1)
+        ]
+        self._shape = (len(self._planes), *self._description.shape)
+        self._kind = "stack" if part.grid is None else "volume"
+        self._input_digest = input_digest(part)
+        self._group = folder / f"{number}-{self._input_digest[:16]}"
+
+    def existing(self) -> ArrayRecord | None:
+        """Return the group of an earlier run, if it is there and nothing of it is missing."""
+        try:
+            block = arrays.read_block(self._group)
+            record = self._record(block, self._group)
+        except ArrayError:
+            return None
+        is_whole = block.values_bytes == arrays.values_bytes(self._group, self._shape, self._itemsize)
+        is_same = block.input_digest == self._input_digest and block.values_metadata_digest == (
+            arrays.file_digest(self._group / arrays.VALUES / "zarr.json")
+        )
+        return record if is_whole and is_same else None
+
+    def write(self, threads: int | None, advance: Callable[[int], None]) -> ArrayRecord:
+        """Write, verify and publish the group."""
+        partial = self._folder / f".partial-{self._group.name}"
+        try:
+            block = self._write(partial, threads, advance)
+            record = self._record(block, partial)
+            _sync_tree(partial)
+            _replace(partial, self._group)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return record
+
+    @property
+    def frames(self) -> int:
+        """Count of its frames."""
+        return self._shape[0]
+
+    @property
+    def _itemsize(self) -> int:
+        return np.dtype(self._description.dtype).itemsize
+
+    @property
+    def _dims(self) -> tuple[str, ...]:
+        return (
+            ("z", "y", "x") if self._kind == "volume" else ("frame", "y", "x", "sample")[: len(self._shape)]
+        )
+
+    def _write(self, group: Path, threads: int | None, advance: Callable[[int], None]) -> Block:
+        values = arrays.create_values(
+            group, self._shape, self._description.dtype, self._dims, kind=self._kind
+        )
+        depth = arrays.slab_planes(self._shape, self._itemsize)
+        slabs = range(0, self._shape[0], depth)
+        workers = max(1, min(threads or os.cpu_count() or 1, MEMORY_BYTES // (3 * depth * self._plane_bytes)))
+        digests: list[tuple[str, str]] = []
+        with ExitStack() as stack:
+            shared = self._shared_frames(stack)
+            executor = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="ingest"))
+            stack.callback(executor.shutdown, cancel_futures=True)
+            write = [
+                executor.submit(self._write_slab, group, values, start, depth, shared) for start in slabs
+            ]
+            for future in write:
+                digests.extend(future.result())
+                advance(len(digests))
+        block = self._block(group, digests)
+        arrays.write_attributes(group, block)
+        return block
+
+    @property
+    def _plane_bytes(self) -> int:
+        return int(np.prod(self._description.shape)) * self._itemsize
+
+    def _shared_frames(self, stack: ExitStack) -> Frames | None:
+        """The frames of a multi-frame object, opened once; a multi-frame object is a part of its own."""
+        image = self._part.instances[0]
+        if (image.number_of_frames or 1) == 1:
+            return None
+        with _naming(image):
+            return stack.enter_context(open_frames(image))
+
+    def _write_slab(
+        self, group: Path, values: Any, start: int, depth: int, shared: Frames | None
+    ) -> list[tuple[str, str]]:
+        planes = self._planes[start : start + depth]
+        slab: Stored = np.empty((len(planes), *self._shape[1:]), self._description.dtype)
+        digests = []
+        for (image, frame), out in zip(planes, slab, strict=True):
+            with _naming(image):
+                if shared is not None:
+                    digests.append(shared.load(frame, out))
+                else:
+                    with open_frames(image) as frames:
+                        digests.append(frames.load(frame, out))
+        stop = start + len(planes)
+        values[start:stop] = slab
+        shard = arrays.shard_path(group, start // depth, len(self._shape))
+        _sync(shard)
+        if not np.array_equal(values[start:stop], slab, equal_nan=slab.dtype.kind == "f"):
+            raise OSError(
+                f"{shard} reads back otherwise than it was written; check the disk, then ingest again"
+            )
+        return digests
+
+    def _block(self, group: Path, digests: Sequence[tuple[str, str]]) -> Block:
+        images = [image for image, _ in self._planes]
+        first = images[0]
+        return Block(
+            series_instance_uid=self._series.series_instance_uid,
+            study_instance_uid=self._series.study_instance_uid,
+            frame_of_reference_uid=self._series.frame_of_reference_uid,
+            modality=self._series.modality,
+            part=self._number,
+            kind=self._kind,
+            label=self._part.label,
+            reason=self._part.reason,
+            units=_units(self._series.modality, first),
+            affine_lps=self._part.grid.affine_lps if self._part.grid else None,
+            input_digest=self._input_digest,
+            values_bytes=arrays.values_bytes(group, self._shape, self._itemsize),
+            values_metadata_digest=arrays.file_digest(group / arrays.VALUES / "zarr.json"),
+            sources=len(self._part.instances),
+            planes=Planes(
+                sop_instance_uids=tuple(image.sop_instance_uid for image in images),
+                frame_indices=tuple(frame for _, frame in self._planes),
+                positions_lps_mm=tuple(image.image_position_patient for image in images),
+                rescale_slopes=tuple(_or(image.rescale_slope, 1.0) for image in images),
+                rescale_intercepts=tuple(_or(image.rescale_intercept, 0.0) for image in images),
+                source_digests=tuple(source for source, _ in digests),
+                stored_digests=tuple(stored for _, stored in digests),
+            ),
+        )
+
+    def _record(self, block: Block, group: Path) -> ArrayRecord:
+        return ArrayRecord(
+            series_instance_uid=block.series_instance_uid,
+            study_instance_uid=block.study_instance_uid,
+            part=block.part,
+            kind=block.kind,
+            label=block.label,
+            reason=block.reason,
+            path=str(self._group),
+            dims=self._dims,
+            shape=self._shape,
+            dtype=np.dtype(self._description.dtype).name,
+            affine_lps=block.affine_lps,
+            frame_of_reference_uid=block.frame_of_reference_uid,
+            input_digest=block.input_digest,
+            source_digest=digest_of_texts(block.planes.source_digests),
+            stored_digest=digest_of_texts(block.planes.stored_digests),
+            metadata_digest=arrays.metadata_digest(group),
+            sources=block.sources,
+        )
+
+
+def input_digest(part: Part) -> str:
+    """Digest over the layout and the instances' UIDs and header digests, in the order of the planes."""
+    return digest_of_texts(
+        [
+            str(arrays.LAYOUT),
+            part.label,
+            part.reason,
+            *(text for each in part.instances for text in (each.sop_instance_uid, each.header_digest)),
+        ]
+    )
+
+
+@contextmanager
+def _naming(image: InstanceRecord) -> Iterator[None]:
+    """Say of which image a decoding error is."""
+    try:
+        yield
+    except DecodeError as error:
+        raise _UnreadableImageError(image, str(error)) from error
+
+
+def _units(modality: str | None, image: InstanceRecord) -> str:
+    """Units of modality values (PS3.3 C.11.1.1.2): what the file says, or HU for CT."""
+    named = image.rescale_type if image.rescale_type not in (None, "US") else image.units
+    return named or ("HU" if modality == "CT" else "")
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+# --- durable ---------------------------------------------------------------------------------------------
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(group: Path) -> None:
+    """Make metadata and folders durable; the shards are already."""
+    for folder, _, names in os.walk(group):
+        for name in names:
+            if name == "zarr.json":
+                _sync(Path(folder, name))
+        _sync(Path(folder))
+
+
+def _replace(partial: Path, group: Path) -> None:
+    """Give a finished group its name; one that stood there was damaged, and moves aside first."""
+    if group.exists():
+        aside = group.with_name(f".partial-damaged-{group.name}")
+        group.rename(aside)
+        shutil.rmtree(aside)
+    partial.rename(group)
+    _sync(group.parent)
