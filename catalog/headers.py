@@ -26,8 +26,8 @@ _SPECIFIC_CHARACTER_SET = 0x00080005
 _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
 _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
 _MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
-_HARMLESS = re.compile(r"[0-9A-Za-z]+(\.[0-9A-Za-z]+)*(?<!.{65})")
-"""What some anonymizers write for a UID."""
+_UID_LIKE = re.compile(r"(?=.{1,128}$)[0-9A-Za-z]+(\.[0-9A-Za-z]+)*")
+"""What some anonymizers write for a UID: with letters, or too long."""
 _COLUMNS = {tag: attribute.column for tag, attribute in BY_TAG.items()}
 _FROM_META = (
     (_SOP_INSTANCE_UID, guard.MEDIA_STORAGE_SOP_INSTANCE_UID),
@@ -121,7 +121,8 @@ def _require_uids(values: Mapping[str, Value], deviate: Deviate) -> None:
         uid = values.get(_COLUMNS[tag])
         if uid is None:
             raise HeaderError(f"has no {name_of(tag)}")
-        if not is_uid(str(uid)):
-            if _HARMLESS.fullmatch(str(uid)) is None:
-                raise HeaderError(f"has a {name_of(tag)} that is no UID: digits and dots, 64 at most")
-            deviate(f"{name_of(tag)} has letters, which a UID may not have; it is taken as it is")
+        if is_uid(str(uid)):
+            continue
+        if _UID_LIKE.fullmatch(str(uid)) is None:
+            raise HeaderError(f"has a {name_of(tag)} that is no UID (PS3.5 section 9.1)")
+        deviate(f"{name_of(tag)} has letters or more than 64 characters (PS3.5 section 9.1)")

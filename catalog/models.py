@@ -21,6 +21,7 @@ _TYPES: dict[Kind, type[sa.types.TypeEngine[Any]]] = {
     Kind.INTEGER: sa.BigInteger,
     Kind.REAL: sa.Double,
 }
+_PATH = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # in the order of its characters
 _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
@@ -73,8 +74,8 @@ files = sa.Table(
     "files",
     metadata,
     sa.Column("id", _ID, primary_key=True),
-    sa.Column("folder", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("folder", _PATH, nullable=False),
+    sa.Column("name", _PATH, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("mtime_ns", sa.BigInteger, nullable=False),
     sa.Column("state", sa.Text, nullable=False),  # indexed, rejected, conflict, vanished

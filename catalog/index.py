@@ -1,0 +1,273 @@
+"""Brings the catalog up to date with archives: idempotent, in short transactions, one group for every file.
+
+A batch of files is looked up, read and decided without a lock, then written in one transaction. Whatever ends
+a run leaves whole batches; the next run goes on where they end.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from itertools import batched, groupby
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from catalog.database import Catalog
+from catalog.headers import read_header
+from catalog.models import files, index_reports, instances
+from catalog.places import Group, Instance, Outcome, Place, State, decide, reject
+from catalog.records import (
+    IndexReport,
+    InstanceHeader,
+    Progress,
+    Rejection,
+    Unreadable,
+    as_dict,
+    no_progress,
+)
+from catalog.scan import Found, Scan, names_in, openable, storable
+from catalog.upsert import Changes, OvertakenError, look_up, mark_vanished, place_of, write
+
+BATCH = 500
+"""Files in one transaction."""
+
+
+def index_paths(
+    catalog: Catalog, paths: Sequence[str | Path], *, progress: Progress = no_progress
+) -> IndexReport:
+    """Read archives into the catalog; a second run changes nothing and says so.
+
+    Parameters
+    ----------
+    catalog
+        An open catalog.
+    paths
+        Folders, which are walked, and files.
+    progress
+        Called after every file.
+
+    Raises
+    ------
+    catalog.errors.NotFoundError
+        If a path does not exist; then nothing was done.
+    """
+    started = time.monotonic()
+    scan = Scan(paths)
+    total = scan.count()
+    progress(0, total)
+    tally = Tally()
+    for batch in batched(scan, BATCH):
+        tally.add(_index(catalog, batch, partial(_step, progress, total, tally.seen)))
+    for root in scan.roots:
+        tally.vanished += _mark_vanished(catalog, root)
+    report = tally.report(time.monotonic() - started)
+    with catalog.transaction() as connection:
+        connection.execute(index_reports.insert().values(finished=datetime.now(UTC), report=as_dict(report)))
+    return report
+
+
+def last_report(catalog: Catalog) -> IndexReport | None:
+    """Return the report of the last run that came to its end, or `None`."""
+    with catalog.reading() as connection:
+        found = connection.scalar(
+            sa.select(index_reports.c.report).order_by(index_reports.c.id.desc()).limit(1)
+        )
+    if found is None:
+        return None
+    rejections = {key: tuple(Rejection(**each) for each in found[key]) for key in ("rejected", "conflicts")}
+    return IndexReport(**found | rejections | {"vanished": tuple(found["vanished"])})
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of a run, or of one batch."""
+
+    counts: dict[Group, int] = field(default_factory=lambda: dict.fromkeys(Group, 0))
+    duplicates: int = 0
+    moved: int = 0
+    rejected: list[Rejection] = field(default_factory=list)
+    conflicts: list[Rejection] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+
+    @property
+    def seen(self) -> int:
+        """Count of files."""
+        return sum(self.counts.values())
+
+    def count(self, outcome: Outcome) -> None:
+        """Take in what became of one file."""
+        self.duplicates += outcome.duplicate
+        self.moved += outcome.moved
+        if outcome.group is Group.REJECTED:
+            rejection = Rejection(outcome.place.path, outcome.place.reason)
+            self.reject(rejection)
+            if outcome.place.state is State.CONFLICT:
+                self.conflicts.append(rejection)
+        else:
+            self.counts[outcome.group] += 1
+
+    def reject(self, rejection: Rejection) -> None:
+        """Take in something that is no file of its own."""
+        self.counts[Group.REJECTED] += 1
+        self.rejected.append(rejection)
+
+    def add(self, other: "Tally") -> None:
+        """Take in a batch."""
+        for group, count in other.counts.items():
+            self.counts[group] += count
+        self.duplicates += other.duplicates
+        self.moved += other.moved
+        self.rejected += other.rejected
+        self.conflicts += other.conflicts
+
+    def report(self, seconds: float) -> IndexReport:
+        """Return the counts as they are reported, rejections in the order of their paths."""
+        return IndexReport(
+            self.counts[Group.ADDED],
+            self.counts[Group.UPDATED],
+            self.counts[Group.UNCHANGED],
+            tuple(sorted(self.rejected, key=_path)),
+            self.duplicates,
+            self.moved,
+            tuple(self.vanished),
+            tuple(sorted(self.conflicts, key=_path)),
+            seconds,
+        )
+
+
+def _step(progress: Progress, total: int, before: int, count: int) -> None:
+    progress(before + count, max(total, before + count))
+
+
+def _path(rejection: Rejection) -> str:
+    return rejection.path
+
+
+def _index(catalog: Catalog, batch: Sequence[Found | Rejection], step: Callable[[int], None]) -> Tally:
+    tally = Tally()
+    for each in batch:
+        if isinstance(each, Rejection):
+            tally.reject(each)
+    found = [each for each in batch if isinstance(each, Found)]
+    while True:
+        with catalog.reading() as connection:
+            rows = _known(connection, found)
+        changed = [each for each in found if not _is_unchanged(each, _row_of(each, rows))]
+        step(len(batch) - len(changed))
+        headers = []
+        for each in changed:
+            headers.append(read_header(each.path))
+            step(len(batch) - len(changed) + len(headers))
+        try:
+            outcomes = _settle(catalog, changed, headers, rows)
+        except (OvertakenError, sa.exc.IntegrityError):
+            continue  # another process indexed some of these files meanwhile: look again
+        break
+    tally.counts[Group.UNCHANGED] += len(found) - len(changed)
+    for outcome in outcomes:
+        tally.count(outcome)
+    return tally
+
+
+def _settle(
+    catalog: Catalog,
+    changed: Sequence[Found],
+    headers: Sequence[InstanceHeader | Unreadable],
+    rows: Mapping[tuple[str, str], Place],
+) -> list[Outcome]:
+    """Decide on the files that were read, and write what is new."""
+    uids = {_uid(each) for each in headers if isinstance(each, InstanceHeader)}
+    known = {}
+    if uids:
+        with catalog.reading() as connection:
+            known = look_up(connection, uids)
+    digests = {uid: instance.header_digest for uid, instance in known.items()}
+    outcomes = []
+    for found, header in zip(changed, headers, strict=True):
+        match header:
+            case Unreadable(_, reason):
+                outcomes.append(reject(found, reason))
+            case InstanceHeader():
+                uid = _uid(header)
+                instance = known.setdefault(uid, Instance(uid, header.header_digest))
+                outcomes.append(decide(found, header, _row_of(found, rows), instance))
+    places = [each.place for each in outcomes if each.place != rows.get((each.place.folder, each.place.name))]
+    places += [each.compared for each in outcomes if each.compared is not None]
+    emptied = [each.moved_from.id for each in outcomes if each.moved_from is not None]
+    if places or emptied:
+        with catalog.transaction() as connection:
+            write(connection, Changes(known, digests, places, emptied))
+    return outcomes
+
+
+def _uid(header: InstanceHeader) -> str:
+    return str(header.values["sop_instance_uid"])
+
+
+def _row_of(found: Found, rows: Mapping[tuple[str, str], Place]) -> Place | None:
+    return rows.get((storable(found.folder), storable(found.name)))
+
+
+def _is_unchanged(found: Found, row: Place | None) -> bool:
+    return (
+        row is not None
+        and row.state is State.INDEXED
+        and (row.size, row.mtime_ns) == (found.size, found.mtime_ns)
+    )
+
+
+def _known(connection: sa.Connection, found: Sequence[Found]) -> dict[tuple[str, str], Place]:
+    """Rows of the files, by folder and name; the names of one folder are consecutive in a batch."""
+    rows: dict[tuple[str, str], Place] = {}
+    for folder, group in groupby(found, key=lambda each: storable(each.folder)):
+        names = [storable(each.name) for each in group]
+        statement = (
+            sa.select(files, instances.c.sop_instance_uid)
+            .outerjoin(instances, files.c.instance == instances.c.id)
+            .where(files.c.folder == folder, files.c.name.between(min(names), max(names)))
+        )
+        rows |= {
+            (row.folder, row.name): place_of(row, row.sop_instance_uid)
+            for row in connection.execute(statement)
+        }
+    return rows
+
+
+def _mark_vanished(catalog: Catalog, root: str) -> list[str]:
+    """Note which known files under a root are no longer there, and return their paths."""
+    vanished: list[str] = []
+    for folder in _known_folders(catalog, storable(root)):
+        with catalog.reading() as connection:
+            rows = connection.execute(
+                sa.select(files.c.id, files.c.name).where(
+                    files.c.folder == folder, files.c.state != State.VANISHED.value
+                )
+            ).all()
+        names = names_in(openable(folder))
+        if names is None:
+            continue
+        gone = [row for row in rows if openable(row.name) not in names]
+        for some in batched(gone, BATCH):
+            with catalog.transaction() as connection:
+                mark_vanished(connection, [row.id for row in some])
+        vanished += [str(Path(openable(folder), openable(row.name))) for row in gone]
+    return vanished
+
+
+def _known_folders(catalog: Catalog, root: str) -> Iterator[str]:
+    """Folders with known files from a root down, one look-up in the order of their index for each."""
+    yield root
+    below = root.rstrip("/") + "/"
+    folder: str | None = below
+    while True:
+        with catalog.reading() as connection:
+            folder = connection.scalar(
+                sa.select(sa.func.min(files.c.folder)).where(
+                    files.c.folder > folder, files.c.folder < below[:-1] + chr(ord("/") + 1)
+                )
+            )
+        if folder is None:
+            return
+        yield folder

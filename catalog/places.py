@@ -1,0 +1,203 @@
+"""Decides what a file is to the catalog: an instance, one more place of it, a conflict, or nothing readable.
+
+One instance may lie in several places; its row follows the bytes of the first. Other bytes under its SOP
+Instance UID are a conflict: kept on record, never put in its stead, unless the file itself was changed.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from pathlib import Path
+
+from catalog.records import InstanceHeader, PixelData
+from catalog.scan import Found, openable, storable
+
+
+class State(StrEnum):
+    """State of a place, as its column has it."""
+
+    INDEXED = "indexed"
+    REJECTED = "rejected"
+    CONFLICT = "conflict"
+    VANISHED = "vanished"
+
+
+class Group(Enum):
+    """Where a report counts a file."""
+
+    ADDED = "added"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    REJECTED = "rejected"
+
+
+@dataclass(slots=True)
+class Place:
+    """One row of `files`; folder and name are as the column has them."""
+
+    folder: str
+    name: str
+    size: int
+    mtime_ns: int
+    state: State
+    reason: str = ""
+    sop_instance_uid: str | None = None
+    pixel_data: PixelData | None = None
+    content_digest: str | None = None
+    id: int | None = field(default=None, compare=False)
+
+    @property
+    def path(self) -> str:
+        """Where to open it."""
+        return openable(os.path.join(self.folder, self.name))  # noqa: PTH118 (runs for every file)
+
+
+@dataclass(slots=True)
+class Instance:
+    """One row of `instances`, there or to be, with all its places."""
+
+    sop_instance_uid: str
+    header_digest: str
+    id: int | None = None
+    places: list[Place] = field(default_factory=list)
+    header: InstanceHeader | None = None
+    """What its row is to be made of; `None` where it stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file."""
+
+    group: Group
+    place: Place
+    duplicate: bool = False
+    moved: bool = False
+    moved_from: Place | None = None
+    """The place that is gone, where its row does not say so yet."""
+    compared: Place | None = None
+    """Another place whose content digest became known."""
+
+
+def reject(found: Found, reason: str) -> Outcome:
+    """Return the outcome for a file that cannot be read."""
+    return Outcome(Group.REJECTED, _place(found, State.REJECTED, reason=reason))
+
+
+def decide(found: Found, header: InstanceHeader, before: Place | None, instance: Instance) -> Outcome:
+    """Decide on a readable file and note it in the instance.
+
+    Parameters
+    ----------
+    found, header
+        The file as it is now.
+    before
+        Its row, if it was known.
+    instance
+        That of the header's SOP Instance UID; a new one has no places.
+    """
+    place = _place(found, State.INDEXED, header)
+    if before is not None and (before.size, before.mtime_ns) == (place.size, place.mtime_ns):
+        place.content_digest = before.content_digest
+    others = [each for each in instance.places if each.state is State.INDEXED and each.path != place.path]
+    try:
+        outcome = _decide(place, header, before, instance, others)
+    except OSError as error:
+        return reject(found, f"cannot be read: {(error.strerror or 'input error').lower()}")
+    instance.places = [each for each in instance.places if each.path != place.path] + [place]
+    if outcome.moved_from is not None:
+        outcome.moved_from.state = State.VANISHED
+    return outcome
+
+
+def _decide(
+    place: Place, header: InstanceHeader, before: Place | None, instance: Instance, others: list[Place]
+) -> Outcome:
+    known = Group.ADDED if before is None else Group.UPDATED
+    if instance.id is None and not instance.places:
+        instance.header = header
+        return Outcome(known, place)
+    standing = next((each for each in others if _stands(each)), None)
+    if standing is not None:
+        digest_before = standing.content_digest
+        same = _same_bytes(place, header, instance, standing)
+        compared = standing if standing.content_digest != digest_before else None
+        if same:
+            return Outcome(known, place, duplicate=before is None, compared=compared)
+        return _conflict(place, standing.path, compared)
+    if _as_recorded(place, header, instance):
+        gone = next((each for each in others if not Path(each.path).exists()), None)
+        if before is None and (gone is not None or not others):
+            return Outcome(Group.UPDATED, place, moved_from=gone, moved=True)
+        return Outcome(known, place, duplicate=before is None)
+    if before is not None and _vouched(before, instance):
+        instance.header, instance.header_digest = header, header.header_digest
+        return Outcome(Group.UPDATED, place)
+    return _conflict(place, "the catalog")
+
+
+def _place(found: Found, state: State, header: InstanceHeader | None = None, *, reason: str = "") -> Place:
+    if header is None:
+        return Place(storable(found.folder), storable(found.name), found.size, found.mtime_ns, state, reason)
+    return Place(
+        storable(found.folder),
+        storable(found.name),
+        header.size,
+        header.mtime_ns,
+        state,
+        reason,
+        str(header.values["sop_instance_uid"]),
+        header.pixel_data,
+    )
+
+
+def _conflict(place: Place, other: str, compared: Place | None = None) -> Outcome:
+    place.state = State.CONFLICT
+    place.reason = f"has SOP Instance UID {place.sop_instance_uid} of {other} with other bytes"
+    return Outcome(Group.REJECTED, place, compared=compared)
+
+
+def _vouched(before: Place, instance: Instance) -> bool:
+    """Whether the instance's row was made of this file, or one with the same bytes."""
+    return before.sop_instance_uid == instance.sop_instance_uid and before.state in (
+        State.INDEXED,
+        State.VANISHED,
+    )
+
+
+def _stands(place: Place) -> bool:
+    """Whether a place still holds the bytes it was indexed with, as far as size and time tell."""
+    try:
+        now = Path(place.path).stat()
+    except OSError:
+        return False
+    return (now.st_size, now.st_mtime_ns) == (place.size, place.mtime_ns)
+
+
+def _same_bytes(place: Place, header: InstanceHeader, instance: Instance, standing: Place) -> bool:
+    """Compare the cheap way first: size, header, then everything."""
+    if place.size != standing.size or header.header_digest != instance.header_digest:
+        return False
+    for each in (standing, place):
+        each.content_digest = each.content_digest or _content_digest(each)
+    return place.content_digest == standing.content_digest
+
+
+def _as_recorded(place: Place, header: InstanceHeader, instance: Instance) -> bool:
+    """Whether a file has the bytes of an instance none of whose places can be read any more."""
+    recorded = [
+        each
+        for each in instance.places
+        if each.state in (State.INDEXED, State.VANISHED) and each.size == place.size
+    ]
+    if header.header_digest != instance.header_digest or not recorded:
+        return False
+    digests = {each.content_digest for each in recorded if each.content_digest is not None}
+    if digests:
+        place.content_digest = place.content_digest or _content_digest(place)
+    return not digests or place.content_digest in digests
+
+
+def _content_digest(place: Place) -> str:
+    with Path(place.path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

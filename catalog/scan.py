@@ -1,0 +1,150 @@
+"""Walks archives: every file of the given folders, in a stable order, one folder in memory at a time."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from catalog.errors import NotFoundError
+from catalog.records import Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One regular file of an archive."""
+
+    folder: str
+    name: str
+    size: int
+    mtime_ns: int
+
+    @property
+    def path(self) -> str:
+        """Where to open it."""
+        return os.path.join(self.folder, self.name)  # noqa: PTH118 (counts: this runs for every file)
+
+
+class Scan:
+    """The files and folders under some paths; iterate over it for every file, each once.
+
+    Folders are known by their real path. A link to a folder outside is followed, once; a link to a folder
+    that is walked anyway, a loop among them, is not.
+
+    Parameters
+    ----------
+    paths
+        Folders and files.
+
+    Raises
+    ------
+    NotFoundError
+        If one of the paths does not exist.
+    """
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self.roots: list[str] = []
+        """Real paths that hold everything found; links add to it while the scan goes on."""
+        for path in sorted(_real(path) for path in paths):
+            self._add_root(path)
+
+    def __iter__(self) -> Iterator[Found | Rejection]:
+        for root in self.roots:  # grows meanwhile
+            if not Path(root).is_dir():
+                yield _look(*os.path.split(root))
+                continue
+            for folder, names in self._folders(root):
+                if isinstance(names, Rejection):
+                    yield names
+                    continue
+                for name in names:
+                    yield _look(folder, name)
+
+    def count(self) -> int:
+        """How many files and unreadable folders there are now."""
+        counted = 0
+        for root in self.roots:
+            if Path(root).is_dir():
+                counted += sum(
+                    1 if isinstance(names, Rejection) else len(names) for _, names in self._folders(root)
+                )
+            else:
+                counted += 1
+        return counted
+
+    def _folders(self, root: str) -> Iterator[tuple[str, list[str] | Rejection]]:
+        ahead = [root]
+        while ahead:
+            folder = ahead.pop()
+            folders: list[str] = []
+            names: list[str] = []
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        elif entry.is_symlink() and entry.is_dir():
+                            self._add_root(os.path.realpath(entry.path))
+                        else:
+                            names.append(entry.name)
+            except OSError as error:
+                words = (error.strerror or "input error").lower()
+                yield folder, Rejection(folder, f"is a folder that cannot be read: {words}")
+                continue
+            yield folder, sorted(names)
+            ahead += sorted((each for each in folders if each not in self.roots), reverse=True)
+
+    def _add_root(self, path: str) -> None:
+        if not any(is_within(path, root) for root in self.roots):
+            self.roots.append(path)
+
+
+def names_in(folder: str) -> set[str] | None:
+    """Names of the files of a folder, none where it is gone; `None` where it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except OSError:
+        return None
+
+
+def is_within(path: str, root: str) -> bool:
+    """Whether a path is a folder or lies somewhere below it."""
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+def storable(path: str) -> str:
+    """Return a path as a column can hold it: bytes that are no UTF-8 become characters for private use.
+
+    Python stands each such byte for by a lone surrogate, which no database takes.
+    """
+    return path if path.isascii() else path.translate(_TO_PRIVATE_USE)
+
+
+def openable(path: str) -> str:
+    """Undo `storable`."""
+    return path if path.isascii() else path.translate(_FROM_PRIVATE_USE)
+
+
+_TO_PRIVATE_USE = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
+_FROM_PRIVATE_USE = {private: surrogate for surrogate, private in _TO_PRIVATE_USE.items()}
+
+
+def _real(path: str | Path) -> str:
+    try:
+        return os.path.realpath(path, strict=True)
+    except (OSError, ValueError):
+        raise NotFoundError(f"{path} does not exist; nothing was indexed") from None
+
+
+def _look(folder: str, name: str) -> Found | Rejection:
+    path = os.path.join(folder, name)  # noqa: PTH118 (counts: this runs for every file)
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        return Rejection(path, f"cannot be read: {(error.strerror or 'input error').lower()}")
+    if not stat.S_ISREG(found.st_mode):
+        return Rejection(path, "is no regular file")
+    return Found(folder, name, found.st_size, found.st_mtime_ns)

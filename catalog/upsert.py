@@ -1,0 +1,221 @@
+"""Writes a batch of instances and places with few statements, the same on SQLite and PostgreSQL."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from catalog.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute
+from catalog.models import files, instances, patients, series, studies
+from catalog.places import Instance, Place, State
+from catalog.records import InstanceHeader, PixelData, Value
+
+type _Insert = sqlite.Insert | postgresql.Insert
+_INSERT: dict[str, Callable[[sa.Table], _Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+
+
+class OvertakenError(Exception):
+    """Another process wrote one of the instances since it was looked up; look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one transaction writes."""
+
+    looked_up: Mapping[str, Instance]
+    """By SOP Instance UID; those with a header are written."""
+    digests: Mapping[str, str]
+    """Of the headers of the instances that were there when they were looked up."""
+    places: Sequence[Place]
+    emptied: Sequence[int | None]
+    """Rows of places whose file moved away."""
+
+
+def look_up(connection: sa.Connection, uids: Iterable[str]) -> dict[str, Instance]:
+    """Return the instances that are there, with all their places."""
+    found = {
+        row.sop_instance_uid: Instance(row.sop_instance_uid, row.header_digest, row.id)
+        for row in connection.execute(
+            sa.select(instances.c.id, instances.c.sop_instance_uid, instances.c.header_digest).where(
+                instances.c.sop_instance_uid.in_(list(uids))
+            )
+        )
+    }
+    by_id = {each.id: each for each in found.values()}
+    if by_id:
+        for row in connection.execute(sa.select(files).where(files.c.instance.in_(list(by_id)))):
+            instance = by_id[row.instance]
+            instance.places.append(place_of(row, instance.sop_instance_uid))
+    return found
+
+
+def place_of(row: sa.Row[Any], sop_instance_uid: str | None) -> Place:
+    """Return the place of a row of `files`."""
+    pixel_data = None
+    if row.pixel_tag is not None:
+        pixel_data = PixelData(row.pixel_tag, row.pixel_vr, row.pixel_offset, row.pixel_length)
+    return Place(
+        row.folder,
+        row.name,
+        row.size,
+        row.mtime_ns,
+        State(row.state),
+        row.reason,
+        sop_instance_uid,
+        pixel_data,
+        row.content_digest,
+        row.id,
+    )
+
+
+def write(connection: sa.Connection, changes: Changes) -> None:
+    """Write everything, rows of higher levels first.
+
+    Raises
+    ------
+    OvertakenError
+        If an instance is no longer as it was looked up; nothing may be committed then.
+    """
+    there = {
+        row.sop_instance_uid: row.header_digest
+        for row in connection.execute(
+            sa.select(instances.c.sop_instance_uid, instances.c.header_digest).where(
+                instances.c.sop_instance_uid.in_(list(changes.looked_up))
+            )
+        )
+    }
+    if there != changes.digests:
+        raise OvertakenError
+    to_write = [each for each in changes.looked_up.values() if each.header is not None]
+    _write_instances(connection, [each for each in to_write if each.id is None], overwrite=False)
+    _write_instances(connection, [each for each in to_write if each.id is not None], overwrite=True)
+    _write_places(connection, changes)
+
+
+def _write_instances(connection: sa.Connection, batch: Sequence[Instance], *, overwrite: bool) -> None:
+    if not batch:
+        return
+    headers = [each.header for each in batch if each.header is not None]
+    patient_of = _write_level(
+        connection, patients, PATIENT, ("patient_id", "issuer_of_patient_id"), headers, {}, overwrite
+    )
+    study_of = _write_level(
+        connection, studies, STUDY, ("study_instance_uid",), headers, {"patient": patient_of}, overwrite
+    )
+    series_of = _write_level(
+        connection, series, SERIES, ("series_instance_uid",), headers, {"study": study_of}, overwrite
+    )
+    rows = [
+        {each.column: header.values.get(each.column) for each in INSTANCE}
+        | {
+            "series": row_of_series,
+            "transfer_syntax_uid": header.transfer_syntax_uid,
+            "header_digest": header.header_digest,
+            "deviations": "\n".join(header.deviations),
+        }
+        for header, row_of_series in zip(headers, series_of, strict=True)
+    ]
+    if overwrite:
+        uid = instances.c.sop_instance_uid
+        update = instances.update().where(uid == sa.bindparam("its_uid"))
+        connection.execute(update, [row | {"its_uid": row["sop_instance_uid"]} for row in rows])
+    else:
+        connection.execute(instances.insert(), rows)
+
+
+def _write_level(
+    connection: sa.Connection,
+    table: sa.Table,
+    attributes: Sequence[Attribute],
+    key: tuple[str, ...],
+    headers: Sequence[InstanceHeader],
+    parents: Mapping[str, Sequence[int]],
+    overwrite: bool,
+) -> list[int]:
+    """Write the rows of one level and return the row each header belongs to.
+
+    What is there already stays, and what it lacks is filled in; with `overwrite` it is the other way round.
+    """
+    keys = [tuple(header.values.get(each) or "" for each in key) for header in headers]
+    rows: dict[tuple[Value, ...], dict[str, Value]] = {}
+    for index, (row_key, header) in enumerate(zip(keys, headers, strict=True)):
+        row = rows.setdefault(row_key, {name: ids[index] for name, ids in parents.items()})
+        for each in attributes:
+            value = header.values.get(each.column)
+            if overwrite or row.get(each.column) is None:
+                row[each.column] = value if value is not None else row.get(each.column)
+        row |= dict(zip(key, row_key, strict=True))
+    _upsert(connection, table, key, list(rows.values()), overwrite)
+    columns = [table.c[each] for each in key]
+    found = connection.execute(sa.select(table.c.id, *columns).where(sa.tuple_(*columns).in_(list(rows))))
+    ids = {tuple(row[1:]): row[0] for row in found}
+    return [ids[each] for each in keys]
+
+
+def _upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    key: tuple[str, ...],
+    rows: list[dict[str, Value]],
+    overwrite: bool,
+) -> None:
+    insert = _INSERT[connection.dialect.name](table)
+    written = [column for column in table.c if column.name in rows[0] and column.name not in key]
+    filled = {
+        column.name: sa.func.coalesce(*_precedence(column, insert.excluded[column.name], overwrite))
+        for column in written
+    }
+    connection.execute(insert.on_conflict_do_update(index_elements=list(key), set_=filled), rows)
+
+
+def _precedence(
+    there: sa.ColumnElement[Any], new: sa.ColumnElement[Any], overwrite: bool
+) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
+    return (new, there) if overwrite else (there, new)
+
+
+def _write_places(connection: sa.Connection, changes: Changes) -> None:
+    if changes.places:
+        uids = {each.sop_instance_uid for each in changes.places if each.sop_instance_uid is not None}
+        found = connection.execute(
+            sa.select(instances.c.sop_instance_uid, instances.c.id).where(
+                instances.c.sop_instance_uid.in_(list(uids))
+            )
+        )
+        ids = {row.sop_instance_uid: row.id for row in found}
+        rows = [_row(each, ids) for each in changes.places]
+        insert = _INSERT[connection.dialect.name](files)
+        written = {name: insert.excluded[name] for name in rows[0] if name not in ("folder", "name")}
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=["folder", "name"], set_=written), rows
+        )
+    mark_vanished(connection, [each for each in changes.emptied if each is not None])
+
+
+def _row(place: Place, ids: Mapping[str, int]) -> dict[str, Any]:
+    pixels = place.pixel_data
+    return {
+        "folder": place.folder,
+        "name": place.name,
+        "size": place.size,
+        "mtime_ns": place.mtime_ns,
+        "state": place.state.value,
+        "reason": place.reason,
+        "instance": ids[place.sop_instance_uid] if place.sop_instance_uid is not None else None,
+        "pixel_tag": pixels.tag if pixels else None,
+        "pixel_vr": pixels.vr if pixels else None,
+        "pixel_offset": pixels.offset if pixels else None,
+        "pixel_length": pixels.length if pixels else None,
+        "content_digest": place.content_digest,
+    }
+
+
+def mark_vanished(connection: sa.Connection, ids: Sequence[int]) -> None:
+    """Note that the files of some rows are gone; the rows stay."""
+    if ids:
+        connection.execute(files.update().where(files.c.id.in_(ids)).values(state=State.VANISHED.value))
