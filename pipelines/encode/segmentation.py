@@ -67,9 +67,10 @@ def segmentation(
     values = np.asarray(mask.data)
     found = _labels_in(values)
     names = labels or mask.attrs.get("labels") or {}
-    headers = inheritable(sources)
-    patient_name = name_set_aside(headers[0])
-    pixels, planes = _pixels(_renumbered(values, found), mask, headers)
+    planes = inheritable(_planes(mask, sources))
+    patient_name = name_set_aside(planes[0])
+    numbers = _renumbered(values, found)
+    pixels = _placed(numbers, mask, planes[0]) if _is_multi_frame(planes) else _matched(numbers, mask, planes)
     segments = [
         _segment(number, str(names.get(label) or _name(mask, label, values)), algorithm, property_category,
                  property_type)
@@ -98,11 +99,11 @@ def segmentation(
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise EncodeError(
-            f"series {headers[0].get('SeriesInstanceUID')} cannot carry a segmentation: {error}"
+            f"series {planes[0].SeriesInstanceUID} cannot carry a segmentation: {error}"
         ) from error
     ds = _detached(seg)
     ds.PatientName = patient_name
-    _complete(ds, headers[0])
+    _complete(ds, planes[0])
     return ds
 
 
@@ -144,30 +145,39 @@ def _renumbered(values: npt.NDArray[Any], found: list[int]) -> npt.NDArray[Any]:
     return numbers.astype(kind)
 
 
-def _pixels(
-    numbers: npt.NDArray[Any], mask: xr.DataArray, headers: list[Dataset]
-) -> tuple[npt.NDArray[Any] | Volume, list[Dataset]]:
-    """Pair the mask with its planes: by SOP Instance UID, or by position within a multi-frame instance."""
-    if int(headers[0].get("NumberOfFrames") or 1) > 1 or _GROUPS in headers[0]:
-        return _placed(numbers, mask, headers[0]), headers[:1]
+def _is_multi_frame(sources: Sequence[Dataset]) -> bool:
+    return bool(sources) and (int(sources[0].get("NumberOfFrames") or 1) > 1 or _GROUPS in sources[0])
+
+
+def _planes(mask: xr.DataArray, sources: Sequence[Dataset]) -> Sequence[Dataset]:
+    """Sources in the order of the mask's planes; a multi-frame instance is all of them."""
+    if not sources or _is_multi_frame(sources):
+        return sources[:1]
     if "sop_instance_uid" not in mask.coords:
         raise EncodeError(
             "the mask has no coordinate sop_instance_uid; keep the coordinates of the volume it was made from"
         )
-    planes = in_order(headers, [str(uid) for uid in np.atleast_1d(mask["sop_instance_uid"].values)])
+    return in_order(sources, [str(uid) for uid in np.atleast_1d(mask["sop_instance_uid"].values)])
+
+
+def _matched(numbers: npt.NDArray[Any], mask: xr.DataArray, planes: list[Dataset]) -> npt.NDArray[Any]:
+    """Check that there is one plane for each single-frame source, of its size."""
     expected = (len(planes), int(planes[0].Rows), int(planes[0].Columns))
     if numbers.shape != expected:
         raise EncodeError(f"the mask has shape {numbers.shape}, its sources have {expected}")
-    return numbers, planes
+    _set_thickness(planes[0], mask)
+    return numbers
 
 
 def _placed(numbers: npt.NDArray[Any], mask: xr.DataArray, header: Dataset) -> Volume:
+    """Place the mask in the patient by its affine; highdicom finds the frames it lies on."""
     affine = mask.attrs.get("affine_lps")
     if affine is None or "FrameOfReferenceUID" not in header or _GROUPS not in header:
         raise EncodeError(
             f"the frames of {header.SOPInstanceUID} form no volume in a frame of reference; "
             "a mask of them cannot be placed in the patient"
         )
+    _share_groups(header)
     by_plane_row_column = np.asarray(affine, dtype=np.float64)[:, [2, 1, 0, 3]]
     return Volume(
         array=numbers,
@@ -175,6 +185,27 @@ def _placed(numbers: npt.NDArray[Any], mask: xr.DataArray, header: Dataset) -> V
         coordinate_system="PATIENT",
         frame_of_reference_uid=header.get("FrameOfReferenceUID"),
     )
+
+
+def _share_groups(header: Dataset) -> None:
+    """Put groups that are written per frame into the shared ones as well, where highdicom looks for them."""
+    shared, first = header[_GROUPS].value[0], header.PerFrameFunctionalGroupsSequence[0]
+    for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if keyword not in shared and keyword in first:
+            setattr(shared, keyword, first[keyword].value)
+
+
+def _set_thickness(header: Dataset, mask: xr.DataArray) -> None:
+    """Give planes of unknown thickness, which is type 2 in CT and MR, the distance between planes."""
+    if "FrameOfReferenceUID" not in header or header.get("SliceThickness"):
+        return
+    affine = mask.attrs.get("affine_lps")
+    if affine is None:
+        raise EncodeError(
+            f"instance {header.SOPInstanceUID} has no Slice Thickness (0018,0050) and the mask no "
+            "affine_lps to take the distance of planes from; keep the attributes of the volume"
+        )
+    header.SliceThickness = f"{np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, 2]):.6g}"
 
 
 def _name(mask: xr.DataArray, label: int, values: npt.NDArray[Any]) -> str:

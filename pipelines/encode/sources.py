@@ -1,5 +1,6 @@
 """The headers of the planes a result was made from, made fit to inherit from."""
 
+import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 
@@ -54,7 +55,9 @@ def inheritable(sources: Sequence[Dataset]) -> list[Dataset]:
             )
     _check_uids(sources)
     first = deepcopy(sources[0])
-    _repair(first)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom quotes the values it doubts, and they may be the patient's
+        _repair(first)
     for keyword in _TYPE_2:
         if keyword not in first:
             setattr(first, keyword, "")
