@@ -1,0 +1,56 @@
+"""Volumes to files of other programs: NIfTI-1."""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from catalog.errors import GeometryError
+from pipelines import accessor as accessor  # gives `volume.dicom`
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_SCANNER = 1
+"""Code of qform and sform: coordinates of the scanner (NIfTI-1, NIFTI_XFORM_SCANNER_ANAT)."""
+
+
+def to_nifti(volume: xr.DataArray, path: Path) -> Path:
+    """Write a volume as NIfTI-1, in the order (column, row, plane), its affine turned from LPS to RAS.
+
+    A volume whose slope and intercept are the same for all planes keeps its stored values and their type,
+    with both numbers in the header; any other array is written as it is.
+
+    Raises
+    ------
+    GeometryError
+        If it is a stack, or what was cut out of a volume is no regular grid.
+    """
+    if tuple(volume.dims) != ("z", "y", "x"):
+        reason = volume.attrs.get("reason", f"its dimensions are {tuple(volume.dims)}, not (z, y, x)")
+        raise GeometryError(f"NIfTI holds regular volumes, and this is none: {reason}")
+    affine_ras = _LPS_TO_RAS @ volume.dicom.affine_lps
+    values, slope, intercept = _stored(volume)
+    image: Any = nibabel.Nifti1Image(values.transpose(), affine_ras)  # type: ignore[no-untyped-call]
+    image.header.set_slope_inter(slope, intercept)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine_ras, code=_SCANNER)
+    image.set_sform(affine_ras, code=_SCANNER)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(image, path)
+    return path
+
+
+def _stored(volume: xr.DataArray) -> tuple[npt.NDArray[Any], float, float]:
+    """Stored values with slope and intercept, or the values as they are with 1 and 0."""
+    values = volume.to_numpy()
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8), 1.0, 0.0
+    encoding = volume.encoding
+    if not {"dtype", "scale_factor", "add_offset"} <= encoding.keys():
+        return values, 1.0, 0.0
+    slope, intercept = (values.dtype.type(encoding[name]) for name in ("scale_factor", "add_offset"))
+    stored = np.rint((values.astype(np.float64) - float(intercept)) / float(slope)).astype(encoding["dtype"])
+    is_same = np.array_equal(stored.astype(values.dtype) * slope + intercept, values)
+    return (stored, float(slope), float(intercept)) if is_same else (values, 1.0, 0.0)

@@ -1,0 +1,250 @@
+"""Arrays opened lazily: modality values as a Dask-backed `DataArray` with its place in the patient.
+
+Coordinates follow ITK: along each dimension the origin plus index times spacing, in mm, and the attribute
+`direction` (3 × 3 in the order z, y, x) turns the axes into the patient. The accessor `dicom` does the rest.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from xarray.backends import BackendEntrypoint
+
+from catalog.errors import ArrayError, NotFoundError
+from catalog.identifiers import digest_of_texts, is_uid
+from catalog.records import ArrayRecord
+from pipelines import accessor, arrays
+from pipelines.arrays import Block
+
+__all__ = ["WorkbenchBackend", "accessor", "open_array", "stored_values"]
+
+HOME_VARIABLE = "WORKBENCH_HOME"
+
+
+def open_array(record: ArrayRecord) -> xr.DataArray:
+    """Open an array lazily: modality values, float32 (PS3.3 C.11.1.1.2); colour stays stored values.
+
+    A volume has dimensions (z, y, x) and coordinates in mm; a stack (frame, y, x) or (frame, y, x, sample).
+    The coordinate `sop_instance_uid` names each plane's source; where slope or intercept differ between
+    planes they are coordinates too. Stored values that float32 cannot hold become float64.
+
+    Raises
+    ------
+    ArrayError
+        If the array is absent, incomplete or altered since it was written.
+    """
+    block = _checked_block(record)
+    is_colour = "sample" in record.dims
+    slopes, intercepts = (
+        _one_or_all(each) for each in (block.planes.rescale_slopes, block.planes.rescale_intercepts)
+    )
+    rescale = None if is_colour else (slopes, intercepts)
+    values = _Values(record.path, record.shape, record.dtype, rescale)
+    volume = xr.DataArray(
+        _lazy(values, record, "modality"),
+        dims=record.dims,
+        coords=_coordinates(record, block, slopes, intercepts),
+        attrs=_attributes(record, block, is_colour=is_colour),
+        name=(block.modality or "values").lower(),
+    )
+    if not is_colour and isinstance(slopes, float) and isinstance(intercepts, float):
+        volume.encoding = {"dtype": record.dtype, "scale_factor": slopes, "add_offset": intercepts}
+    return volume
+
+
+def stored_values(record: ArrayRecord) -> xr.DataArray:
+    """Open the stored values of an array lazily, those before the modality LUT; else as `open_array`."""
+    block = _checked_block(record)
+    attrs = _attributes(record, block, is_colour=True)
+    data = _lazy(_Values(record.path, record.shape, record.dtype, None), record, "stored")
+    coords = _coordinates(record, block, 1.0, 0.0)
+    return xr.DataArray(data, dims=record.dims, coords=coords, attrs=attrs, name="stored")
+
+
+class WorkbenchBackend(BackendEntrypoint):
+    """`xarray.open_dataset("<series uid>", engine="workbench")` on the bench of `WORKBENCH_HOME`."""
+
+    description = "Open a series of an Imaging Workbench by its Series Instance UID"
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "home", "part")
+
+    def open_dataset(  # type: ignore[override]  # the base class leaves the keywords open
+        self,
+        filename_or_obj: str | os.PathLike[Any],
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        home: str | os.PathLike[str] | None = None,
+        part: int = 0,
+    ) -> xr.Dataset:
+        """Open one part of a series that was ingested, lazily.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no bench, no such series on it, or it was not ingested.
+        """
+        uid = Path(filename_or_obj).name  # xarray takes the UID for a relative path and makes it absolute
+        record = _find_array(uid, Path(home) if home else default_home(), part)
+        volume = open_array(record)
+        ds: xr.Dataset = volume.to_dataset(name=str(volume.name))
+        return ds.drop_vars([drop_variables] if isinstance(drop_variables, str) else drop_variables or [])
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Return False: a UID is opened only where `engine="workbench"` is said."""
+        return False
+
+
+def default_home() -> Path:
+    """Return the folder of `WORKBENCH_HOME`, or `imaging-workbench` in the user's home folder."""
+    return Path(os.environ.get(HOME_VARIABLE) or Path.home() / "imaging-workbench").expanduser()
+
+
+def _find_array(uid: str, home: Path, part: int) -> ArrayRecord:
+    from catalog.arrays import arrays_of  # here, as workers import this module and never open the catalog
+    from catalog.database import Catalog
+
+    if not is_uid(uid):
+        raise NotFoundError("a series is opened by its Series Instance UID: digits and dots")
+    path = home / "catalog.sqlite"
+    if not path.is_file():
+        raise NotFoundError(
+            f"no catalog at {path}; pass home=, set {HOME_VARIABLE}, or run `workbench index`"
+        )
+    catalog = Catalog(path)
+    try:
+        records = arrays_of(catalog, uid)
+    finally:
+        catalog.close()
+    if not records:
+        raise NotFoundError(f"series {uid} has no arrays on this bench; run `workbench ingest {uid}`")
+    for record in records:
+        if record.part == part:
+            return record
+    raise NotFoundError(f"series {uid} has parts {[each.part for each in records]}, not {part}")
+
+
+# --- values ----------------------------------------------------------------------------------------------
+
+type _Line = float | npt.NDArray[np.float64]
+"""One number for all planes, or one for each."""
+
+
+class _Values:
+    """Stored or modality values of a group, read when indexed; goes to a Dask worker as a path.
+
+    Dask fuses slicing into `__getitem__`, so a plane reads no more than the chunks it crosses.
+    """
+
+    def __init__(
+        self, path: str, shape: tuple[int, ...], dtype: str, rescale: tuple[_Line, _Line] | None
+    ) -> None:
+        self._path, self._rescale = path, rescale
+        self._array: Any = None
+        self.shape, self.ndim = shape, len(shape)
+        self.dtype = np.dtype(dtype) if rescale is None else modality_dtype(np.dtype(dtype))
+
+    def __getitem__(self, key: Any) -> npt.NDArray[Any]:
+        if self._array is None:
+            self._array = arrays.open_values(Path(self._path))
+        stored = np.asarray(self._array[key])
+        if self._rescale is None:
+            return stored
+        slope, intercept = (self._along(line, key, stored.ndim) for line in self._rescale)
+        values = stored.astype(self.dtype)
+        if np.any(slope != 1):
+            values *= slope
+        if np.any(intercept != 0):
+            values += intercept
+        return values
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_array": None}
+
+    def _along(self, line: _Line, key: Any, ndim: int) -> Any:
+        """The numbers of the planes that were read, in a shape that multiplies with them."""
+        if isinstance(line, float):
+            return self.dtype.type(line)
+        first = key[0] if isinstance(key, tuple) else key
+        picked = np.asarray(line[first], self.dtype)
+        return picked.reshape(picked.shape + (1,) * (ndim - picked.ndim)) if picked.ndim else picked[()]
+
+
+def modality_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
+    """Type of modality values: float32, or float64 where that cannot hold every stored value."""
+    return np.dtype(np.float32 if stored.itemsize < 4 or stored == np.float32 else np.float64)
+
+
+def _one_or_all(numbers: tuple[float, ...]) -> _Line:
+    return numbers[0] if len(set(numbers)) == 1 else np.array(numbers, np.float64)
+
+
+def _lazy(values: _Values, record: ArrayRecord, what: str) -> da.Array:
+    depth = arrays.slab_planes(record.shape, np.dtype(record.dtype).itemsize)
+    name = f"{what}-{digest_of_texts((record.path, record.stored_digest, record.metadata_digest))[:32]}"
+    lazy: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask leaves it untyped
+        values, chunks=(depth, *record.shape[1:]), name=name, meta=np.empty((0,) * values.ndim, values.dtype)
+    )
+    return lazy
+
+
+# --- what stands beside the values -----------------------------------------------------------------------
+
+
+def _checked_block(record: ArrayRecord) -> Block:
+    group = Path(record.path)
+    if arrays.metadata_digest(group) != record.metadata_digest:
+        raise ArrayError(
+            f"the metadata of {group} were altered since they were written; ingest its series again"
+        )
+    block = arrays.read_block(group)
+    there = arrays.values_bytes(group, record.shape, np.dtype(record.dtype).itemsize)
+    if there != block.values_bytes:
+        raise ArrayError(
+            f"{group} has {there:,} bytes of values, {block.values_bytes:,} were written; "
+            "ingest its series again"
+        )
+    return block
+
+
+def _coordinates(record: ArrayRecord, block: Block, slopes: _Line, intercepts: _Line) -> dict[str, Any]:
+    planes = record.dims[0]
+    coordinates: dict[str, Any] = {"sop_instance_uid": (planes, np.array(block.planes.sop_instance_uids))}
+    if block.affine_lps is None:
+        coordinates["frame"] = np.arange(record.shape[0])
+        coordinates["frame_number"] = (planes, np.array(block.planes.frame_indices) + 1)
+    else:
+        affine = np.array(block.affine_lps)
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        for axis, (dim, count) in enumerate(zip("xyz", record.shape[::-1], strict=True)):
+            values = affine[axis, 3] + np.arange(count) * spacing[axis]
+            coordinates[dim] = (dim, values, {"units": "mm"})
+    for name, line in (("rescale_slope", slopes), ("rescale_intercept", intercepts)):
+        if not isinstance(line, float):
+            coordinates[name] = (planes, line)
+    return coordinates
+
+
+def _attributes(record: ArrayRecord, block: Block, *, is_colour: bool) -> dict[str, Any]:
+    """Small attributes that JSON can hold; those that the file says nothing of are left out."""
+    attributes: dict[str, Any] = {
+        "modality": block.modality,
+        "units": None if is_colour else block.units,
+        "kind": block.kind,
+        "label": block.label,
+        "reason": block.reason,
+        "series_instance_uid": block.series_instance_uid,
+        "study_instance_uid": block.study_instance_uid,
+        "part": block.part,
+        "frame_of_reference_uid": block.frame_of_reference_uid,
+        "input_digest": block.input_digest,
+    }
+    if block.affine_lps is not None:
+        affine = np.array(block.affine_lps)
+        direction = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+        attributes["affine_lps"] = affine.tolist()
+        attributes["direction"] = np.flip(direction).tolist()  # z, y, x, as itk.xarray_from_image has it
+    return {name: value for name, value in attributes.items() if value not in (None, "")}
