@@ -143,6 +143,7 @@ outputs = sa.Table(
     metadata,
     sa.Column("id", _ID, primary_key=True),
     sa.Column("run_item", _ID, sa.ForeignKey("run_items.id"), nullable=False, index=True),
+    sa.Column("run", sa.Text, nullable=False),  # that made it; an earlier one where the item was reused
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("digest", sa.Text, nullable=False),
