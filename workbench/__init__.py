@@ -1,14 +1,14 @@
 """Shows and sends: the notebook's way in, the command line, and the PACS.
 
-    import workbench
-    bench = workbench.open()
+import workbench
+bench = workbench.open()
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.session import Bench, open  # noqa: A004  (workbench.open, as in webbrowser.open)
+    from workbench.session import Bench, open
 
 __all__ = ["Bench", "open"]
 

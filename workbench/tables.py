@@ -33,7 +33,9 @@ class Table[R](Sequence[R]):
         What a reader should know below the table, for example what was filtered away.
     """
 
-    def __init__(self, records: Sequence[R], columns: Mapping[str, str], *, noun: str, note: str = "") -> None:
+    def __init__(
+        self, records: Sequence[R], columns: Mapping[str, str], *, noun: str, note: str = ""
+    ) -> None:
         self.records = tuple(records)
         self.columns = dict(columns)
         self.noun = noun
@@ -103,9 +105,7 @@ def _is_number(value: Any) -> bool:
 def text_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, footer: str = "") -> str:
     """Aligned text, numbers to the right."""
     cells = [[_text(value) for value in row] for row in rows]
-    widths = [
-        max([len(heading), *(len(row[at]) for row in cells)]) for at, heading in enumerate(headings)
-    ]
+    widths = [max([len(heading), *(len(row[at]) for row in cells)]) for at, heading in enumerate(headings)]
     right = _numeric_columns(len(headings), rows)
 
     def line(row: Sequence[str]) -> str:
@@ -136,7 +136,9 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, footer
         )
         for row in rows
     )
-    below = Markup('<div style="opacity:0.7;margin-top:4px">{}</div>').format(footer) if footer else Markup("")
+    below = (
+        Markup('<div style="opacity:0.7;margin-top:4px">{}</div>').format(footer) if footer else Markup("")
+    )
     return str(
         Markup("<div><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>{}</div>").format(
             head, body, below
@@ -146,7 +148,7 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, footer
 
 def _numeric_columns(count: int, rows: Sequence[Sequence[Any]]) -> list[bool]:
     return [
-        any(_is_number(row[at]) for row in rows) and all(row[at] is None or _is_number(row[at]) for row in rows)
+        any(_is_number(row[at]) for row in rows)
+        and all(row[at] is None or _is_number(row[at]) for row in rows)
         for at in range(count)
     ]
-

@@ -1,0 +1,290 @@
+"""The command line: every command has `--json` for machines and exits with 0 only on success."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from catalog.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.session import Bench
+
+app = typer.Typer(
+    name="workbench",
+    help="Imaging Workbench: DICOM archive, catalog, Zarr arrays, Dask steps, results back to the PACS.\n\n"
+    "For research; not a medical device.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+HOME_HELP = "Where the bench lives; WORKBENCH_HOME when left out."
+Home = Annotated[Path | None, typer.Option("--home", metavar="DIR", help=HOME_HELP)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+WHERE_HELP = "An expression over attributes: \"SliceThickness <= 1.5 and Modality == 'CT'\"."
+Where = Annotated[str | None, typer.Option("--where", metavar="EXPRESSION", help=WHERE_HELP)]
+Uids = Annotated[list[str] | None, typer.Argument(metavar="[UID]...", help="Series Instance UIDs.")]
+All = Annotated[bool, typer.Option("--all", help="Every series of the catalog.")]
+
+
+@app.callback()
+def _options(context: typer.Context, home: Home = None) -> None:
+    context.obj = home
+
+
+@app.command()
+def demo(context: typer.Context, home: Home = None, as_json: AsJson = False) -> None:
+    """Do the whole job on sample data and an embedded PACS, with a receipt at the end.
+
+    Example: workbench demo --home demo
+    """
+    from workbench.demo import run_demo
+
+    with _bench(context, home) as bench:
+        outcome = run_demo(bench, say=_nothing if as_json else typer.echo)
+    if as_json:
+        typer.echo(json.dumps(outcome.as_json(), indent=1))
+    if not outcome.succeeded:
+        raise typer.Exit(1)
+    if not as_json and sys.stdin.isatty() and sys.stdout.isatty() and _lab_is_there():
+        if typer.confirm("\nOpen JupyterLab on the tour now?", default=True):
+            _open_lab(outcome.home)
+
+
+@app.command()
+def index(
+    context: typer.Context,
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH...", help="Folders or files.")] = None,
+    last: Annotated[bool, typer.Option("--last", help="The last report again, with every reason.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read an archive into the catalog.
+
+    Example: workbench index /archive/2026
+    """
+    from workbench import reports
+
+    if last == bool(paths):
+        raise typer.BadParameter("give the folders to read, or --last for the last report")
+    with _bench(context, home) as bench:
+        report = bench.last_index() if last else bench.index(*(paths or ()), quiet=as_json)
+    text = reports.index_line(report) + (f"\n{reports.reasons(report.rejected)}" if last else "")
+    _show(reports.index_as_json(report), text, as_json=as_json)
+
+
+@app.command()
+def series(
+    context: typer.Context,
+    query: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[QUERY]...", help="Words to find, or matches like Modality=CT or PatientName=M*."
+        ),
+    ] = None,
+    where: Where = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """List series.
+
+    Example: workbench series Modality=CT --where "SliceThickness <= 1.5"
+    """
+    from catalog.records import as_dict
+
+    with _bench(context, home) as bench:
+        found = bench.find(*(query or ()), where=where)
+    _show([as_dict(each) for each in found], repr(found), as_json=as_json)
+
+
+@app.command()
+def ingest(
+    context: typer.Context, uids: Uids = None, every: All = False, home: Home = None, as_json: AsJson = False
+) -> None:
+    """Write pixel data into Zarr.
+
+    Example: workbench ingest --all
+    """
+    with _bench(context, home) as bench:
+        report = bench.ingest(_chosen(uids, every=every), quiet=as_json)
+    _show(
+        report.as_json(),
+        report.line() + report.reasons(),
+        as_json=as_json,
+        succeeded=every or not report.rejected,
+    )
+
+
+@app.command()
+def verify(
+    context: typer.Context, uids: Uids = None, every: All = False, home: Home = None, as_json: AsJson = False
+) -> None:
+    """Compare every frame of the archive with the stored array.
+
+    Example: workbench verify --all
+    """
+    with _bench(context, home) as bench:
+        report = bench.verify(_chosen(uids, every=every), quiet=as_json)
+    text = report.line() + (f"\n{report!r}" if report.mismatches else "")
+    _show(report.as_json(), text, as_json=as_json, succeeded=not report.mismatches)
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    uid: Annotated[str, typer.Argument(metavar="UID", help="Series Instance UID.")],
+    nifti: Annotated[
+        Path, typer.Option("--nifti", metavar="FILE", help="NIfTI file to write (.nii, .nii.gz).")
+    ],
+    part: Annotated[int | None, typer.Option("--part", help="Which part of the series.")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a volume for other programs.
+
+    Example: workbench export 1.2.840.113619.2.1 --nifti volume.nii.gz
+    """
+    from pipelines.export import to_nifti
+
+    with _bench(context, home) as bench:
+        to_nifti(bench.volume(uid, part), nifti)
+    _show({"series_instance_uid": uid, "nifti": str(nifti)}, f" wrote {nifti}", as_json=as_json)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    step: Annotated[
+        str, typer.Argument(metavar="STEP", help="threshold, package.module:function, file.py:function.")
+    ],
+    where: Where = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A keyword of the step."),
+    ] = None,
+    uids: Annotated[
+        list[str] | None, typer.Option("--series", metavar="UID", help="Only these series.")
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Apply a step to series on Dask.
+
+    Example: workbench run threshold --where "Modality == 'CT'" -p above=300
+    """
+    with _bench(context, home) as bench:
+        selected = bench.series(where)
+        if uids:
+            selected = bench.series(where, series_instance_uid=uids)
+        outcome = bench.run(step, selected, quiet=as_json, **dict(map(_parameter, parameters or ())))
+    _show(outcome.as_json(), f"{outcome!r}\n{outcome.line()}", as_json=as_json, succeeded=outcome.succeeded)
+
+
+@app.command()
+def send(
+    context: typer.Context,
+    objects: Annotated[
+        list[str], typer.Argument(metavar="OBJECT...", help="SOP Instance UIDs of a run, or files.")
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="NODE", help="A node of workbench.toml.")],
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put objects into the outbox and deliver them.
+
+    Example: workbench send 2.25.1234 --to PACS
+    """
+    with _bench(context, home) as bench:
+        receipts = bench.send(objects, to=to, quiet=as_json)
+    text = f"{receipts!r}\n{receipts.line()}"
+    _show(receipts.as_json(), text, as_json=as_json, succeeded=receipts.succeeded)
+
+
+@app.command()
+def lab(context: typer.Context, home: Home = None) -> None:
+    """Open JupyterLab on this bench.
+
+    Example: workbench lab --home demo
+    """
+    if not _lab_is_there():
+        _fail(
+            "JupyterLab is not installed here; install it with: pip install 'imaging-workbench[lab]'",
+            as_json=False,
+        )
+    with _bench(context, home) as bench:
+        folder = bench.settings.home
+    _open_lab(folder)
+
+
+@contextmanager
+def _bench(context: typer.Context, home: Path | None) -> "Iterator[Bench]":
+    from workbench.session import open as open_bench
+
+    as_json = bool(context.params.get("as_json"))
+    try:
+        with open_bench(home or context.obj) as bench:
+            yield bench
+    except WorkbenchError as error:
+        _fail(str(error), as_json=as_json)
+    except KeyboardInterrupt:
+        _fail(
+            "stopped; what was done is kept, and the same command goes on from there",
+            as_json=as_json,
+            code=130,
+        )
+
+
+def _fail(text: str, *, as_json: bool, code: int = 1) -> None:
+    if as_json:
+        typer.echo(json.dumps({"error": text}))
+    typer.echo(f"workbench: {text}", err=True)
+    raise typer.Exit(code)
+
+
+def _show(data: Any, text: str, *, as_json: bool, succeeded: bool = True) -> None:
+    typer.echo(json.dumps(data, indent=1, ensure_ascii=False) if as_json else text)
+    if not succeeded:
+        raise typer.Exit(1)
+
+
+def _nothing(_text: str) -> None: ...
+
+
+def _chosen(uids: list[str] | None, *, every: bool) -> list[str] | None:
+    if every == bool(uids):
+        raise typer.BadParameter("give Series Instance UIDs, or --all")
+    return None if every else uids
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise typer.BadParameter(f"-p takes name=value, not {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _lab_is_there() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("jupyterlab") is not None
+
+
+def _open_lab(home: Path) -> None:
+    notebooks = Path(__file__).resolve().parents[1] / "notebooks"
+    folder = notebooks if notebooks.is_dir() else home
+    os.environ["WORKBENCH_HOME"] = str(home)
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}"])
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

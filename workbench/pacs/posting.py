@@ -1,0 +1,51 @@
+"""Put a DICOM file into the outbox: keep its bytes where nobody changes them, then write the row."""
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from catalog import outbox
+from catalog.database import Catalog
+from catalog.errors import HeaderError
+from catalog.headers import read_header
+from catalog.identifiers import digest
+from catalog.records import Delivery, Unreadable
+
+
+def post(catalog: Catalog, path: Path, node: str, *, outbox_folder: Path, now: datetime) -> Delivery:
+    """Queue one file for one node; twice is once.
+
+    The outbox keeps its own copy, named by its digest, so that what goes out is what was posted.
+
+    Raises
+    ------
+    catalog.errors.HeaderError
+        If the file is no readable DICOM.
+    catalog.errors.DeliveryError
+        If the same SOP Instance UID is queued for this node with other bytes.
+    """
+    header = read_header(path)
+    if isinstance(header, Unreadable):
+        raise HeaderError(f"{path} cannot be sent: {header.reason}")
+    content = path.read_bytes()
+    name = digest(content)
+    return outbox.queue(
+        catalog,
+        _kept(content, outbox_folder / f"{name}.dcm"),
+        node,
+        sop_instance_uid=str(header.values["sop_instance_uid"]),
+        sop_class_uid=str(header.values["sop_class_uid"]),
+        digest=name,
+        now=now,
+    )
+
+
+def _kept(content: bytes, target: Path) -> Path:
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+        with partial.open("wb") as file:
+            file.write(content)
+            os.fsync(file.fileno())
+        partial.replace(target)
+    return target

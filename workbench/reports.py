@@ -1,0 +1,239 @@
+"""What a person is told about what was done: a line of text, a table, JSON for machines."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from catalog.records import ArrayRecord, IndexReport, OutputRecord, Rejection, RunItem, RunRecord, as_dict
+from workbench.tables import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pipelines.verify import Mismatch
+
+    from pipelines.ingest import Rejected
+    from workbench.pacs.receipt import Receipt
+
+
+def line(label: str, count: int, unit: str, text: str, seconds: float | None = None) -> str:
+    """One line a stage: ` ingest       14 series  13 arrays …   2.1 s`."""
+    took = "" if seconds is None else f"{seconds:.1f} s"
+    return f" {label:<8} {count:>7,} {unit:<8} {text:<70} {took:>8}".rstrip()
+
+
+def counted(*parts: tuple[int, str]) -> str:
+    """The parts that are not zero, joined: `12 added · 3 rejected`."""
+    return " · ".join(f"{count:,} {what}" for count, what in parts if count)
+
+
+def reasons(rejected: Iterable[Rejection]) -> str:
+    """Every rejection with its reason, one a line."""
+    return "".join(f"\n   {each.path}: {each.reason}" for each in rejected)
+
+
+# --- index -----------------------------------------------------------------------------------------------
+
+
+def index_line(report: IndexReport) -> str:
+    """One line: how many files, and what became of them."""
+    text = counted(
+        (report.added, "added"),
+        (report.updated, "updated"),
+        (report.unchanged, "unchanged"),
+        (len(report.rejected), "rejected"),
+        (len(report.vanished), "vanished"),
+    )
+    if report.unchanged and not (report.added or report.updated or report.vanished):
+        text += " · nothing changed"
+    if report.rejected:
+        text += " (reasons: workbench index --last)"
+    return line("index", report.files, "files", text or "there are no files there", report.seconds)
+
+
+# --- ingest and verify -----------------------------------------------------------------------------------
+
+
+class IngestReport(Table[ArrayRecord]):
+    """The arrays of one ingest, and the series that have none with the reason."""
+
+    def __init__(
+        self, arrays: tuple[ArrayRecord, ...], rejected: "tuple[Rejected, ...]", seconds: float
+    ) -> None:
+        self.rejected = rejected
+        self.seconds = seconds
+        columns = {
+            "series_instance_uid": "series instance uid", "label": "part", "kind": "kind", "shape": "shape",
+            "reason": "reason",
+        }  # fmt: skip
+        super().__init__(
+            arrays, columns, noun="arrays", note=counted((len(rejected), "instances without one"))
+        )
+
+    @property
+    def without(self) -> dict[str, str]:
+        """Series Instance UID to reason, of the series that have no array at all."""
+        there = {each.series_instance_uid for each in self}
+        return {
+            each.series_instance_uid: each.reason
+            for each in self.rejected
+            if each.series_instance_uid not in there
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `workbench ingest --json` prints it."""
+        return {
+            "arrays": [as_dict(each) for each in self],
+            "rejected": [as_dict(each) for each in self.rejected],
+        }
+
+    def line(self) -> str:
+        """One line: how many series, and what they became."""
+        volumes = sum(each.kind == "volume" for each in self)
+        series = {each.series_instance_uid for each in self} | set(self.without)
+        text = counted(
+            (volumes, "volumes"), (len(self) - volumes, "stacks of frames"), (len(self.without), "without")
+        )
+        return line("ingest", len(series), "series", text or "nothing to do", self.seconds)
+
+    def reasons(self) -> str:
+        """Why instances are in no array and parts are no volume, one a line."""
+        left_out = [f"\n   {each.path}: {each.reason}" for each in self.rejected]
+        stacks = [
+            f"\n   {each.series_instance_uid} {each.label}: stack of frames, {each.reason}"
+            for each in self
+            if each.reason
+        ]
+        return "".join(left_out + stacks)
+
+
+class VerifyReport(Table["Mismatch"]):
+    """The mismatches one verification found; empty where the archive and the arrays agree."""
+
+    def __init__(self, frames: int, mismatches: "tuple[Mismatch, ...]", seconds: float) -> None:
+        self.frames = frames
+        self.mismatches = mismatches
+        self.seconds = seconds
+        columns = {
+            "what": "what", "frame_index": "frame", "path": "path", "sop_instance_uid": "sop instance uid",
+        }  # fmt: skip
+        super().__init__(mismatches, columns, noun="mismatches", note=f"{frames:,} frames compared")
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `workbench verify --json` prints it."""
+        return {"frames": self.frames, "mismatches": [as_dict(each) for each in self.mismatches]}
+
+    def line(self) -> str:
+        """One line: how many frames, and whether they agree."""
+        text = counted((len(self.mismatches), "mismatches")) or "all equal"
+        return line("verify", self.frames, "frames", text, self.seconds)
+
+
+# --- run -------------------------------------------------------------------------------------------------
+
+
+class Run(Table[RunItem]):
+    """One recorded application of a step: an item a series (part), with its outputs or its reason."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        columns = {
+            "series_instance_uid": "series instance uid", "part": "part", "state": "state", "seconds": "s",
+            "reason": "reason",
+        }  # fmt: skip
+        note = f"step {record.step} · run {record.run[:8]}"
+        super().__init__(record.items, columns, noun="series", note=note)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether there was something to do and nothing failed."""
+        return len(self) > 0 and not self.failed
+
+    @property
+    def failed(self) -> Table[RunItem]:
+        """The items that failed, each with its reason."""
+        return Table([each for each in self if each.state == "failed"], self.columns, noun="failed")
+
+    @property
+    def outputs(self) -> Table[OutputRecord]:
+        """Everything the run made: arrays, SEG and SR objects."""
+        columns = {
+            "kind": "kind", "sop_instance_uid": "sop instance uid", "series_instance_uid": "of series",
+            "path": "path",
+        }  # fmt: skip
+        return Table([output for item in self for output in item.outputs], columns, noun="outputs")
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """The measurements, one row each, with the series, part and run they belong to."""
+        import pandas as pd
+
+        rows = [
+            {
+                "series_instance_uid": item.series_instance_uid,
+                "part": item.part,
+                **measurement,
+                "run": self.record.run,
+            }
+            for item in self
+            for measurement in item.measurements
+        ]
+        return pd.DataFrame(rows)
+
+    def as_json(self) -> dict[str, Any]:
+        """The run as `workbench run --json` prints it."""
+        failed = [
+            {"series_instance_uid": each.series_instance_uid, "part": each.part, "reason": each.reason}
+            for each in self.failed
+        ]
+        return {
+            "run": self.record.run,
+            "succeeded": len(self) - len(failed),
+            "failed": failed,
+            "outputs": [as_dict(each) for each in self.outputs],
+        }
+
+    def line(self) -> str:
+        """One line: how many series, and what became of them."""
+        done, failed = sum(each.state == "succeeded" for each in self), len(self.failed)
+        text = counted((done, "ok"), (len(self) - done - failed, "as before"), (failed, "failed"))
+        started, finished = self.record.started, self.record.finished
+        seconds = (finished - started).total_seconds() if finished else None
+        return line("run", len(self), "series", f"{self.record.step}: {text or 'nothing to do'}", seconds)
+
+
+# --- send ------------------------------------------------------------------------------------------------
+
+
+class Receipts(Table["Receipt"]):
+    """One receipt an object: how far it came on its way to the node."""
+
+    def __init__(self, receipts: "Sequence[Receipt]") -> None:
+        columns = {
+            "kind": "kind", "sop_instance_uid": "sop instance uid", "node": "node", "state": "state",
+            "reason": "reason",
+        }  # fmt: skip
+        super().__init__(receipts, columns, noun="receipts")
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every object was given back by its node as it was sent."""
+        return all(each.state == "confirmed" for each in self)
+
+    def as_json(self) -> dict[str, Any]:
+        """The receipts as `workbench send --json` prints them."""
+        return {"deliveries": [as_dict(each) for each in self]}
+
+    def line(self, seconds: float | None = None) -> str:
+        """One line: how many objects, and how many passed each stage."""
+        reached = [set(each.times) for each in self]
+        stages = {"stored": "stored", "committed": "committed", "confirmed": "read back, identical"}
+        parts = [(sum(stage in times for times in reached), words) for stage, words in stages.items()]
+        failed = (sum(each.state == "failed" for each in self), "failed")
+        nodes = ", ".join(sorted({each.node for each in self}))
+        text = counted(*parts, failed) or "waiting for the node"
+        return line("send", len(self), "objects", f"{nodes}: {text}", seconds)
+
+    def __repr__(self) -> str:
+        return "\n".join(str(each) for each in self) or "nothing to send"
+
+    def _repr_html_(self) -> str:
+        return "".join(each._repr_html_() for each in self)

@@ -1,0 +1,423 @@
+"""The composition root: a bench joins the catalog, its folders, a Dask client and the nodes; nothing else does."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from catalog.arrays import all_arrays, arrays_of, record_arrays
+from catalog.database import Catalog
+from catalog.errors import NotFoundError
+from catalog.identifiers import is_uid
+from catalog.index import index_paths, last_report
+from catalog.outbox import delivery
+from catalog.query import find_series, instances_of
+from catalog.records import ArrayRecord, IndexReport, OutputRecord, SeriesRecord
+from catalog.runs import find_items, find_output, save_run
+from workbench.cluster import local_cluster
+from workbench.progress import bar
+from workbench.reports import IngestReport, Receipts, Run, VerifyReport
+from workbench.settings import SETTINGS_FILE, Settings, default_home
+from workbench.tables import Table
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from distributed import Client
+
+    from pipelines.ingest import Rejected
+    from workbench.pacs.node import Node
+
+type Selection = str | SeriesRecord | Iterable[str | SeriesRecord] | None
+"""Series by UID or record, several of them, or `None` for every series of the catalog."""
+
+SERIES_COLUMNS = {
+    "patient_id": "patient id",
+    "patient_name": "name",
+    "study_date": "date",
+    "modality": "modality",
+    "series_number": "no.",
+    "series_description": "series",
+    "body_part_examined": "body part",
+    "instances": "instances",
+    "series_instance_uid": "series instance uid",
+}
+
+
+def open(where: str | Path | None = None, **settings: Any) -> "Bench":
+    """Open a bench, made when it is not there yet.
+
+    Parameters
+    ----------
+    where
+        Its folder, or the address of a shared catalog (`postgresql://…`); `WORKBENCH_HOME`, or
+        `imaging-workbench` in the home folder, when left out.
+    **settings
+        Any field of `workbench.settings.Settings`.
+
+    Raises
+    ------
+    catalog.errors.SchemaError
+        If the catalog was written by a newer workbench.
+    """
+    if isinstance(where, str) and "://" in where:
+        settings, where = {"catalog": where, **settings}, None
+    home = Path(where).expanduser().absolute() if where is not None else default_home().absolute()
+    return Bench(Settings(home=home, **settings))
+
+
+SEARCHED = (
+    "PatientID", "PatientName", "StudyDescription", "AccessionNumber", "Modality", "SeriesDescription",
+    "BodyPartExamined", "ProtocolName", "StudyDate",
+)  # fmt: skip
+"""Attributes a plain word is looked for in."""
+
+
+def _mentions(word: str) -> str:
+    quoted = "'" + word.replace("'", "") + "'"
+    return "(" + " or ".join(f"{keyword} ~ {quoted}" for keyword in SEARCHED) + ")"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Bench:
+    """One bench, open: the archive it knows, the arrays it keeps, the runs it made, the nodes it sends to."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        settings.home.mkdir(parents=True, exist_ok=True)
+        self.catalog = Catalog(settings.catalog_url)
+        self._client: Client | None = None
+        self._cluster: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<bench {self.settings.home}: {len(find_series(self.catalog)):,} series>"
+
+    def close(self) -> None:
+        """Give up the Dask cluster and the catalog's connections."""
+        if self._cluster is not None:
+            self._client.close() if self._client is not None else None
+            self._cluster.close()
+        self._client = self._cluster = None
+        self.catalog.close()
+
+    # --- archive and catalog -------------------------------------------------------------------------
+
+    def index(self, *paths: str | Path, quiet: bool = False) -> IndexReport:
+        """Read folders and files into the catalog; what has not changed is not read again.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If a path does not exist.
+        """
+        with bar("index", "files", quiet=quiet) as progress:
+            return index_paths(self.catalog, paths, progress=progress)
+
+    def last_index(self) -> IndexReport:
+        """Report of the last index.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If nothing was indexed yet.
+        """
+        report = last_report(self.catalog)
+        if report is None:
+            raise NotFoundError(
+                f"nothing was indexed yet on {self.settings.home}; try: workbench index FOLDER"
+            )
+        return report
+
+    def series(self, where: str | None = None, **matching: Any) -> Table[SeriesRecord]:
+        """Find series: DICOM matching on attributes, and an expression over them.
+
+        Parameters
+        ----------
+        where
+            For example `"SliceThickness <= 1.5 and not SeriesDescription ~ 'scout'"`; a series is found when
+            one of its instances satisfies it.
+        **matching
+            Attribute (`modality` or `Modality`) to a value, a wildcard (`"CT*"`), a range of dates
+            (`"20260101-20260131"`) or a list of values (PS3.4 C.2.2.2).
+
+        Raises
+        ------
+        catalog.errors.QuestionError
+            If an attribute or the expression is not understood.
+        """
+        found = find_series(self.catalog, where=where, **matching)
+        return Table(found, SERIES_COLUMNS, noun="series")
+
+    def find(self, *words: str, where: str | None = None) -> Table[SeriesRecord]:
+        """Find series as a person types: `Modality=CT` matches, any other word is looked for in the texts.
+
+        Raises
+        ------
+        catalog.errors.QuestionError
+            If an attribute or the expression is not understood.
+        """
+        matching = dict(word.split("=", 1) for word in words if "=" in word)
+        parts = [_mentions(word) for word in words if "=" not in word] + ([f"({where})"] if where else [])
+        return self.series(" and ".join(parts) or None, **matching)
+
+    # --- pixels --------------------------------------------------------------------------------------
+
+    def ingest(self, series: Selection = None, *, quiet: bool = False) -> IngestReport:
+        """Write the pixel data of series into Zarr; what is there and current stays as it is."""
+        from pipelines.ingest import ingest_series
+
+        started, selected = monotonic(), self._selected(series)
+        arrays: list[ArrayRecord] = []
+        rejected: list[Rejected] = []
+        with bar("ingest", "series", quiet=quiet) as progress:
+            for done, each in enumerate(selected, start=1):
+                ingested = ingest_series(
+                    each,
+                    instances_of(self.catalog, each.series_instance_uid),
+                    self.settings.arrays_folder,
+                    threads=self.settings.threads,
+                )
+                record_arrays(self.catalog, each.series_instance_uid, ingested.arrays)
+                arrays += ingested.arrays
+                rejected += ingested.rejected
+                progress(done, len(selected))
+        return IngestReport(tuple(arrays), tuple(rejected), monotonic() - started)
+
+    def verify(self, series: Selection = None, *, quiet: bool = False) -> VerifyReport:
+        """Recompute every frame's digest from the archive and from Zarr, and compare."""
+        from pipelines.verify import verify_array
+
+        started, frames = monotonic(), 0
+        mismatches: list[Any] = []
+        arrays = self._arrays(series)
+        with bar("verify", "arrays", quiet=quiet) as progress:
+            for done, array in enumerate(arrays, start=1):
+                verified = verify_array(array, instances_of(self.catalog, array.series_instance_uid))
+                frames += verified.frames
+                mismatches += verified.mismatches
+                progress(done, len(arrays))
+        return VerifyReport(frames, tuple(mismatches), monotonic() - started)
+
+    def arrays(self, series: Selection = None) -> Table[ArrayRecord]:
+        """Arrays that were ingested, of every series or of some."""
+        columns = {
+            "kind": "kind", "label": "part", "shape": "shape", "reason": "reason",
+            "series_instance_uid": "series instance uid",
+        }  # fmt: skip
+        return Table(self._arrays(series), columns, noun="arrays")
+
+    def volume(self, series: str | SeriesRecord, part: int | None = None) -> "xr.DataArray":
+        """Open a series lazily as `DataArray(z, y, x)`: modality values, mm coordinates; ingested first if need be.
+
+        A series that is no regular volume opens as a stack, `DataArray(frame, y, x)`, with the reason in
+        `attrs["reason"]`.
+
+        Parameters
+        ----------
+        part
+            Which one, where the series holds several volumes.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is no such series, no pixel data in it, or several parts to choose from.
+        """
+        from pipelines.volumes import open_array
+
+        return open_array(self._array(series, part))
+
+    def _array(self, series: str | SeriesRecord, part: int | None) -> ArrayRecord:
+        (selected,) = self._selected(series)
+        uid = selected.series_instance_uid
+        report = self.ingest(selected, quiet=True)
+        if not report.arrays:
+            why = report.rejected[0].reason if report.rejected else "it has no pixel data"
+            raise NotFoundError(f"series {uid} has no array: {why}")
+        if part is None and len(report.arrays) == 1:
+            return report.arrays[0]
+        for array in report.arrays:
+            if array.part == part:
+                return array
+        parts = "; ".join(f"part={array.part}: {array.label}" for array in report.arrays)
+        raise NotFoundError(f"series {uid} holds {len(report.arrays)} parts, choose one of: {parts}")
+
+    # --- runs ----------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> "Client":
+        """Dask client of this bench: of the scheduler in its settings, else of a cluster on this machine."""
+        if self._client is None:
+            from distributed import Client
+
+            if self.settings.scheduler:
+                self._client = Client(self.settings.scheduler)  # type: ignore[no-untyped-call]
+            else:
+                self._cluster = local_cluster(self.settings.threads)
+                self._client = Client(self._cluster)  # type: ignore[no-untyped-call]
+        return self._client
+
+    def run(
+        self,
+        step: str | Callable[..., Any],
+        series: Selection = None,
+        *,
+        client: "Client | None" = None,
+        quiet: bool = False,
+        **parameters: Any,
+    ) -> Run:
+        """Apply a step to series on Dask and record it; what an earlier run did is not done again.
+
+        Parameters
+        ----------
+        step
+            A function of a volume with keyword parameters, or its name (`"threshold"`,
+            `"package.module:function"`, `"file.py:function"`).
+        series
+            What it is applied to; each volume or stack of a series is one item.
+        client
+            Of another Dask cluster.
+        **parameters
+            Keywords of the step.
+
+        Raises
+        ------
+        catalog.errors.StepError
+            If the step is not found, or cannot be called with these parameters.
+        """
+        from pipelines.code import find_step
+        from pipelines.runs import RunInput, keys, run_step
+
+        function = find_step(step) if isinstance(step, str) else step
+        selected = self._selected(series)
+        ingested = self.ingest(selected, quiet=quiet)
+        inputs = [
+            RunInput(
+                array, tuple(each.path for each in instances_of(self.catalog, array.series_instance_uid))
+            )
+            for array in ingested
+        ]
+        previous = find_items(self.catalog, keys(function, parameters, inputs))
+        with bar("run", "series", quiet=quiet) as progress:
+            record = run_step(
+                function,
+                parameters,
+                inputs,
+                outputs_folder=self.settings.outputs_folder,
+                client=client or self.client,
+                previous=previous,
+                progress=progress,
+            )
+        save_run(self.catalog, record)
+        return Run(record)
+
+    # --- nodes ---------------------------------------------------------------------------------------
+
+    def node(self, name: str) -> "Node":
+        """Node of the settings by its name.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is none of that name.
+        """
+        known = self.settings.nodes
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none yet"
+            file = self.settings.home / SETTINGS_FILE
+            raise NotFoundError(f"no node {name!r}; {file} has {there}. Add a table [nodes.{name}] to it")
+        return replace(known[name], name=name, calling_ae_title=self.settings.ae_title)
+
+    def send(
+        self, objects: Iterable[OutputRecord | str | Path], *, to: "str | Node", quiet: bool = False
+    ) -> Receipts:
+        """Put DICOM objects into the outbox and deliver them; a receipt each says how far it came.
+
+        Parameters
+        ----------
+        objects
+            Outputs of a run (its arrays are passed over, a PACS has no use for them), SOP Instance UIDs of
+            such outputs, or paths of DICOM files.
+        to
+            A node of the settings by name, or a node.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If an object or the node is not known.
+        catalog.errors.HeaderError
+            If a file is no readable DICOM.
+        """
+        from workbench.pacs.deliver import deliver
+        from workbench.pacs.node import ListenAddress
+        from workbench.pacs.posting import post
+        from workbench.pacs.receipt import Receipt
+
+        node = self.node(to) if isinstance(to, str) else to
+        folder = self.settings.home / "outbox"
+        posted = [
+            post(self.catalog, path, node.name, outbox_folder=folder, now=_now())
+            for path in self._object_paths(objects)
+        ]
+        with bar("send", "objects", quiet=quiet) as progress:
+            deliver(
+                self.catalog,
+                node,
+                listen=ListenAddress(self.settings.listen_host, self.settings.listen_port),
+                now=_now,
+                wait=timedelta(seconds=self.settings.commitment_seconds),
+                progress=progress,
+            )
+        return Receipts([Receipt.of(delivery(self.catalog, each.delivery)) for each in posted])
+
+    def _object_paths(self, objects: Iterable[OutputRecord | str | Path]) -> Iterator[Path]:
+        for each in objects:
+            if isinstance(each, OutputRecord):
+                if each.sop_instance_uid is not None:
+                    yield Path(each.path)
+            elif isinstance(each, str) and is_uid(each):
+                output = find_output(self.catalog, each)
+                if output is None:
+                    raise NotFoundError(f"no run made an object {each}; `workbench run … --json` lists them")
+                yield Path(output.path)
+            elif Path(each).is_file():
+                yield Path(each)
+            else:
+                raise NotFoundError(f"{each} is neither a file nor the SOP Instance UID of a run's object")
+
+    # --- selection -----------------------------------------------------------------------------------
+
+    def _selected(self, series: Selection) -> list[SeriesRecord]:
+        if series is None:
+            return find_series(self.catalog)
+        if isinstance(series, str | SeriesRecord):
+            series = [series]
+        selected = [each if isinstance(each, SeriesRecord) else self._by_uid(each) for each in series]
+        return list({each.series_instance_uid: each for each in selected}.values())
+
+    def _by_uid(self, uid: str) -> SeriesRecord:
+        found = find_series(self.catalog, series_instance_uid=uid)
+        if len(found) != 1 or found[0].series_instance_uid != uid:
+            raise NotFoundError(f"no series {uid} in the catalog; `workbench series` lists what there is")
+        return found[0]
+
+    def _arrays(self, series: Selection) -> list[ArrayRecord]:
+        if series is None:
+            return all_arrays(self.catalog)
+        return [
+            array
+            for each in self._selected(series)
+            for array in arrays_of(self.catalog, each.series_instance_uid)
+        ]
