@@ -1,0 +1,276 @@
+r"""Attribute matching of the query/retrieve services (PS3.4 section C.2.2.2), as SQL with bound values only.
+
+| kind      | written                                            | for                                |
+| --------- | -------------------------------------------------- | ---------------------------------- |
+| universal | `None`, an empty text, `*`                         | every attribute                    |
+| list      | a list or set; a text `1.2\1.3`                     | every attribute; UIDs              |
+| range     | a tuple `(low, high)`; a text `low-high`           | ordered attributes; DA, TM and DT  |
+| wildcard  | a text with `*` and `?`                            | texts that are no date, time, UID  |
+| single    | anything else                                      | every attribute                    |
+
+A person's name is compared without regard to case, all else with it. A single value matches any of several
+values of an attribute; a wildcard sees them as one text with backslashes between.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from pydicom.datadict import dictionary_VM
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from catalog.attributes import ATTRIBUTES, Attribute, Kind, Level
+from catalog.errors import QuestionError
+from catalog.models import instances, patients, series, studies
+
+type Condition = sa.ColumnElement[bool]
+
+TABLES = {
+    Level.PATIENT: patients,
+    Level.STUDY: studies,
+    Level.SERIES: series,
+    Level.INSTANCE: instances,
+}
+TEXT_LIMIT = 10_000
+"""The longest text a question may compare with."""
+
+_TRANSFER_SYNTAX_UID = Attribute("TransferSyntaxUID", 0x00020010, "UI", Level.INSTANCE, Kind.TEXT)
+_BY_NAME: Mapping[str, Attribute] = {
+    name: each for each in (*ATTRIBUTES, _TRANSFER_SYNTAX_UID) for name in (each.keyword, each.column)
+}
+_ORDERED_TEXTS = frozenset({"DA", "TM", "DT"})
+_NO_WILDCARDS = _ORDERED_TEXTS | {"UI"}
+_DATE_TIME = r"\d{4,14}(?:\.\d{1,6})?(?:\+\d{4}|-(?:0\d|1[0-2])\d\d(?!\d))?"
+_RANGES = {
+    "DA": re.compile(r"([\d.]*)-([\d.]*)"),
+    "TM": re.compile(r"([\d.:]*)-([\d.:]*)"),
+    "DT": re.compile(rf"((?:{_DATE_TIME})?)-((?:{_DATE_TIME})?)"),
+}
+_MANY = frozenset(
+    each.tag for each in ATTRIBUTES if each.kind is Kind.TEXT and dictionary_VM(each.tag) != "1"
+)
+
+
+def attribute_named(name: str) -> Attribute:
+    """Return an attribute by its keyword or column name.
+
+    Raises
+    ------
+    QuestionError
+        If the catalog keeps no such attribute; names the nearest.
+    """
+    found = _BY_NAME.get(name)
+    if found is None:
+        alike = [each for each in _BY_NAME if each.islower() == name.islower()]
+        nearest = difflib.get_close_matches(name, alike, n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        raise QuestionError(f"the catalog keeps no attribute {name[:64]!r}{hint}")
+    return found
+
+
+def column_of(attribute: Attribute) -> sa.Column[Any]:
+    """Return the column of an attribute."""
+    return TABLES[attribute.level].c[attribute.column]
+
+
+def condition(attribute: Attribute, value: Any) -> Condition | None:
+    """Return what a matching key demands; `None` where it matches everything.
+
+    Raises
+    ------
+    QuestionError
+        If the value cannot be compared with the attribute.
+    """
+    for is_meant, build in _KINDS:
+        if is_meant(attribute, value):
+            return build(attribute, value)
+    return _single(attribute, value)
+
+
+def is_storable(text: str) -> bool:
+    """Whether a column could hold a text: without NUL, and encodable."""
+    return not re.search("[\0\ud800-\udfff]", text)
+
+
+def text_of(attribute: Attribute, value: Any) -> str:
+    """Return a value to compare a text with; numbers are taken as they are written."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        text = str(value).strip(" ")
+        if len(text) <= TEXT_LIMIT:
+            return text
+        raise QuestionError(
+            f"{attribute.keyword} is compared with a text of more than {TEXT_LIMIT} characters"
+        )
+    raise QuestionError(f"{attribute.keyword} is text and cannot be compared with {type(value).__name__}")
+
+
+def number_of(attribute: Attribute, value: Any) -> int | float:
+    """Return a value to compare a number with."""
+    try:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            number = float(value)
+            if number == number and abs(number) < _TOO_LARGE:
+                return int(number) if number == int(number) else number
+    except ValueError:
+        pass
+    raise QuestionError(f"{attribute.keyword} is a number and cannot be compared with something else")
+
+
+_TOO_LARGE = 2.0**63
+
+
+class casefold(FunctionElement[str]):
+    """A text without regard to case; a function of ours in SQLite, `lower` in PostgreSQL."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+@compiles(casefold, "sqlite")
+def _casefold_sqlite(element: casefold, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"casefold({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(casefold)
+def _casefold(element: casefold, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"lower({compiler.process(element.clauses, **kw)})"
+
+
+class wildcard(FunctionElement[bool]):
+    """Column, pattern for GLOB, pattern for LIKE: SQLite's LIKE disregards case, PostgreSQL has no GLOB."""
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+
+@compiles(wildcard, "sqlite")
+def _wildcard_sqlite(element: wildcard, compiler: SQLCompiler, **kw: Any) -> str:
+    column, glob, _ = element.clauses
+    return f"({compiler.process(column, **kw)} GLOB {compiler.process(glob, **kw)})"
+
+
+@compiles(wildcard)
+def _wildcard(element: wildcard, compiler: SQLCompiler, **kw: Any) -> str:
+    column, _, like = element.clauses
+    return f"({compiler.process(column, **kw)} LIKE {compiler.process(like, **kw)} ESCAPE '/')"
+
+
+_LIKE = str.maketrans({"%": "/%", "_": "/_", "/": "//", "*": "%", "?": "_"})
+_GLOB = str.maketrans({"[": "[[]"})
+
+
+def _is_universal(_attribute: Attribute, value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip() in ("", "*", "**"))
+
+
+def _is_list(attribute: Attribute, value: Any) -> bool:
+    return isinstance(value, list | set | frozenset) or (
+        attribute.vr == "UI" and isinstance(value, str) and "\\" in value
+    )
+
+
+def _is_range(attribute: Attribute, value: Any) -> bool:
+    if isinstance(value, tuple):
+        return True
+    pattern = _RANGES.get(attribute.vr)
+    if pattern is None or not isinstance(value, str):
+        return False
+    single = attribute.vr == "DT" and re.fullmatch(_DATE_TIME, value.strip())
+    return not single and pattern.fullmatch(value.strip()) is not None
+
+
+def _is_wildcard(attribute: Attribute, value: Any) -> bool:
+    return (
+        isinstance(value, str)
+        and attribute.kind is Kind.TEXT
+        and attribute.vr not in _NO_WILDCARDS
+        and ("*" in value or "?" in value)
+    )
+
+
+def _everything(_attribute: Attribute, _value: Any) -> None:
+    return None
+
+
+def _any_of(attribute: Attribute, value: Any) -> Condition | None:
+    each_of = value.split("\\") if isinstance(value, str) else list(value)
+    conditions = [condition(attribute, each) for each in each_of]
+    if any(each is None for each in conditions):
+        return None
+    plain = [each for each in conditions if each is not None]
+    return sa.or_(*plain) if plain else sa.false()
+
+
+def _between(attribute: Attribute, value: Any) -> Condition | None:
+    if isinstance(value, str):
+        found = _RANGES[attribute.vr].fullmatch(value.strip())
+        value = found.groups() if found else ()
+    if len(value) != 2:
+        raise QuestionError(f"{attribute.keyword} wants a range of two ends, (low, high)")
+    low, high = (None if each == "" else each for each in value)
+    column = column_of(attribute)
+    bounds: list[Condition] = []
+    if attribute.kind in (Kind.INTEGER, Kind.REAL):
+        bounds += [column >= number_of(attribute, low)] if low is not None else []
+        bounds += [column <= number_of(attribute, high)] if high is not None else []
+    else:
+        bounds += [_comparable(attribute, low, column.__ge__)] if low is not None else []
+        # a bound of lower precision includes what it begins: 202601 ends with January
+        bounds += (
+            [_comparable(attribute, high, lambda text: column <= text + "~")] if high is not None else []
+        )
+    return sa.and_(*bounds) if bounds else None
+
+
+def _comparable(attribute: Attribute, value: Any, build: Callable[[str], Any]) -> Condition:
+    text = text_of(attribute, value)
+    condition: Condition = build(text) if is_storable(text) else sa.false()
+    return condition
+
+
+def _wildcards(attribute: Attribute, value: Any) -> Condition | None:
+    text = re.sub(r"\*+", "*", text_of(attribute, value))
+    if not is_storable(text):
+        return sa.false()
+    parts: list[sa.ColumnElement[Any]] = [
+        column_of(attribute),
+        sa.literal(text.translate(_GLOB)),
+        sa.literal(text.translate(_LIKE)),
+    ]
+    return wildcard(*map(casefold, parts)) if attribute.vr == "PN" else wildcard(*parts)
+
+
+def _single(attribute: Attribute, value: Any) -> Condition:
+    column = column_of(attribute)
+    if attribute.kind in (Kind.INTEGER, Kind.REAL):
+        return column == number_of(attribute, value)
+    text = text_of(attribute, value)
+    if not is_storable(text):
+        return sa.false()
+    if attribute.vr == "PN":
+        return casefold(column) == casefold(sa.literal(text))
+    if attribute.tag not in _MANY:
+        return column == text
+    escaped = text.translate(_GLOB).replace("*", "[*]").replace("?", "[?]")
+    return sa.or_(
+        column == text,
+        wildcard(
+            sa.literal("\\") + column + sa.literal("\\"),
+            sa.literal(f"*\\{escaped}\\*"),
+            sa.literal("%\\" + text.translate(_LITERAL_LIKE) + "\\%"),
+        ),
+    )
+
+
+_LITERAL_LIKE = str.maketrans({"%": "/%", "_": "/_", "/": "//"})
+_KINDS: tuple[tuple[Callable[[Attribute, Any], bool], Callable[[Attribute, Any], Condition | None]], ...] = (
+    (_is_universal, _everything),
+    (_is_list, _any_of),
+    (_is_range, _between),
+    (_is_wildcard, _wildcards),
+)
+"""The kinds in the order they are tried; what is none of them is a single value."""

@@ -1,0 +1,226 @@
+"""Finds series and instances by attribute matching and `where` expressions."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from itertools import pairwise
+from typing import Any
+
+import sqlalchemy as sa
+
+from catalog.attributes import BY_COLUMN, Kind, Level
+from catalog.database import Catalog
+from catalog.errors import NotFoundError
+from catalog.matching import TABLES, Condition, attribute_named, column_of, condition
+from catalog.models import files, instances, patients, series, studies
+from catalog.places import State
+from catalog.records import InstanceRecord, PixelData, SeriesRecord, Value
+from catalog.scan import openable
+from catalog.where import compile_where
+
+_LEVELS = tuple(Level)
+
+
+def find_series(catalog: Catalog, *, where: str | None = None, **matching: Any) -> list[SeriesRecord]:
+    """Return the series with an instance that satisfies everything asked for, and that can still be read.
+
+    Parameters
+    ----------
+    catalog
+        An open catalog.
+    where
+        An expression, see `catalog.where`: `"SliceThickness <= 1.5"`.
+    **matching
+        Attributes by keyword or column name, see `catalog.matching`: `modality="CT"`.
+
+    Returns
+    -------
+    list of SeriesRecord
+        By patient, study date and time, series number.
+
+    Raises
+    ------
+    QuestionError
+        If a name is unknown or a value cannot be compared; names the nearest.
+    """
+    conditions = _conditions(matching)
+    if where is not None and where.strip():
+        conditions.append((Level.INSTANCE, compile_where(where)))
+    names = [each.name for each in fields(SeriesRecord) if each.name in BY_COLUMN]
+    matched = (
+        _select(Level.SERIES, conditions)
+        .add_columns(series.c.id, *(column_of(BY_COLUMN[name]) for name in names))
+        .cte("matched")
+    )
+    of_instance = sa.case((instances.c.rows.is_not(None), sa.func.coalesce(instances.c.number_of_frames, 1)))
+    counts = (
+        sa.select(
+            instances.c.series,
+            sa.func.count().label("instances"),
+            sa.func.coalesce(sa.func.sum(of_instance), 0).label("frames"),
+        )
+        .where(instances.c.series.in_(sa.select(matched.c.id)), _has_place(instances))
+        .group_by(instances.c.series)
+        .subquery()
+    )
+    statement = (
+        sa.select(*(matched.c[name] for name in names), counts.c.instances, counts.c.frames)
+        .join(counts, counts.c.series == matched.c.id)
+        .order_by(
+            matched.c.patient_id,
+            matched.c.study_date.nulls_last(),
+            matched.c.study_time.nulls_last(),
+            matched.c.study_instance_uid,
+            matched.c.series_number.nulls_last(),
+            matched.c.series_instance_uid,
+        )
+    )
+    with catalog.reading() as connection:
+        return [SeriesRecord(**row) for row in connection.execute(statement).mappings()]
+
+
+def find_instances(catalog: Catalog, **matching: Any) -> list[InstanceRecord]:
+    """Return the instances that match and can still be read, by series and instance number.
+
+    Raises
+    ------
+    QuestionError
+        If a name is unknown or a value cannot be compared; names the nearest.
+    """
+    place = files.alias()
+    first_place = (
+        sa.select(sa.func.min(place.c.id))
+        .where(place.c.instance == instances.c.id, place.c.state == State.INDEXED.value)
+        .scalar_subquery()
+    )
+    statement = (
+        _select(Level.INSTANCE, _conditions(matching))
+        .add_columns(
+            *(column_of(BY_COLUMN[name]) for name in _INSTANCE_FIELDS),
+            *(instances.c[name] for name in ("transfer_syntax_uid", "header_digest", "deviations")),
+            *(files.c[name] for name in _PLACE_COLUMNS),
+        )
+        .join(files, files.c.id == first_place)
+        .order_by(
+            studies.c.study_instance_uid,
+            series.c.series_instance_uid,
+            instances.c.instance_number.nulls_last(),
+            instances.c.sop_instance_uid,
+        )
+    )
+    with catalog.reading() as connection:
+        return [_instance(row) for row in connection.execute(statement).mappings()]
+
+
+def instances_of(catalog: Catalog, series_instance_uid: str) -> list[InstanceRecord]:
+    """Return the instances of one series that can still be read, by instance number.
+
+    Raises
+    ------
+    NotFoundError
+        If the catalog has no such series.
+    """
+    statement = sa.select(series.c.id).where(series.c.series_instance_uid == series_instance_uid)
+    with catalog.reading() as connection:
+        if connection.scalar(statement) is None:
+            raise NotFoundError(f"no series {series_instance_uid} in the catalog; index its files first")
+    return find_instances(catalog, series_instance_uid=[series_instance_uid])
+
+
+def find_level(
+    catalog: Catalog, level: Level, matching: Mapping[str, Any], *, columns: Iterable[str]
+) -> list[dict[str, Value]]:
+    """Return one row for each matching entity of a level, as C-FIND answers (PS3.4 section C.4.1).
+
+    Parameters
+    ----------
+    catalog
+        An open catalog.
+    level
+        Patient, study, series or instance.
+    matching
+        Keys of any level, by keyword or column name.
+    columns
+        What to return, by keyword or column name, of this level and those above.
+
+    Raises
+    ------
+    QuestionError
+        If a name is unknown or a value cannot be compared; names the nearest.
+    """
+    asked = [attribute_named(name) for name in columns]
+    statement = (
+        _select(level, _conditions(matching))
+        .add_columns(*(column_of(each).label(each.column) for each in asked))
+        .order_by(TABLES[level].c.id)
+    )
+    with catalog.reading() as connection:
+        return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def _conditions(matching: Mapping[str, Any]) -> list[tuple[Level, Condition]]:
+    found = []
+    for name, value in matching.items():
+        attribute = attribute_named(name)
+        demanded = condition(attribute, value)
+        if demanded is not None:
+            found.append((attribute.level, demanded))
+    return found
+
+
+def _select(level: Level, conditions: Sequence[tuple[Level, Condition]]) -> sa.Select[Any]:
+    """Rows of a level, joined with those above, that have an instance with a place for every condition."""
+    depth = _LEVELS.index(level)
+    tables = [TABLES[each] for each in _LEVELS[: depth + 1]]
+    joined: sa.FromClause = patients
+    for above, table in pairwise(tables):
+        joined = joined.join(table, _above(table) == above.c.id)
+    here = [each for at, each in conditions if _LEVELS.index(at) <= depth]
+    below = [each for at, each in conditions if _LEVELS.index(at) > depth]
+    return sa.select().select_from(joined).where(*here, _has_place(TABLES[level], *below))
+
+
+def _has_place(table: sa.Table, *conditions: Condition) -> Condition:
+    """Whether a row has an instance that satisfies the conditions and can still be read."""
+    chain = list(TABLES.values())
+    here = chain[: chain.index(table) + 1]
+    below: list[sa.FromClause] = [*chain[len(here) :], place := files.alias()]
+    joined = below[0]
+    for above, each in pairwise(below):
+        joined = joined.join(each, _above(each) == above.c.id)
+    return (
+        sa.select(sa.literal(1))
+        .select_from(joined)
+        .where(_above(below[0]) == table.c.id, place.c.state == State.INDEXED.value, *conditions)
+        .correlate(*here)
+        .exists()
+    )
+
+
+def _above(table: sa.FromClause) -> sa.ColumnElement[int]:
+    """The column of a table that holds the row above; every table has one such foreign key at most."""
+    return next(column for column in table.c if column.foreign_keys)
+
+
+_INSTANCE_FIELDS = tuple(each.name for each in fields(InstanceRecord) if each.name in BY_COLUMN)
+_PLACE_COLUMNS = ("folder", "name", "pixel_tag", "pixel_vr", "pixel_offset", "pixel_length")
+
+
+def _instance(row: sa.RowMapping) -> InstanceRecord:
+    values = {name: _field(name, row[name]) for name in _INSTANCE_FIELDS}
+    pixel_data = None
+    if row["pixel_tag"] is not None:
+        pixel_data = PixelData(row["pixel_tag"], row["pixel_vr"], row["pixel_offset"], row["pixel_length"])
+    return InstanceRecord(
+        **values | {"sop_class_uid": values["sop_class_uid"] or ""},
+        transfer_syntax_uid=row["transfer_syntax_uid"],
+        path=openable(f"{row['folder'].rstrip('/')}/{row['name']}"),
+        header_digest=row["header_digest"],
+        pixel_data=pixel_data,
+        deviations=tuple(row["deviations"].split("\n")) if row["deviations"] else (),
+    )
+
+
+def _field(name: str, value: Any) -> Any:
+    if BY_COLUMN[name].kind is not Kind.NUMBERS or value is None:
+        return value
+    return tuple(float(each) for each in value.split("\\") if each)
