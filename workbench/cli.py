@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ HOME_HELP = "Where the bench lives; WORKBENCH_HOME when left out."
 Home = Annotated[Path | None, typer.Option("--home", metavar="DIR", help=HOME_HELP)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 WHERE_HELP = "An expression over attributes: \"SliceThickness <= 1.5 and Modality == 'CT'\"."
+STEP_HELP = "threshold, package.module:function, or file.py:function."
 Where = Annotated[str | None, typer.Option("--where", metavar="EXPRESSION", help=WHERE_HELP)]
 Uids = Annotated[list[str] | None, typer.Argument(metavar="[UID]...", help="Series Instance UIDs.")]
 All = Annotated[bool, typer.Option("--all", help="Every series of the catalog.")]
@@ -52,9 +54,9 @@ def demo(context: typer.Context, home: Home = None, as_json: AsJson = False) -> 
         typer.echo(json.dumps(outcome.as_json(), indent=1))
     if not outcome.succeeded:
         raise typer.Exit(1)
-    if not as_json and sys.stdin.isatty() and sys.stdout.isatty() and _lab_is_there():
-        if typer.confirm("\nOpen JupyterLab on the tour now?", default=True):
-            _open_lab(outcome.home)
+    on_terminal = not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+    if on_terminal and _lab_is_there() and typer.confirm("\nOpen JupyterLab on the tour now?", default=True):
+        _open_lab(outcome.home)
 
 
 @app.command()
@@ -69,14 +71,15 @@ def index(
 
     Example: workbench index /archive/2026
     """
-    from workbench import reports
+    from catalog.records import as_dict
+    from workbench.reports import index_line, reasons
 
     if last == bool(paths):
         raise typer.BadParameter("give the folders to read, or --last for the last report")
     with _bench(context, home) as bench:
         report = bench.last_index() if last else bench.index(*(paths or ()), quiet=as_json)
-    text = reports.index_line(report) + (f"\n{reports.reasons(report.rejected)}" if last else "")
-    _show(reports.index_as_json(report), text, as_json=as_json)
+    text = index_line(report) + (reasons(report.rejected) if last else "")
+    _show(as_dict(report), text, as_json=as_json)
 
 
 @app.command()
@@ -160,9 +163,7 @@ def export(
 @app.command()
 def run(
     context: typer.Context,
-    step: Annotated[
-        str, typer.Argument(metavar="STEP", help="threshold, package.module:function, file.py:function.")
-    ],
+    step: Annotated[str, typer.Argument(metavar="STEP", help=STEP_HELP)],
     where: Where = None,
     parameters: Annotated[
         list[str] | None,
@@ -279,10 +280,16 @@ def _lab_is_there() -> bool:
 
 
 def _open_lab(home: Path) -> None:
-    notebooks = Path(__file__).resolve().parents[1] / "notebooks"
-    folder = notebooks if notebooks.is_dir() else home
+    source, folder = Path(__file__).resolve().parents[1] / "notebooks", home / "notebooks"
+    folder.mkdir(exist_ok=True)
+    for notebook in source.glob("*.ipynb"):
+        if not (folder / notebook.name).exists():  # a copy to write on; the one in the source stays clean
+            shutil.copy(notebook, folder)
     os.environ["WORKBENCH_HOME"] = str(home)
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}"])
+    first = sorted(folder.glob("*.ipynb"))[:1]
+    os.execv(
+        sys.executable, [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}", *map(str, first)]
+    )
 
 
 def main() -> None:

@@ -8,12 +8,12 @@ LOOPBACK = "127.0.0.1"
 def local_cluster(workers: int) -> Any:
     """Start a scheduler and single-threaded workers as processes of their own, all on loopback.
 
-    They are separate programs rather than children that import the caller's script again, so a script needs no
-    `if __name__ == "__main__"` and a worker that dies takes nothing with it.
+    They are separate programs rather than children that import the caller's script again, so a script
+    needs no `if __name__ == "__main__"` and a worker that dies takes nothing with it.
     """
     from distributed.deploy.subprocess import SubprocessCluster
 
-    return SubprocessCluster(  # type: ignore[no-untyped-call]
+    return SubprocessCluster(
         host=LOOPBACK,
         n_workers=workers,
         threads_per_worker=1,

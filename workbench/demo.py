@@ -1,4 +1,4 @@
-"""The whole job on sample data: real files of the pydicom package and phantoms, an embedded PACS, a receipt."""
+"""The whole job on sample data: real files of the pydicom package, phantoms, an embedded PACS, a receipt."""
 
 import shutil
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 import pydicom.data
+from pydicom.uid import JPEGLSLossless
 
 from pipelines import phantoms
 from pipelines.steps.threshold import threshold
@@ -21,8 +22,10 @@ REAL_FILES = (
     "dicomdirtests", "CT_small.dcm", "MR_small.dcm", "examples_overlay.dcm", "examples_ybr_color.dcm",
     "examples_jpeg2k.dcm", "rtdose.dcm", "reportsi.dcm", "README.txt",
 )  # fmt: skip
-"""Of the test files that the pydicom package brings along (MIT): CT, MR, CR, ultrasound, dose, a report, a text."""
+"""Of the test files the pydicom package brings along (MIT): CT, MR, CR, ultrasound, dose, report, a text."""
 NODE = "PACS"
+
+_NOT_DATA = shutil.ignore_patterns("*.py", "__pycache__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +52,32 @@ def build_archive(folder: Path) -> Path:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     real = Path(pydicom.data.__file__).parent / "test_files"
+    (partial / "real").mkdir(parents=True)
     for name in REAL_FILES:
-        if (real / name).is_dir():
+        source = real / name
+        if source.is_dir():
             shutil.copytree(
-                real / name, partial / "real" / name, ignore=shutil.ignore_patterns("*.py", "__pycache__")
+                source, partial / "real" / name, ignore=shutil.ignore_patterns("*.py", "__pycache__")
             )
-        elif (real / name).is_file():
-            (partial / "real").mkdir(parents=True, exist_ok=True)
-            shutil.copy(real / name, partial / "real")
-    shape = {"planes": 40, "rows": 128, "columns": 128, "spacing": (1.0, 1.0), "distance": 2.0, "noise": 20.0}
-    phantoms.write_series(
-        partial / "phantoms" / "ct", **shape, radius_mm=30.0, description="sphere of 300 HU"
+        else:
+            shutil.copy(source, partial / "real")
+    _sphere(partial / "phantoms" / "axial", radius_mm=30.0, description="sphere of 300 HU", series_number=1)
+    _sphere(
+        partial / "phantoms" / "oblique",
+        radius_mm=20.0,
+        description="sphere, oblique",
+        series_number=2,
+        orientation=(0.8, 0.6, 0.0, 0.0, 0.0, -1.0),
+        transfer_syntax=JPEGLSLossless,
     )
-    phantoms.write_series(
-        partial / "phantoms" / "ct-oblique", **shape, radius_mm=20.0, description="oblique sphere", series_number=2,
-        orientation=(0.8, 0.6, 0.0, 0.0, 0.0, -1.0), transfer_syntax="1.2.840.10008.1.2.4.80",
-    )  # fmt: skip
     partial.rename(folder)
     return folder
+
+
+def _sphere(folder: Path, **differences: Any) -> None:
+    phantoms.write_series(
+        folder, planes=40, rows=128, columns=128, spacing=(1.0, 1.0), distance=2.0, noise=20.0, **differences
+    )
 
 
 def start_node(bench: Bench) -> EmbeddedPacs:

@@ -1,4 +1,4 @@
-"""The composition root: a bench joins the catalog, its folders, a Dask client and the nodes; nothing else does."""
+"""The composition root: a bench joins the catalog, its folders, a Dask client and the nodes."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -15,7 +15,7 @@ from catalog.identifiers import is_uid
 from catalog.index import index_paths, last_report
 from catalog.outbox import delivery
 from catalog.query import find_series, instances_of
-from catalog.records import ArrayRecord, IndexReport, OutputRecord, SeriesRecord
+from catalog.records import ArrayRecord, IndexReport, InstanceRecord, OutputRecord, SeriesRecord
 from catalog.runs import find_items, find_output, save_run
 from workbench.cluster import local_cluster
 from workbench.progress import bar
@@ -107,8 +107,9 @@ class Bench:
 
     def close(self) -> None:
         """Give up the Dask cluster and the catalog's connections."""
+        if self._client is not None:
+            self._client.close()  # type: ignore[no-untyped-call]  # distributed has few types
         if self._cluster is not None:
-            self._client.close() if self._client is not None else None
             self._cluster.close()
         self._client = self._cluster = None
         self.catalog.close()
@@ -137,7 +138,7 @@ class Bench:
         report = last_report(self.catalog)
         if report is None:
             raise NotFoundError(
-                f"nothing was indexed yet on {self.settings.home}; try: workbench index FOLDER"
+                f"nothing was indexed yet in {self.settings.home}; do: workbench index FOLDER"
             )
         return report
 
@@ -205,7 +206,7 @@ class Bench:
         arrays = self._arrays(series)
         with bar("verify", "arrays", quiet=quiet) as progress:
             for done, array in enumerate(arrays, start=1):
-                verified = verify_array(array, instances_of(self.catalog, array.series_instance_uid))
+                verified = verify_array(array, self._instances(array))
                 frames += verified.frames
                 mismatches += verified.mismatches
                 progress(done, len(arrays))
@@ -220,7 +221,7 @@ class Bench:
         return Table(self._arrays(series), columns, noun="arrays")
 
     def volume(self, series: str | SeriesRecord, part: int | None = None) -> "xr.DataArray":
-        """Open a series lazily as `DataArray(z, y, x)`: modality values, mm coordinates; ingested first if need be.
+        """Open a series lazily as `DataArray(z, y, x)`: modality values, mm coordinates; ingested if need be.
 
         A series that is no regular volume opens as a stack, `DataArray(frame, y, x)`, with the reason in
         `attrs["reason"]`.
@@ -243,16 +244,16 @@ class Bench:
         (selected,) = self._selected(series)
         uid = selected.series_instance_uid
         report = self.ingest(selected, quiet=True)
-        if not report.arrays:
+        if not report:
             why = report.rejected[0].reason if report.rejected else "it has no pixel data"
             raise NotFoundError(f"series {uid} has no array: {why}")
-        if part is None and len(report.arrays) == 1:
-            return report.arrays[0]
-        for array in report.arrays:
+        if part is None and len(report) == 1:
+            return report[0]
+        for array in report:
             if array.part == part:
                 return array
-        parts = "; ".join(f"part={array.part}: {array.label}" for array in report.arrays)
-        raise NotFoundError(f"series {uid} holds {len(report.arrays)} parts, choose one of: {parts}")
+        parts = "; ".join(f"part={array.part}: {array.label}" for array in report)
+        raise NotFoundError(f"series {uid} holds {len(report)} parts, choose one of: {parts}")
 
     # --- runs ----------------------------------------------------------------------------------------
 
@@ -303,12 +304,7 @@ class Bench:
         function = find_step(step) if isinstance(step, str) else step
         selected = self._selected(series)
         ingested = self.ingest(selected, quiet=quiet)
-        inputs = [
-            RunInput(
-                array, tuple(each.path for each in instances_of(self.catalog, array.series_instance_uid))
-            )
-            for array in ingested
-        ]
+        inputs = [RunInput(array, tuple(each.path for each in self._instances(array))) for array in ingested]
         previous = find_items(self.catalog, keys(function, parameters, inputs))
         with bar("run", "series", quiet=quiet) as progress:
             record = run_step(
@@ -412,6 +408,9 @@ class Bench:
         if len(found) != 1 or found[0].series_instance_uid != uid:
             raise NotFoundError(f"no series {uid} in the catalog; `workbench series` lists what there is")
         return found[0]
+
+    def _instances(self, array: ArrayRecord) -> list[InstanceRecord]:
+        return instances_of(self.catalog, array.series_instance_uid)
 
     def _arrays(self, series: Selection) -> list[ArrayRecord]:
         if series is None:

@@ -22,6 +22,12 @@ def default_home() -> Path:
     return Path(os.environ.get("WORKBENCH_HOME") or Path.home() / "imaging-workbench").expanduser()
 
 
+def _cores() -> int:
+    from dask.system import CPU_COUNT  # knows containers and affinities
+
+    return CPU_COUNT
+
+
 class Settings(BaseSettings):
     """What one bench is set to.
 
@@ -48,7 +54,7 @@ class Settings(BaseSettings):
     """Its port; 0 takes a free one, which only a node on this machine can learn of."""
     commitment_seconds: float = Field(default=60.0, ge=0)
     """How long `send` waits for a node's storage commitment before it goes on to read back."""
-    threads: int = Field(default_factory=lambda: os.process_cpu_count() or 1, ge=1)
+    threads: int = Field(default_factory=_cores, ge=1)
     """Threads that decode and compress at ingest."""
     scheduler: str | None = None
     """Address of a Dask scheduler; a LocalCluster on this machine when left out."""

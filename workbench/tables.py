@@ -1,4 +1,4 @@
-"""Tables to look at: HTML without script in a notebook, aligned text everywhere else, a DataFrame on request."""
+"""Tables to look at: HTML without script in a notebook, aligned text elsewhere, a DataFrame on request."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
@@ -147,8 +147,4 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, footer
 
 
 def _numeric_columns(count: int, rows: Sequence[Sequence[Any]]) -> list[bool]:
-    return [
-        any(_is_number(row[at]) for row in rows)
-        and all(row[at] is None or _is_number(row[at]) for row in rows)
-        for at in range(count)
-    ]
+    return [{_is_number(row[at]) for row in rows if row[at] is not None} == {True} for at in range(count)]
