@@ -2,7 +2,7 @@
 
     QUEUED ─valid─▶ VALIDATED ─send─▶ SENDING ─success─▶ STORED ─commit─▶ COMMITTED ─same─▶ CONFIRMED
       ▲                                  │                │  │               │                  ▲
-      ├───────────── unavailable ────────┘                │  └─ same, no commitment offered ────┘
+      ├───────────── unavailable ────────┘                │  └─ same, no commitment given ─────┘
       └───────────── missing at the node ─────────────────┴──────────────────┘
 
 Anything for good ends in FAILED. QUEUED, STORED and COMMITTED wait for the next attempt. VALIDATED and
@@ -38,7 +38,7 @@ class Event(Enum):
 
     CLAIM = "a sender takes it up"
     VALID = "the file is fit to be sent"
-    INVALID = "the file is not fit to be sent"
+    INVALID = "the file is not fit to be sent, or no longer what was queued"
     SEND = "the bytes go out"
     SUCCESS = "C-STORE answered with success"
     WARNING = "C-STORE answered with a warning"
@@ -74,6 +74,7 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = {
     (State.SENDING, Event.UNAVAILABLE): State.QUEUED,
     (State.SENDING, Event.EXHAUSTED): State.FAILED,
     (State.STORED, Event.CLAIM): State.STORED,
+    (State.STORED, Event.INVALID): State.FAILED,
     (State.STORED, Event.ASK): State.STORED,
     (State.STORED, Event.COMMIT): State.COMMITTED,
     (State.STORED, Event.COMMIT_MISSING): State.QUEUED,
@@ -85,6 +86,7 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = {
     (State.STORED, Event.UNAVAILABLE): State.STORED,
     (State.STORED, Event.EXHAUSTED): State.FAILED,
     (State.COMMITTED, Event.CLAIM): State.COMMITTED,
+    (State.COMMITTED, Event.INVALID): State.FAILED,
     (State.COMMITTED, Event.SAME): State.CONFIRMED,
     (State.COMMITTED, Event.DIFFERENT): State.FAILED,
     (State.COMMITTED, Event.MISSING): State.QUEUED,

@@ -154,6 +154,14 @@ def advance(
         return _read(connection, table.c.id == delivery.delivery)[0]
 
 
+def release(catalog: Catalog, claimed: Collection[Delivery]) -> None:
+    """Give up what a sender holds, so that the next one need not wait for the lease to end."""
+    with catalog.transaction() as connection:
+        for each in claimed:
+            ours = (table.c.id == each.delivery) & (table.c.attempts == each.attempts)
+            connection.execute(table.update().where(ours).values(claimed_until=None))
+
+
 def due(catalog: Catalog, node: str, now: datetime) -> list[Delivery]:
     """Return the deliveries a sender could claim now, oldest first."""
     with catalog.reading() as connection:

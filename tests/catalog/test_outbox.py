@@ -96,6 +96,20 @@ def test_a_slow_sender_cannot_write_over_the_next_one(catalog: Catalog, tmp_path
         outbox.advance(catalog, slow, Event.VALID, "", NOW + LEASE)
 
 
+def test_a_released_delivery_can_be_taken_up_at_once(catalog: Catalog, tmp_path: Path) -> None:
+    _queue(catalog, tmp_path)
+    outbox.release(catalog, [_claim(catalog)])
+    assert _claim(catalog).attempts == 2
+
+
+def test_a_slow_sender_cannot_release_what_the_next_one_holds(catalog: Catalog, tmp_path: Path) -> None:
+    _queue(catalog, tmp_path)
+    slow = _claim(catalog)
+    _claim(catalog, NOW + LEASE)
+    outbox.release(catalog, [slow])
+    assert outbox.claim(catalog, "PACS", NOW + LEASE, LEASE) == []
+
+
 def test_a_postponed_delivery_says_why_and_is_due_later(catalog: Catalog, tmp_path: Path) -> None:
     _queue(catalog, tmp_path)
     postponed = outbox.advance(catalog, _claim(catalog), Event.UNAVAILABLE, "PACS did not answer", NOW)

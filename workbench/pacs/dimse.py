@@ -90,6 +90,7 @@ def matches(association: Association, identifier: Dataset) -> Iterator[Dataset]:
     catalog.errors.DeliveryError
         As `find`.
     """
+    _require(association, "C-FIND", STUDY_ROOT_FIND)
     found = 0
     for answer, match in association.send_c_find(identifier, STUDY_ROOT_FIND):
         status = _status(answer, "C-FIND", association)
@@ -119,14 +120,15 @@ def store(
     catalog.errors.RefusedError
         If the node accepts this SOP class not at all, or not in this transfer syntax; nothing was sent.
     """
+    _require(association, "C-STORE", None)
     context_id = _context_id(association, sop_class_uid, transfer_syntax_uid)
     request = C_STORE()
     request.MessageID = 1
     request.Priority = 0  # medium
     request.AffectedSOPClassUID = UID(sop_class_uid)
     request.AffectedSOPInstanceUID = UID(sop_instance_uid)
-    # pynetdicom's send_c_store decodes and encodes the data set again, unless a switch for the whole process is
-    # set. This is what it does with the switch: the file's bytes, in pieces, after its meta information.
+    # pynetdicom's send_c_store decodes and encodes the data set again, unless a switch of the whole process
+    # is set. This is what it does then: the file's bytes, in pieces, after its meta information.
     request._dataset_path = (path, split_dataset(path)[1])
     association._reactor_checkpoint.clear()
     try:
@@ -153,6 +155,7 @@ def get(association: Association, identifier: Dataset) -> SubOperations:
     catalog.errors.DeliveryError
         If the node does not answer or refuses.
     """
+    _require(association, "C-GET", STUDY_ROOT_GET)
     return _sub_operations(association, "C-GET", association.send_c_get(identifier, STUDY_ROOT_GET))
 
 
@@ -164,6 +167,7 @@ def move(association: Association, identifier: Dataset, destination: str) -> Sub
     catalog.errors.DeliveryError
         If the node does not answer or refuses.
     """
+    _require(association, "C-MOVE", STUDY_ROOT_MOVE)
     answers = association.send_c_move(identifier, destination, STUDY_ROOT_MOVE)
     return _sub_operations(association, "C-MOVE", answers)
 
@@ -197,6 +201,14 @@ def _context_id(association: Association, sop_class_uid: str, transfer_syntax_ui
         f"{UID(sop_class_uid).name} in {UID(transfer_syntax_uid).name}: "
         f"{reasons[0] if reasons else 'the node did not accept it'}"
     )
+
+
+def _require(association: Association, service: str, sop_class_uid: UID | None) -> None:
+    if not association.is_established:
+        raise _no_answer(service, association)
+    accepted = {context.abstract_syntax for context in association.accepted_contexts}
+    if sop_class_uid is not None and sop_class_uid not in accepted:
+        raise RefusedError(f"{service}: the node does not offer this service")
 
 
 def _status(answer: Dataset, service: str, association: Association) -> int:

@@ -1,0 +1,163 @@
+"""Peers for a round trip: Orthanc in a process and a folder of its own, and the embedded PACS beside it."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import xarray as xr
+
+from catalog.database import Catalog
+from catalog.headers import read_dataset
+from catalog.identifiers import digest
+from pipelines import phantoms
+from pipelines.encode.algorithm import Algorithm
+from pipelines.encode.part10 import write_object
+from pipelines.encode.report import report
+from pipelines.encode.segmentation import segmentation
+from workbench.pacs import embedded
+from workbench.pacs.node import ListenAddress, Node
+
+START_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A node, and where it expects the bench to listen."""
+
+    node: Node
+    listen: ListenAddress
+
+
+@dataclass(frozen=True)
+class Object:
+    """A DICOM file that is to be sent."""
+
+    path: Path
+    sop_instance_uid: str
+    sop_class_uid: str
+    digest: str
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    opened = Catalog(tmp_path / "bench.sqlite")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def objects(ct: phantoms.Phantom, tmp_path: Path) -> dict[str, Object]:
+    """A SEG and an SR of a CT phantom, and one of its planes."""
+    algorithm = Algorithm("threshold", "1.2.3", "7f3a" * 8, {"above": 0.0})
+    headers = [read_dataset(path) for path in ct.paths]
+    mask = xr.DataArray(
+        ct.modality_values > 0,
+        dims=("z", "y", "x"),
+        coords={"sop_instance_uid": ("z", list(ct.sop_instance_uids))},
+        name="mask",
+    )
+    seg = segmentation(mask, headers, algorithm=algorithm)
+    rows = [{"name": "volume", "value": 904.0, "unit": "mm3", "segment": 1}]
+    sr = report(seg, headers, rows, algorithm=algorithm)
+    written = {"CT": read_dataset(ct.paths[0]), "SEG": seg, "SR": sr}
+    paths = {"CT": ct.paths[0], "SEG": tmp_path / "seg.dcm", "SR": tmp_path / "sr.dcm"}
+    digests = {kind: write_object(written[kind], paths[kind]) for kind in ("SEG", "SR")}
+    digests["CT"] = digest(ct.paths[0].read_bytes())
+    return {
+        kind: Object(paths[kind], str(ds.SOPInstanceUID), str(ds.SOPClassUID), digests[kind])
+        for kind, ds in written.items()
+    }
+
+
+@pytest.fixture
+def start_orthanc(tmp_path: Path, missing: Callable[[str], NoReturn]) -> Iterator[Callable[..., Peer]]:
+    """Start Orthanc with some settings changed; every one that was started ends with the test."""
+    program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
+    if program is None:
+        missing(
+            "Orthanc is not installed: tests/install_system.sh, or apt-get install orthanc orthanc-dicomweb"
+        )
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(**changed: Any) -> Peer:
+        folder = tmp_path / f"orthanc-{len(running)}"
+        folder.mkdir()
+        dicom_port, http_port, listen_port = free_port(), free_port(), free_port()
+        settings = {
+            "Name": "test", "StorageDirectory": str(folder), "IndexDirectory": str(folder),
+            "DicomAet": "ORTHANC", "DicomPort": dicom_port, "HttpPort": http_port,
+            "RemoteAccessAllowed": False, "AuthenticationEnabled": True, "RegisteredUsers": {"u": "p"},
+            "DicomCheckCalledAet": True, "UnknownSopClassAccepted": True, "DefaultEncoding": "Utf8",
+            "SaveJobs": False, "StorageCommitmentReportsSize": 100,
+            "DicomModalities": {"bench": {
+                "AET": "WORKBENCH", "Host": "127.0.0.1", "Port": listen_port, "AllowEcho": True,
+                "AllowFind": True, "AllowGet": True, "AllowMove": True, "AllowStore": True,
+                "AllowStorageCommitment": True,
+            }},
+        }  # fmt: skip
+        (folder / "orthanc.json").write_text(json.dumps(settings | changed))
+        log = folder / "orthanc.log"
+        with log.open("wb") as output:
+            running.append(
+                subprocess.Popen(
+                    [program, folder / "orthanc.json"],
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={"TCP_NODELAY": "1"},
+                )  # fmt: skip
+            )
+        _wait_for(log, process)
+        return Peer(
+            Node("ORTHANC", "127.0.0.1", dicom_port, answer_seconds=20), ListenAddress(port=listen_port)
+        )
+
+    yield start
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.wait(timeout=30)
+
+
+def _wait_for(log: Path, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + START_SECONDS
+    while b"Orthanc has started" not in log.read_bytes():
+        if process.poll() is not None or time.monotonic() > until:
+            pytest.fail(f"Orthanc did not start: {log.read_text(errors='replace')[-500:]}")
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def start_embedded(tmp_path: Path) -> Iterator[Callable[..., Peer]]:
+    """Start embedded PACS; every one that was started ends with the test."""
+    running: list[embedded.EmbeddedPacs] = []
+
+    def start(*options: str, port: int = 0) -> Peer:
+        listen = ListenAddress(port=free_port())
+        peers = {"WORKBENCH": (listen.host, listen.port)}
+        pacs = embedded.start(tmp_path / f"pacs-{len(running)}", peers=peers, options=options, port=port)
+        running.append(pacs)
+        return Peer(pacs.node, listen)
+
+    yield start
+    for pacs in running:
+        pacs.stop()
+
+
+@pytest.fixture(params=["embedded", pytest.param("orthanc", marks=pytest.mark.pacs)])
+def peer(request: pytest.FixtureRequest) -> Peer:
+    """Each kind of node in turn."""
+    start: Callable[[], Peer] = request.getfixturevalue(f"start_{request.param}")
+    return start()

@@ -1,0 +1,243 @@
+"""What the embedded PACS answers; for demonstrations and tests, not for use with patients."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import build_context, build_role, evt
+from pynetdicom.association import Association
+from pynetdicom.dsutils import split_dataset
+from pynetdicom.events import Event, EventHandlerType
+
+from catalog.attributes import BY_KEYWORD, Level
+from catalog.database import Catalog
+from catalog.errors import DeliveryError, QuestionError
+from catalog.identifiers import folder_name, is_uid
+from catalog.index import index_paths
+from catalog.query import find_level
+from workbench.pacs.association import associate
+from workbench.pacs.node import Node
+from workbench.pacs.sop_classes import (
+    STORAGE_COMMITMENT_PUSH_MODEL,
+    STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
+)
+
+SUCCESS, PENDING = 0x0000, 0xFF00
+DUPLICATE, INVALID_ARGUMENT, NO_SUCH_INSTANCE, CLASS_CONFLICT = 0x0111, 0x0115, 0x0112, 0x0119
+OUT_OF_RESOURCES, NO_MATCH_FOR_CLASS, CANNOT_UNDERSTAND = 0xA700, 0xA900, 0xC000
+"""Status codes (PS3.7 annex C, PS3.4 B.2.3, C.4)."""
+
+LEVELS = {"PATIENT": Level.PATIENT, "STUDY": Level.STUDY, "SERIES": Level.SERIES, "IMAGE": Level.INSTANCE}
+"""Query/Retrieve Level (0008,0052) (PS3.4 C.6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedServices:
+    """The services of one embedded PACS on one folder.
+
+    Parameters
+    ----------
+    catalog
+        Its index.
+    folder
+        Where the instances lie, one file each.
+    ae_title
+        Its own.
+    peers
+        AE title to host and port: where C-MOVE and storage commitment results may go.
+    refuse_duplicates
+        Whether a known SOP Instance UID with other bytes is refused, or answered with success while the first
+        bytes are kept; both are found among real nodes.
+    """
+
+    catalog: Catalog
+    folder: Path
+    ae_title: str
+    peers: Mapping[str, tuple[str, int]]
+    refuse_duplicates: bool = False
+    _writing: Lock = field(default_factory=Lock)
+
+    def handlers(self) -> list[EventHandlerType]:
+        """Return what to bind to an association server."""
+        return [
+            (evt.EVT_C_ECHO, lambda _event: SUCCESS),
+            (evt.EVT_C_STORE, self.store),
+            (evt.EVT_C_FIND, self.find),
+            (evt.EVT_C_GET, self.get),
+            (evt.EVT_C_MOVE, self.move),
+            (evt.EVT_N_ACTION, self.commit),
+        ]
+
+    # --- storage (PS3.4 B) -------------------------------------------------------------------------------
+
+    def store(self, event: Event) -> int:
+        """Keep the data set as it came; success only after it is durable and indexed."""
+        uid = str(getattr(event.request, "AffectedSOPInstanceUID", ""))
+        if not is_uid(uid):
+            return NO_MATCH_FOR_CLASS
+        target = self._place(uid)
+        try:
+            with self._writing:
+                if target.exists():
+                    same = _data_set_bytes(target) == event.encoded_dataset(include_meta=False)
+                    return DUPLICATE if self.refuse_duplicates and not same else SUCCESS
+                _write_durably(target, event.encoded_dataset())
+                report = index_paths(self.catalog, [target])
+        except OSError:
+            return OUT_OF_RESOURCES
+        if report.rejected:
+            target.unlink()
+            return CANNOT_UNDERSTAND
+        return SUCCESS
+
+    # --- query and retrieve (PS3.4 C) --------------------------------------------------------------------
+
+    def find(self, event: Event) -> Iterator[tuple[int, Dataset | None]]:
+        """Answer a C-FIND at any level."""
+        try:
+            level, matching, keywords = _question(event.identifier)
+            rows = find_level(self.catalog, level, matching, columns=keywords)
+        except (QuestionError, KeyError):
+            yield NO_MATCH_FOR_CLASS, None
+            return
+        for row in rows:
+            if event.is_cancelled:
+                yield 0xFE00, None
+                return
+            yield PENDING, self._match(event.identifier, row)
+        yield SUCCESS, None
+
+    def get(self, event: Event) -> Iterator[Any]:
+        """Send what a C-GET asks for on the same association."""
+        paths = self._asked(event)
+        yield len(paths)
+        yield from ((PENDING, dcmread(path)) for path in paths)
+
+    def move(self, event: Event) -> Iterator[Any]:
+        """Send what a C-MOVE asks for to one of the peers."""
+        address = self.peers.get(str(event.move_destination).strip())
+        if address is None:
+            yield None, None
+            return
+        paths = self._asked(event)
+        meta = [split_dataset(path)[0] for path in paths]
+        classes = sorted({str(each.MediaStorageSOPClassUID) for each in meta})
+        syntaxes = {str(each.TransferSyntaxUID) for each in meta} | {
+            ExplicitVRLittleEndian,
+            ImplicitVRLittleEndian,
+        }
+        pairs = [(sop_class, syntax) for sop_class in classes for syntax in sorted(syntaxes)]
+        yield *address, {"contexts": [build_context(UID(each), UID(syntax)) for each, syntax in pairs[:128]]}
+        yield len(paths)
+        yield from ((PENDING, dcmread(path)) for path in paths)
+
+    # --- storage commitment (PS3.4 J) --------------------------------------------------------------------
+
+    def commit(self, event: Event) -> tuple[int, None]:
+        """Check what is here and report it: to the caller's address where it is known, else as asked."""
+        asked = event.action_information
+        if (
+            event.action_type != 1
+            or not asked.get("TransactionUID")
+            or not asked.get("ReferencedSOPSequence")
+        ):
+            return INVALID_ARGUMENT, None
+        caller = event.assoc.requestor.ae_title.strip()
+        Thread(target=self._report, args=(self._result(asked), caller, event.assoc), daemon=True).start()
+        return SUCCESS, None
+
+    def _result(self, asked: Dataset) -> Dataset:
+        result = Dataset()
+        result.TransactionUID = asked.TransactionUID
+        kept: list[Dataset] = []
+        failed: list[Dataset] = []
+        for reference in asked.ReferencedSOPSequence:
+            path = self._place(str(reference.ReferencedSOPInstanceUID))
+            if not path.exists():
+                reference.FailureReason = NO_SUCH_INSTANCE
+            elif split_dataset(path)[0].MediaStorageSOPClassUID != reference.ReferencedSOPClassUID:
+                reference.FailureReason = CLASS_CONFLICT
+            (failed if "FailureReason" in reference else kept).append(reference)
+        if kept:
+            result.ReferencedSOPSequence = kept
+        if failed:
+            result.FailedSOPSequence = failed
+        return result
+
+    def _report(self, result: Dataset, caller: str, asking: Association) -> None:
+        address = self.peers.get(caller)
+        if address is None:
+            _send_report(asking, result)
+            return
+        node = Node(caller, *address, calling_ae_title=self.ae_title)
+        role = build_role(STORAGE_COMMITMENT_PUSH_MODEL, scp_role=True)
+        try:
+            with associate(node, [build_context(STORAGE_COMMITMENT_PUSH_MODEL)], roles=[role]) as association:
+                _send_report(association, result)
+        except DeliveryError:
+            return  # the caller asks again
+
+    # --- places ------------------------------------------------------------------------------------------
+
+    def _place(self, sop_instance_uid: str) -> Path:
+        return self.folder / f"{folder_name(sop_instance_uid)}.dcm"
+
+    def _asked(self, event: Event) -> list[Path]:
+        _, matching, _ = _question(event.identifier)
+        rows = find_level(self.catalog, Level.INSTANCE, matching, columns=["SOPInstanceUID"])
+        return [self._place(str(row["sop_instance_uid"])) for row in rows]
+
+    def _match(self, identifier: Dataset, row: Mapping[str, Any]) -> Dataset:
+        match = Dataset()
+        match.SpecificCharacterSet = "ISO_IR 192"
+        match.QueryRetrieveLevel = identifier.QueryRetrieveLevel
+        match.RetrieveAETitle = self.ae_title
+        for element in identifier:
+            if element.keyword in BY_KEYWORD and element.keyword != "SpecificCharacterSet":
+                value = row.get(BY_KEYWORD[element.keyword].column)
+                setattr(match, element.keyword, "" if value is None else value)
+        return match
+
+
+def _question(identifier: Dataset) -> tuple[Level, dict[str, Any], list[str]]:
+    level = LEVELS[identifier.QueryRetrieveLevel]
+    asked = [element for element in identifier if element.keyword in BY_KEYWORD]
+    asked = [element for element in asked if element.keyword != "SpecificCharacterSet"]
+    matching = {element.keyword: _key(element.value) for element in asked if not element.is_empty}
+    return level, matching, [element.keyword for element in asked]
+
+
+def _key(value: Any) -> Any:
+    return [str(each) for each in value] if isinstance(value, list | tuple) else str(value)
+
+
+def _send_report(association: Association, result: Dataset) -> None:
+    event_type = 2 if "FailedSOPSequence" in result else 1  # PS3.4 table J.3-1
+    association.send_n_event_report(
+        result, event_type, STORAGE_COMMITMENT_PUSH_MODEL, STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE
+    )
+
+
+def _data_set_bytes(path: Path) -> bytes:
+    content = path.read_bytes()
+    return content[split_dataset(path)[1] :]
+
+
+def _write_durably(target: Path, content: bytes) -> None:
+    partial = target.with_suffix(".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
