@@ -8,7 +8,7 @@ written once. What an interrupted run leaves is removed by the next run of the s
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -160,7 +160,7 @@ class _Task:
         ]
         self._shape = (len(self._planes), *self._description.shape)
         self._kind = "stack" if part.grid is None else "volume"
-        self._input_digest = input_digest(part)
+        self._input_digest = input_digest(part.instances, label=part.label, reason=part.reason)
         self._group = folder / f"{number}-{self._input_digest[:16]}"
 
     def existing(self) -> ArrayRecord | None:
@@ -311,16 +311,10 @@ class _Task:
         )
 
 
-def input_digest(part: Part) -> str:
-    """Digest over the layout and the instances' UIDs and header digests, in the order of the planes."""
-    return digest_of_texts(
-        [
-            str(arrays.LAYOUT),
-            part.label,
-            part.reason,
-            *(text for each in part.instances for text in (each.sop_instance_uid, each.header_digest)),
-        ]
-    )
+def input_digest(images: Iterable[InstanceRecord], *, label: str, reason: str) -> str:
+    """Digest over the layout, what the part is, and the images' UIDs and header digests in their order."""
+    names = (text for each in images for text in (each.sop_instance_uid, each.header_digest))
+    return digest_of_texts([str(arrays.LAYOUT), label, reason, *names])
 
 
 @contextmanager

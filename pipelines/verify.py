@@ -1,0 +1,186 @@
+"""Archive against Zarr, byte by byte: every digest of an array is computed again and compared."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from catalog.errors import ArrayError, DecodeError
+from catalog.identifiers import digest, digest_of_texts
+from catalog.records import ArrayRecord, InstanceRecord
+from pipelines import arrays
+from pipelines.arrays import Block
+from pipelines.decode import PixelDescription, Stored
+from pipelines.frames import open_frames
+from pipelines.ingest import input_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One place where the archive or Zarr no longer is what was ingested."""
+
+    series_instance_uid: str
+    part: int
+    frame_index: int | None
+    """Plane of the array, from 0; the first one of a chunk that cannot be read."""
+    sop_instance_uid: str | None
+    path: str
+    """The DICOM file, or the file of the Zarr group."""
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What one verification found."""
+
+    frames: int
+    """Planes that were compared."""
+    mismatches: tuple[Mismatch, ...]
+
+
+def verify_array(
+    array: ArrayRecord, instances: Sequence[InstanceRecord], *, threads: int | None = None
+) -> Verified:
+    """Compute the digests of every plane again, from the DICOM bytes and from Zarr, and compare.
+
+    Parameters
+    ----------
+    instances
+        Those of the series that have a place, as the catalog knows them.
+    threads
+        As many as the machine has cores when left out.
+    """
+    group = Path(array.path)
+    mismatch = partial(Mismatch, array.series_instance_uid, array.part)
+    altered = _altered_metadata(array)
+    if altered is not None:
+        path, block = altered
+        found = [mismatch(None, None, str(path), "metadata differ from those that were written")]
+    else:
+        block, found = arrays.read_block(group), []
+    if block is None:
+        return Verified(0, tuple(found))
+    if not altered:
+        found += [mismatch(None, None, array.path, what) for what in _inputs_differ(array, block, instances)]
+    known = {each.sop_instance_uid: each for each in instances}
+    checks = [*_archive_checks(block, known, mismatch), *_zarr_checks(array, block, mismatch)]
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="verify") as executor:
+        for mismatches in executor.map(lambda check: check(), checks):
+            found += mismatches
+    return Verified(len(block.planes.stored_digests), tuple(found))
+
+
+type _Check = Callable[[], list[Mismatch]]
+type _New = Callable[[int | None, str | None, str, str], Mismatch]
+
+
+def _altered_metadata(array: ArrayRecord) -> tuple[Path, Block | None] | None:
+    """The metadata file that was altered, and the block where its digests still are those of the record."""
+    group, values = Path(array.path), Path(array.path) / arrays.VALUES / "zarr.json"
+    try:
+        if arrays.metadata_digest(group) == array.metadata_digest:
+            return None
+        block = arrays.read_block(group)
+        values_digest = arrays.file_digest(values)
+    except ArrayError:
+        return _unreadable_metadata(group), None
+    path = group / "zarr.json" if block.values_metadata_digest == values_digest else values
+    planes = block.planes
+    is_sound = (
+        digest_of_texts(planes.source_digests) == array.source_digest
+        and digest_of_texts(planes.stored_digests) == array.stored_digest
+        and len(planes.sop_instance_uids) == len(planes.frame_indices) == array.shape[0]
+    )
+    return path, block if is_sound else None
+
+
+def _unreadable_metadata(group: Path) -> Path:
+    try:
+        arrays.read_block(group)
+    except ArrayError:
+        return group / "zarr.json"
+    return group / arrays.VALUES / "zarr.json"
+
+
+def _inputs_differ(array: ArrayRecord, block: Block, instances: Sequence[InstanceRecord]) -> Iterator[str]:
+    known = {each.sop_instance_uid: each for each in instances}
+    uids = dict.fromkeys(block.planes.sop_instance_uids)
+    if all(uid in known for uid in uids) and array.input_digest != input_digest(
+        [known[uid] for uid in uids], label=block.label, reason=block.reason
+    ):
+        yield "the headers in the catalog are not those that were ingested; ingest the series again"
+
+
+# --- the archive -----------------------------------------------------------------------------------------
+
+
+def _archive_checks(block: Block, known: Mapping[str, InstanceRecord], mismatch: _New) -> Iterator[_Check]:
+    """One check for each instance, over its frames."""
+    planes: dict[str, list[int]] = {}
+    for index, uid in enumerate(block.planes.sop_instance_uids):
+        planes.setdefault(uid, []).append(index)
+    for uid, indices in planes.items():
+        if uid in known:
+            yield partial(_check_instance, known[uid], indices, block, mismatch)
+        else:
+            yield partial(_no_instance, uid, indices, mismatch)
+
+
+def _no_instance(uid: str, indices: Sequence[int], mismatch: _New) -> list[Mismatch]:
+    return [mismatch(indices[0], uid, "", "the catalog has no place of this instance any more")]
+
+
+def _check_instance(
+    instance: InstanceRecord, indices: Sequence[int], block: Block, mismatch: _New
+) -> list[Mismatch]:
+    found = []
+    try:
+        description = PixelDescription.of(instance)
+        out: Stored = np.empty(description.shape, description.dtype)
+        with open_frames(instance) as frames:
+            for index in indices:
+                source, stored = frames.load(block.planes.frame_indices[index], out)
+                if source != block.planes.source_digests[index]:
+                    what = "pixel data differ from those that were ingested"
+                elif stored != block.planes.stored_digests[index]:
+                    what = "the same bytes decode to other values than when they were ingested"
+                else:
+                    continue
+                found.append(mismatch(index, instance.sop_instance_uid, instance.path, what))
+    except DecodeError as error:
+        found.append(mismatch(indices[len(found)], instance.sop_instance_uid, instance.path, str(error)))
+    return found
+
+
+# --- Zarr ------------------------------------------------------------------------------------------------
+
+
+def _zarr_checks(array: ArrayRecord, block: Block, mismatch: _New) -> Iterator[_Check]:
+    """One check for each shard, over its planes."""
+    depth = arrays.slab_planes(array.shape, np.dtype(array.dtype).itemsize)
+    for slab, start in enumerate(range(0, array.shape[0], depth)):
+        shard = arrays.shard_path(Path(array.path), slab, len(array.shape))
+        yield partial(_check_shard, array, block, shard, start, depth, mismatch)
+
+
+def _check_shard(
+    array: ArrayRecord, block: Block, shard: Path, start: int, depth: int, mismatch: _New
+) -> list[Mismatch]:
+    stop = min(start + depth, array.shape[0])
+    uids = block.planes.sop_instance_uids
+    if not shard.is_file():
+        return [mismatch(start, uids[start], str(shard), f"planes {start} to {stop - 1} are missing")]
+    try:
+        slab: Stored = np.ascontiguousarray(arrays.open_values(Path(array.path))[start:stop])
+    except Exception as error:  # whatever the codecs stumble over in altered bytes is a finding
+        what = f"planes {start} to {stop - 1} cannot be read: {type(error).__name__}"
+        return [mismatch(start, uids[start], str(shard), what)]
+    return [
+        mismatch(index, uids[index], str(shard), "stored values differ from those that were written")
+        for index, plane in enumerate(slab, start=start)
+        if digest(plane.reshape(-1).view(np.uint8).data) != block.planes.stored_digests[index]
+    ]
