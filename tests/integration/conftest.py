@@ -111,14 +111,10 @@ def start_orthanc(tmp_path: Path, missing: Callable[[str], NoReturn]) -> Iterato
         (folder / "orthanc.json").write_text(json.dumps(settings | changed))
         log = folder / "orthanc.log"
         with log.open("wb") as output:
-            running.append(
-                subprocess.Popen(
-                    [program, folder / "orthanc.json"],
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env={"TCP_NODELAY": "1"},
-                )  # fmt: skip
-            )
+            command = [program, str(folder / "orthanc.json")]
+            environment = {"TCP_NODELAY": "1"}  # else every answer waits for a delayed acknowledgement
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        running.append(process)
         _wait_for(log, process)
         return Peer(
             Node("ORTHANC", "127.0.0.1", dicom_port, answer_seconds=20), ListenAddress(port=listen_port)
@@ -126,7 +122,7 @@ def start_orthanc(tmp_path: Path, missing: Callable[[str], NoReturn]) -> Iterato
 
     yield start
     for process in running:
-        process.terminate()
+        process.kill()  # it takes seconds over a polite end, and its folder is thrown away
     for process in running:
         process.wait(timeout=30)
 
