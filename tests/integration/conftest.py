@@ -45,10 +45,16 @@ class Object:
     digest: str
 
 
-def free_port() -> int:
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of loopback where nobody listens."""
+    return _free_port()
 
 
 @pytest.fixture
@@ -59,8 +65,9 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 
 
 @pytest.fixture
-def objects(ct: phantoms.Phantom, tmp_path: Path) -> dict[str, Object]:
-    """A SEG and an SR of a CT phantom, and one of its planes."""
+def objects(tmp_path: Path) -> dict[str, Object]:
+    """A SEG and an SR of a CT phantom, and one of its planes; a study of its own for each test."""
+    ct = phantoms.write_series(tmp_path / "ct", planes=4, study=str(tmp_path))
     algorithm = Algorithm("threshold", "1.2.3", "7f3a" * 8, {"above": 0.0})
     headers = [read_dataset(path) for path in ct.paths]
     mask = xr.DataArray(
@@ -82,21 +89,20 @@ def objects(ct: phantoms.Phantom, tmp_path: Path) -> dict[str, Object]:
     }
 
 
-@pytest.fixture
-def start_orthanc(tmp_path: Path, missing: Callable[[str], NoReturn]) -> Iterator[Callable[..., Peer]]:
-    """Start Orthanc with some settings changed; every one that was started ends with the test."""
+@pytest.fixture(scope="session")
+def start_orthanc(
+    tmp_path_factory: pytest.TempPathFactory, missing: Callable[[str], NoReturn]
+) -> Iterator[Callable[..., Peer]]:
+    """Start Orthanc with some settings changed; every one that was started ends with the tests."""
     program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
     if program is None:
-        missing(
-            "Orthanc is not installed: tests/install_system.sh, or apt-get install orthanc orthanc-dicomweb"
-        )
+        missing("Orthanc is not installed: apt-get install orthanc, or as root tests/install_system.sh")
     running: list[subprocess.Popen[bytes]] = []
 
     def start(**changed: Any) -> Peer:
-        folder = tmp_path / f"orthanc-{len(running)}"
-        folder.mkdir()
-        dicom_port, http_port, listen_port = free_port(), free_port(), free_port()
-        settings = {
+        folder = tmp_path_factory.mktemp("orthanc")
+        dicom_port, http_port, listen_port = _free_port(), _free_port(), _free_port()
+        settings: dict[str, Any] = {
             "Name": "test", "StorageDirectory": str(folder), "IndexDirectory": str(folder),
             "DicomAet": "ORTHANC", "DicomPort": dicom_port, "HttpPort": http_port,
             "RemoteAccessAllowed": False, "AuthenticationEnabled": True, "RegisteredUsers": {"u": "p"},
@@ -108,7 +114,8 @@ def start_orthanc(tmp_path: Path, missing: Callable[[str], NoReturn]) -> Iterato
                 "AllowStorageCommitment": True,
             }},
         }  # fmt: skip
-        (folder / "orthanc.json").write_text(json.dumps(settings | changed))
+        settings |= changed
+        (folder / "orthanc.json").write_text(json.dumps(settings))
         log = folder / "orthanc.log"
         with log.open("wb") as output:
             command = [program, str(folder / "orthanc.json")]
@@ -116,9 +123,8 @@ def start_orthanc(tmp_path: Path, missing: Callable[[str], NoReturn]) -> Iterato
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
         running.append(process)
         _wait_for(log, process)
-        return Peer(
-            Node("ORTHANC", "127.0.0.1", dicom_port, answer_seconds=20), ListenAddress(port=listen_port)
-        )
+        node = Node("ORTHANC", "127.0.0.1", settings["DicomPort"], answer_seconds=20)
+        return Peer(node, ListenAddress(port=listen_port))
 
     yield start
     for process in running:
@@ -135,15 +141,15 @@ def _wait_for(log: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture
-def start_embedded(tmp_path: Path) -> Iterator[Callable[..., Peer]]:
-    """Start embedded PACS; every one that was started ends with the test."""
+@pytest.fixture(scope="session")
+def start_embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Peer]]:
+    """Start embedded PACS with some options; every one that was started ends with the tests."""
     running: list[embedded.EmbeddedPacs] = []
 
     def start(*options: str, port: int = 0) -> Peer:
-        listen = ListenAddress(port=free_port())
+        listen = ListenAddress(port=_free_port())
         peers = {"WORKBENCH": (listen.host, listen.port)}
-        pacs = embedded.start(tmp_path / f"pacs-{len(running)}", peers=peers, options=options, port=port)
+        pacs = embedded.start(tmp_path_factory.mktemp("pacs"), peers=peers, options=options, port=port)
         running.append(pacs)
         return Peer(pacs.node, listen)
 
@@ -152,8 +158,8 @@ def start_embedded(tmp_path: Path) -> Iterator[Callable[..., Peer]]:
         pacs.stop()
 
 
-@pytest.fixture(params=["embedded", pytest.param("orthanc", marks=pytest.mark.pacs)])
+@pytest.fixture(scope="session", params=["embedded", pytest.param("orthanc", marks=pytest.mark.pacs)])
 def peer(request: pytest.FixtureRequest) -> Peer:
-    """Each kind of node in turn."""
+    """Each kind of node in turn; tests share it, each with a study of its own."""
     start: Callable[[], Peer] = request.getfixturevalue(f"start_{request.param}")
     return start()
