@@ -11,7 +11,6 @@ list is refused before zarr sees it.
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -76,8 +75,8 @@ class Block:
     """Of modality values: `HU`, or what Rescale Type or Units say; empty where the file says nothing."""
     affine_lps: tuple[tuple[float, ...], ...] | None
     input_digest: str
-    values_bytes: int
-    """Size of all shards together: one that is missing or short is noticed on opening."""
+    shard_bytes: tuple[int, ...]
+    """Size of each shard's file, 0 where there is none as all its values are 0; so a lost one is noticed."""
     values_metadata_digest: str
     """SHA-256 of `values/zarr.json`."""
     sources: int
@@ -89,7 +88,7 @@ class Block:
         columns = attributes["planes"]
         planes = Planes(**{each.name: _tuples(columns[each.name]) for each in fields(Planes)})
         rest = {each.name: attributes[each.name] for each in fields(cls) if each.name != "planes"}
-        rest["affine_lps"] = _tuples(rest["affine_lps"])
+        rest |= {name: _tuples(rest[name]) for name in ("affine_lps", "shard_bytes")}
         return cls(**rest, planes=planes)
 
 
@@ -137,7 +136,6 @@ def create_values(
             shards=shard,
             compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"), Crc32cCodec()],
             dimension_names=dims,
-            config={"write_empty_chunks": True},  # so that a missing shard is damage, never zeros
         )
 
 
@@ -216,16 +214,17 @@ def shard_path(group: Path, slab: int, dimensions: int) -> Path:
     return group.joinpath(VALUES, "c", str(slab), *["0"] * (dimensions - 1))
 
 
-def values_bytes(group: Path, shape: tuple[int, ...], itemsize: int) -> int:
-    """Size of all shards that are there, in bytes."""
+def shard_bytes(group: Path, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Size of the file of each shard, 0 where there is none."""
     slabs = math.ceil(shape[0] / slab_planes(shape, itemsize))
-    total = 0
-    for slab in range(slabs):
-        try:
-            total += os.stat(shard_path(group, slab, len(shape))).st_size  # noqa: PTH116 (counts on opening)
-        except FileNotFoundError:
-            continue
-    return total
+    return tuple(_size(shard_path(group, slab, len(shape))) for slab in range(slabs))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _read(path: Path) -> bytes:

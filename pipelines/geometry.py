@@ -198,24 +198,23 @@ def _two_at_one_position(ordered: Sequence[InstanceRecord]) -> Fault | None:
 
 
 def _irregular_stack(ordered: Sequence[InstanceRecord]) -> Fault | None:
-    positions = positions_lps_mm(ordered)
+    positions, along_normal = positions_lps_mm(ordered), normal(ordered[0])
     step = _step(positions)
-    distance = float(np.linalg.norm(step))
     expected = positions[0] + np.outer(np.arange(len(positions)), step)
-    deviations = np.linalg.norm(positions - expected, axis=1)
-    along = float(step @ normal(ordered[0]))
-    lean = float(np.linalg.norm(step - along * normal(ordered[0])))
+    deviation = float(np.linalg.norm(positions - expected, axis=1).max())
+    along = float(step @ along_normal)
+    aside = float(np.linalg.norm(step - along * along_normal))
+    gaps = np.diff(positions @ along_normal)
     reasons = []
-    if deviations.max() > max(PLANE_TOLERANCE * distance, PLANE_TOLERANCE_MM):
-        gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-        reasons.append(_spacing_words(float(gaps.min()), float(gaps.max()), float(deviations.max())))
-    if lean > SHEAR_TOLERANCE * along:
-        degrees = np.degrees(np.arctan2(lean, along))
+    if deviation > max(PLANE_TOLERANCE * float(np.linalg.norm(step)), PLANE_TOLERANCE_MM):
+        reasons.append(_spacing_words(float(gaps.min()), float(gaps.max()), deviation))
+    if aside > SHEAR_TOLERANCE * along:
+        degrees = np.degrees(np.arctan2(aside, along))
         reasons.append(f"the stack leans {degrees:.1f} degrees from the slice normal (gantry tilt)")
     if not reasons:
         return None
-    worst = max(int(deviations.argmax()), 1)
-    return Fault("; ".join(reasons), tuple(each.sop_instance_uid for each in ordered[worst - 1 : worst + 1]))
+    worst = int(np.abs(gaps - np.median(gaps)).argmax())
+    return Fault("; ".join(reasons), tuple(each.sop_instance_uid for each in ordered[worst : worst + 2]))
 
 
 def _spacing_words(smallest: float, largest: float, deviation: float) -> str:

@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 from pydicom import uid
 
-from catalog.errors import ArrayError, DecodeError
+from catalog.errors import ArrayError, DecodeError, HeaderError
+from catalog.headers import read_dataset
 from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
 from pipelines import arrays
 from pipelines.arrays import Block, Planes
 from pipelines.decode import PixelDescription, Stored
 from pipelines.frames import Frames, open_frames
+from pipelines.functional_groups import FrameAttributes, frame_attributes
 from pipelines.split import Part, split
 
 MEMORY_BYTES = 384 << 20
@@ -170,7 +172,7 @@ class _Task:
             record = self._record(block, self._group)
         except ArrayError:
             return None
-        is_whole = block.values_bytes == arrays.values_bytes(self._group, self._shape, self._itemsize)
+        is_whole = block.shard_bytes == arrays.shard_bytes(self._group, self._shape, self._itemsize)
         is_same = block.input_digest == self._input_digest and block.values_metadata_digest == (
             arrays.file_digest(self._group / arrays.VALUES / "zarr.json")
         )
@@ -253,7 +255,8 @@ class _Task:
         stop = start + len(planes)
         values[start:stop] = slab
         shard = arrays.shard_path(group, start // depth, len(self._shape))
-        _sync(shard)
+        if shard.exists():  # there is none where all values are 0
+            _sync(shard)
         if not np.array_equal(values[start:stop], slab, equal_nan=slab.dtype.kind == "f"):
             raise OSError(
                 f"{shard} reads back otherwise than it was written; check the disk, then ingest again"
@@ -262,7 +265,7 @@ class _Task:
 
     def _block(self, group: Path, digests: Sequence[tuple[str, str]]) -> Block:
         images = [image for image, _ in self._planes]
-        first = images[0]
+        first, attributes = images[0], self._frame_attributes()
         return Block(
             series_instance_uid=self._series.series_instance_uid,
             study_instance_uid=self._series.study_instance_uid,
@@ -275,18 +278,37 @@ class _Task:
             units=_units(self._series.modality, first),
             affine_lps=self._part.grid.affine_lps if self._part.grid else None,
             input_digest=self._input_digest,
-            values_bytes=arrays.values_bytes(group, self._shape, self._itemsize),
+            shard_bytes=arrays.shard_bytes(group, self._shape, self._itemsize),
             values_metadata_digest=arrays.file_digest(group / arrays.VALUES / "zarr.json"),
             sources=len(self._part.instances),
             planes=Planes(
                 sop_instance_uids=tuple(image.sop_instance_uid for image in images),
                 frame_indices=tuple(frame for _, frame in self._planes),
-                positions_lps_mm=tuple(image.image_position_patient for image in images),
-                rescale_slopes=tuple(_or(image.rescale_slope, 1.0) for image in images),
-                rescale_intercepts=tuple(_or(image.rescale_intercept, 0.0) for image in images),
+                positions_lps_mm=tuple(each.position_lps_mm for each in attributes),
+                rescale_slopes=tuple(_or(each.rescale_slope, 1.0) for each in attributes),
+                rescale_intercepts=tuple(_or(each.rescale_intercept, 0.0) for each in attributes),
                 source_digests=tuple(source for source, _ in digests),
                 stored_digests=tuple(stored for _, stored in digests),
             ),
+        )
+
+    def _frame_attributes(self) -> tuple[FrameAttributes, ...]:
+        """Place and rescale of each plane; a multi-frame object is a part of its own."""
+        first = self._part.instances[0]
+        if (first.number_of_frames or 1) > 1:
+            try:
+                inside = frame_attributes(read_dataset(first.path), self.frames)
+            except HeaderError as error:
+                raise _UnreadableImageError(first, str(error)) from error
+            if any(each.rescale_slope is not None for each in inside):
+                return inside
+            return tuple(
+                FrameAttributes(each.position_lps_mm, first.rescale_slope, first.rescale_intercept)
+                for each in inside
+            )
+        return tuple(
+            FrameAttributes(each.image_position_patient, each.rescale_slope, each.rescale_intercept)
+            for each in self._part.instances
         )
 
     def _record(self, block: Block, group: Path) -> ArrayRecord:

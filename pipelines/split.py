@@ -267,15 +267,20 @@ def _groups(
 def _labelled(parts: Sequence[Part]) -> tuple[Part, ...]:
     described = [_description(part) for part in parts]
     differs = [len(set(column)) > 1 for column in zip(*described, strict=True)]
+    labels = [
+        _joined(*(words for words, wanted in zip(each, differs, strict=True) if wanted), part.label)
+        for part, each in zip(parts, described, strict=True)
+    ]
     return tuple(
-        replace(
-            part,
-            label=_joined(
-                *(words for words, wanted in zip(description, differs, strict=True) if wanted), part.label
-            ),
-        )
-        for part, description in zip(parts, described, strict=True)
+        replace(part, label=_numbered(labels, index) if len(parts) > 1 else "")
+        for index, part in enumerate(parts)
     )
+
+
+def _numbered(labels: Sequence[str], index: int) -> str:
+    """The label with its number where several parts have the same."""
+    count, number = labels.count(labels[index]), labels[: index + 1].count(labels[index])
+    return labels[index] if count == 1 else _joined(labels[index], f"{number} of {count}")
 
 
 def _description(part: Part) -> tuple[str, ...]:

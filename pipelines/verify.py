@@ -172,7 +172,7 @@ def _check_shard(
 ) -> list[Mismatch]:
     stop = min(start + depth, array.shape[0])
     uids = block.planes.sop_instance_uids
-    if not shard.is_file():
+    if block.shard_bytes[start // depth] and not shard.is_file():
         return [mismatch(start, uids[start], str(shard), f"planes {start} to {stop - 1} are missing")]
     try:
         slab: Stored = np.ascontiguousarray(arrays.open_values(Path(array.path))[start:stop])

@@ -1,0 +1,177 @@
+"""How one series falls into parts."""
+
+from dataclasses import replace
+
+import pytest
+
+from catalog.records import InstanceRecord
+from pipelines.split import Part, split
+
+AXIAL, SAGITTAL, CORONAL = (1.0, 0, 0, 0, 1, 0), (0.0, 1, 0, 0, 0, -1), (1.0, 0, 0, 0, 0, -1)
+
+
+def image(number: int, z: float = 0.0, **changes: object) -> InstanceRecord:
+    record = InstanceRecord(
+        sop_instance_uid=f"1.2.{number}",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.4",
+        series_instance_uid="1.2.3",
+        study_instance_uid="1.2",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        path="",
+        header_digest="",
+        pixel_data=None,
+        instance_number=number,
+        rows=4,
+        columns=6,
+        bits_stored=12,
+        photometric_interpretation="MONOCHROME2",
+        image_position_patient=(0.0, 0.0, z),
+        image_orientation_patient=AXIAL,
+        pixel_spacing=(0.5, 0.25),
+    )
+    return replace(record, **changes)  # type: ignore[arg-type]
+
+
+def shape(parts: tuple[Part, ...]) -> list[tuple[str, int]]:
+    return [("volume" if part.grid else "stack", len(part.instances)) for part in parts]
+
+
+def test_a_plain_series_is_one_volume_without_a_label() -> None:
+    (part,) = split([image(number, z=number) for number in (3, 1, 2)])
+    assert part.grid is not None
+    assert [each.instance_number for each in part.instances] == [1, 2, 3]
+    assert (part.label, part.reason) == ("", "")
+
+
+def test_no_images_have_no_parts() -> None:
+    assert split([]) == ()
+
+
+def test_a_localizer_in_three_orientations_is_set_apart_from_the_volume() -> None:
+    scouts = [
+        image(number, image_orientation_patient=orientation, rows=8)
+        for number, orientation in ((1, AXIAL), (2, SAGITTAL), (3, CORONAL))
+    ]
+    parts = split([*scouts, *(image(10 + index, z=index) for index in range(5))])
+    assert shape(parts) == [("volume", 5), ("stack", 1), ("stack", 1), ("stack", 1)]
+    assert [part.label for part in parts] == [
+        "axial, 4 rows x 6 columns",
+        "axial, 8 rows x 6 columns",
+        "sagittal, 8 rows x 6 columns",
+        "coronal, 8 rows x 6 columns",
+    ]
+    assert {part.reason for part in parts[1:]} == {"one plane only"}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "values", "labels"),
+    [
+        ("temporal_position_identifier", (1, 2), ["time point 1 of 2", "time point 2 of 2"]),
+        ("acquisition_number", (7, 9), ["acquisition 1 of 2", "acquisition 2 of 2"]),
+        ("acquisition_time", ("101500.1", "101502"), ["time point 1 of 2", "time point 2 of 2"]),
+        ("content_time", ("101500", "101502"), ["time point 1 of 2", "time point 2 of 2"]),
+        ("trigger_time", (0.0, 45.5), ["phase 1 of 2", "phase 2 of 2"]),
+        ("echo_time", (2.5, 30.0), ["echo 1 (2.5 ms)", "echo 2 (30 ms)"]),
+        ("diffusion_b_value", (0.0, 1000.0), ["b-value 0 s/mm2", "b-value 1000 s/mm2"]),
+        ("image_type", ("ORIGINAL\\M", "ORIGINAL\\P"), ["type ORIGINAL/M", "type ORIGINAL/P"]),
+    ],
+)
+def test_repeated_positions_are_separated_by_what_differs(
+    attribute: str, values: tuple[object, object], labels: list[str]
+) -> None:
+    images = [
+        image(1 + index * 4 + place, z=place, **{attribute: value})
+        for index, value in enumerate(values)
+        for place in range(4)
+    ]
+    parts = split(images)
+    assert shape(parts) == [("volume", 4)] * 2
+    assert [part.label for part in parts] == labels
+    assert [[getattr(each, attribute) for each in part.instances] for part in parts] == [
+        [value] * 4 for value in values
+    ]
+
+
+def test_echoes_within_time_points_give_one_volume_each() -> None:
+    images = [
+        image(number, z=place, echo_time=echo, temporal_position_identifier=time)
+        for number, (time, echo, place) in enumerate(
+            ((time, echo, place) for time in (1, 2, 3) for place in range(4) for echo in (10.0, 20.0)),
+            start=1,
+        )
+    ]
+    parts = split(images)
+    assert shape(parts) == [("volume", 4)] * 6
+    assert parts[0].label == "echo 1 (10 ms), time point 1 of 3"
+    assert {(each.echo_time, each.temporal_position_identifier) for each in parts[4].instances} == {(20.0, 2)}
+
+
+@pytest.mark.parametrize("plane_by_plane", [False, True])
+def test_instance_numbers_separate_where_nothing_else_does(plane_by_plane: bool) -> None:
+    order = [(time, place) for time in range(3) for place in range(4)]
+    if plane_by_plane:
+        order.sort(key=lambda pair: pair[::-1])
+    images = [image(number, z=place) for number, (_, place) in enumerate(order, start=1)]
+    parts = split(images)
+    assert shape(parts) == [("volume", 4)] * 3
+    for time, part in enumerate(parts):
+        assert [order[(each.instance_number or 0) - 1] for each in part.instances] == [
+            (time, place) for place in range(4)
+        ]
+
+
+def test_a_scan_that_was_stopped_keeps_its_whole_volumes() -> None:
+    images = [image(1 + time * 5 + place, z=place) for time in range(3) for place in range(5)][:-3]
+    parts = split(images)
+    assert shape(parts) == [("volume", 5), ("volume", 5), ("stack", 2)]
+    timed = [
+        replace(each, temporal_position_identifier=(each.instance_number or 0) // 6 + 1) for each in images
+    ]
+    assert [len(part.instances) for part in split(timed)][-1] == 2
+
+
+def test_a_lost_plane_never_moves_images_into_another_time_point() -> None:
+    images = [image(1 + place * 3 + time, z=place) for place in range(5) for time in range(3)]
+    del images[4]
+    (part,) = split(images)
+    assert part.grid is None
+    assert part.reason == "14 images at 5 positions, and nothing that sets their order"
+
+
+def test_many_images_of_one_plane_stay_together_in_the_order_of_time() -> None:
+    (part,) = split([image(number, trigger_time=100.0 - number) for number in (1, 2, 3)])
+    assert part.reason == "one plane only, 3 images of it"
+    assert [each.instance_number for each in part.instances] == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"image_type": "ORIGINAL\\PRIMARY\\M\\MOSAIC"}, "mosaic: several planes tiled in one image"),
+        ({"samples_per_pixel": 3, "photometric_interpretation": "RGB"}, "colour images"),
+        ({"photometric_interpretation": "PALETTE COLOR"}, "colour images"),
+        ({"image_position_patient": None}, "no usable position, orientation or pixel spacing in the patient"),
+    ],
+)
+def test_images_that_are_no_planes_become_a_stack_with_the_reason(
+    changes: dict[str, object], reason: str
+) -> None:
+    (part,) = split([image(number, z=number, **changes) for number in range(1, 5)])
+    assert (part.grid, part.reason) == (None, reason)
+
+
+def test_each_multi_frame_object_is_a_part_of_its_own() -> None:
+    parts = split([image(number, number_of_frames=10) for number in (1, 2)])
+    assert [part.reason for part in parts] == ["multi-frame object of 10 frames"] * 2
+    assert [part.label for part in parts] == ["instance 1", "instance 2"]
+
+
+def test_images_of_other_size_or_bits_are_other_parts_and_labels_stay_unique() -> None:
+    images = [
+        *(image(number, z=number) for number in range(1, 4)),
+        *(image(10 + number, z=number, bits_stored=16) for number in range(1, 4)),
+        *(image(20 + number, z=number, rescale_type="OD") for number in range(1, 4)),
+    ]
+    parts = split(images)
+    assert shape(parts) == [("volume", 3)] * 3
+    assert len({part.label for part in parts}) == 3
