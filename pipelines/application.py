@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from catalog.errors import WorkbenchError
+from catalog.errors import EncodeError, HeaderError, WorkbenchError
 from catalog.identifiers import folder_name
 from catalog.records import ArrayRecord, OutputRecord, RunItem
 from pipelines.code import Step, step_name
@@ -91,10 +91,22 @@ def _apply(application: Application, given: RunInput, folder: Path) -> Made:
 
 
 def read_sources(paths: Sequence[str]) -> "list[Dataset]":
-    """Headers of the source instances, without their pixel data."""
+    """Headers of the source instances, without their pixel data.
+
+    Raises
+    ------
+    EncodeError
+        If one cannot be read; names the file.
+    """
     from catalog.headers import read_dataset
 
-    return [read_dataset(path) for path in paths]
+    headers = []
+    for path in paths:
+        try:
+            headers.append(read_dataset(path))
+        except HeaderError as error:
+            raise EncodeError(f"source {path} {error}; index the archive again") from error
+    return headers
 
 
 def reason_of(error: BaseException, step: Step) -> str:

@@ -144,8 +144,9 @@ def _make_mask(result: xr.DataArray, volume: xr.DataArray, destination: Destinat
     rows = _mask_rows(moments, volume)
     if not moments:
         return Made((array,), rows, "the mask is empty: there is no segment to encode")
+    sources = destination.read_sources()
     try:
-        objects, rows = _encode(mask, rows, destination)
+        objects, rows = _encode(mask, rows, sources, destination)
     except EncodeError as error:
         return Made((array,), rows, f"no SEG and SR: {error}")
     return Made((array, *objects), rows)
@@ -176,14 +177,13 @@ def _mask_rows(moments: Mapping[int, measure.Moments], volume: xr.DataArray) -> 
 
 
 def _encode(
-    mask: xr.DataArray, rows: Rows, destination: Destination
+    mask: xr.DataArray, rows: Rows, sources: "Sequence[Dataset]", destination: Destination
 ) -> tuple[tuple[OutputRecord, ...], Rows]:
     # highdicom takes a while to import; a step that returns numbers does not pay for it
     from pipelines.encode.part10 import write_object
     from pipelines.encode.report import report
     from pipelines.encode.segmentation import segmentation
 
-    sources = destination.read_sources()
     seg = segmentation(mask, sources, algorithm=destination.algorithm)
     sr = report(seg, sources, rows, algorithm=destination.algorithm)
     names = {int(segment.SegmentNumber): str(segment.SegmentLabel) for segment in seg.SegmentSequence}

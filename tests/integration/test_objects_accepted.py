@@ -113,7 +113,7 @@ def test_objects_of_every_real_volume_have_no_error(shared_data, tmp_path, dciod
                 ds = read_dataset(path)
             except HeaderError:
                 continue
-            if ds.get("Modality") in ("CT", "MR", "PT") and _PLACED <= set(ds.dir()):
+            if ds.get("Modality") in ("CT", "MR", "PT") and set(ds.dir()) >= _PLACED:
                 series[ds.SeriesInstanceUID, tuple(ds.ImageOrientationPatient)].append(ds)
     assert len(series) > 10
     for number, found in enumerate(series.values()):
