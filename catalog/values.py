@@ -74,6 +74,8 @@ class Reading:
             text = self._decoded(attribute, value).strip(_PADDING)
         else:
             text = value.decode(default_encoding).strip(_PADDING)
+        if vr == b"PN":
+            text = text.rstrip("=")  # empty component groups at the end mean nothing (PS3.5 section 6.2.1)
         if "\\" in text:
             text = "\\".join(each.strip(_PADDING) for each in text.split("\\"))
         if "\0" in text:
