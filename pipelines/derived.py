@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from catalog.identifiers import digest_of_texts
 
 def write_derived(array: xr.DataArray, folder: Path) -> str:
     """Write an array chunk by chunk with its coordinates and attributes, and return its digest.
+
+    It has its final name only when all of it is on the disk.
 
     Coordinates of text (`sop_instance_uid`) become attributes, as Zarr has no settled data type for text.
 
@@ -30,8 +33,11 @@ def write_derived(array: xr.DataArray, folder: Path) -> str:
     partial.parent.mkdir(parents=True, exist_ok=True)
     ds = _without_text(array).to_dataset(name=str(array.name or "array"))
     ds.to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
+    for path in (*partial.rglob("*"), partial):
+        sync(path)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+    sync(folder.parent)
     return folder_digest(folder)
 
 
@@ -87,6 +93,15 @@ def folder_digest(folder: Path) -> str:
     return digest_of_texts(
         text for path in files for text in (path.relative_to(folder).as_posix(), file_digest(path))
     )
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def file_digest(path: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 type Row = Mapping[str, Any]
 """One measurement: `name`, `value`, `unit` (UCUM) and, for a mask, `segment` and `label`."""
@@ -70,6 +71,13 @@ def mask_volume_mm3(mask: npt.NDArray[Any], affine_lps: npt.ArrayLike) -> float:
     return int(np.count_nonzero(mask)) * voxel_volume_mm3(affine_lps)
 
 
+def labels_in(labels: npt.NDArray[Any]) -> list[int]:
+    """Labels that occur, in ascending order, without the background 0; those of a boolean mask are `[1]`."""
+    if labels.dtype == np.bool_:
+        return [1] if labels.any() else []
+    return sorted(int(label) for label in pd.unique(labels.ravel()) if label != 0)
+
+
 def moments_by_label(
     blocks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
 ) -> dict[int, Moments]:
@@ -87,9 +95,9 @@ def moments_by_label(
     """
     moments: dict[int, Moments] = {}
     for values, labels in blocks:
-        for label in np.unique(labels[labels != 0]):
+        for label in labels_in(labels):
             region = Moments.of(values[labels == label])
-            moments[int(label)] = moments.get(int(label), Moments()) + region
+            moments[label] = moments.get(label, Moments()) + region
     return dict(sorted(moments.items()))
 
 

@@ -2,7 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,9 @@ __all__ = ["RunInput", "keys", "run_step"]
 
 IN_FLIGHT_PER_THREAD = 3
 """Series a cluster holds at a time for each of its threads: enough to keep it busy, few enough to forget."""
+
+SAVE_EVERY = 200
+"""Items between two calls of `save`."""
 
 
 def keys(step: Step, parameters: Mapping[str, Any], inputs: Sequence[RunInput]) -> list[str]:
@@ -43,6 +47,7 @@ def run_step(
     client: "Client | None" = None,
     previous: Mapping[str, RunItem] | None = None,
     progress: Progress = no_progress,
+    save: Callable[[RunRecord], object] | None = None,
 ) -> RunRecord:
     """Apply a step to every input and record inputs, code, parameters, environment and outputs.
 
@@ -62,12 +67,16 @@ def run_step(
     previous
         Items of earlier runs by key (see `keys`); what is in there and still whole is not computed again.
 
+    save
+        Given the record with the items done since it was given last, now and then: what is on record
+        survives the end of this process. The record that is returned has all items.
+
     Raises
     ------
     StepError
         If the step cannot be called with these parameters; nothing has run then.
     """
-    started, digest = datetime.now(UTC), code_digest(step)
+    digest = code_digest(step)
     bound = bound_parameters(step, parameters)
     application = Application(
         step, step_version(step, digest), bound, uuid.uuid4().hex, Path(outputs_folder).absolute()
@@ -76,27 +85,31 @@ def run_step(
         (given, key, (previous or {}).get(key))
         for given, key in zip(inputs, _keys(step, digest, bound, inputs), strict=True)
     ]
-    done: dict[int, RunItem] = {}
-    finished: datetime | None = None
-    items = _here(application, tasks) if client is None else _on_cluster(application, tasks, client)
-    try:
-        for index, item in items:
-            done[index] = item
-            progress(len(done), len(tasks))
-        finished = datetime.now(UTC)
-    except KeyboardInterrupt:
-        items.close()
-    return RunRecord(
+    record = RunRecord(
         run=application.run,
         step=qualified_name(step),
         code_digest=digest,
         version=application.version,
         parameters=bound,
         environment={**environment(), "source": source_of(step)},
-        started=started,
-        finished=finished,
-        items=tuple(item for _, item in sorted(done.items())),
+        started=datetime.now(UTC),
+        finished=None,
     )
+    done: dict[int, RunItem] = {}
+    unsaved: list[RunItem] = []
+    items = _here(application, tasks) if client is None else _on_cluster(application, tasks, client)
+    try:
+        for index, item in items:
+            done[index] = item
+            unsaved.append(item)
+            if save is not None and len(unsaved) >= SAVE_EVERY:
+                save(replace(record, items=tuple(unsaved)))
+                unsaved.clear()
+            progress(len(done), len(tasks))
+        record = replace(record, finished=datetime.now(UTC))
+    except KeyboardInterrupt:
+        items.close()
+    return replace(record, items=tuple(item for _, item in sorted(done.items())))
 
 
 type _Task = tuple[RunInput, str, RunItem | None]

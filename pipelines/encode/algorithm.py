@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version as distribution_version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from highdicom import AlgorithmIdentificationSequence
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
-from highdicom.sr import AlgorithmIdentification
 from pydicom.sr.coding import Code
 
 from catalog.errors import EncodeError
+
+if TYPE_CHECKING:  # highdicom takes a while to import, and every run has an algorithm
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.coding_schemes import CodingSchemeIdentificationItem
+    from highdicom.sr import AlgorithmIdentification
 
 MANUFACTURER = MODEL = "Imaging Workbench"
 DEVICE_UID = "2.25.313871645367149356140965361244290471179"
@@ -58,8 +60,10 @@ class Algorithm:
         """Series Description (0008,103E): `threshold, run 7f3a9c01`, cut to fit."""
         return shortened(f"{self.name}, run {self.run[:8]}")
 
-    def identification(self) -> AlgorithmIdentificationSequence:
+    def identification(self) -> "AlgorithmIdentificationSequence":
         """Algorithm Identification Macro (PS3.3 table 10-19)."""
+        from highdicom import AlgorithmIdentificationSequence
+
         sequence = AlgorithmIdentificationSequence(
             name=self.name, family=STEP, version=self.version, source=MANUFACTURER
         )
@@ -67,8 +71,10 @@ class Algorithm:
             sequence[0].AlgorithmParameters = ", ".join(self._parameters())[:_LONG_TEXT]
         return sequence
 
-    def content_items(self) -> AlgorithmIdentification:
+    def content_items(self) -> "AlgorithmIdentification":
         """Algorithm Identification (PS3.16 TID 4019)."""
+        from highdicom.sr import AlgorithmIdentification
+
         return AlgorithmIdentification(
             name=self.name, version=self.version, parameters=self._parameters() or None
         )
@@ -89,8 +95,10 @@ def software_version() -> str:
     return distribution_version("imaging-workbench")
 
 
-def coding_schemes() -> list[CodingSchemeIdentificationItem]:
+def coding_schemes() -> "list[CodingSchemeIdentificationItem]":
     """Items of Coding Scheme Identification Sequence (0008,0110) for our own codes."""
+    from highdicom.coding_schemes import CodingSchemeIdentificationItem
+
     return [
         CodingSchemeIdentificationItem(
             SCHEME, name="Imaging Workbench", responsible_organization=MANUFACTURER

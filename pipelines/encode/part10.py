@@ -7,6 +7,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from catalog.identifiers import digest
+from pipelines.derived import sync
 
 
 def write_object(ds: Dataset, path: Path) -> str:
@@ -29,13 +30,5 @@ def write_object(ds: Dataset, path: Path) -> str:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    _sync_folder(path.parent)
+    sync(path.parent)
     return digest(content)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -22,6 +22,7 @@ from catalog.identifiers import new_uid
 from pipelines.encode import algorithm as made_by
 from pipelines.encode.algorithm import Algorithm, shortened
 from pipelines.encode.sources import in_order, inheritable, name_set_aside
+from pipelines.measure import labels_in
 
 SERIES_NUMBER = 9001
 """Of the segmentations of a run; high, so that it stands after the acquired series."""
@@ -128,7 +129,7 @@ def _detached(seg: Segmentation) -> Dataset:
 def _labels_in(values: npt.NDArray[Any]) -> list[int]:
     if values.dtype.kind not in "bui":
         raise EncodeError(f"a mask is boolean or integer labels, this one is {values.dtype}")
-    found = [int(label) for label in np.unique(values) if label != 0]
+    found = labels_in(values)
     if not found:
         raise EncodeError("the mask is empty: no voxel is set, so there is no segment to encode")
     if found[0] < 0:
