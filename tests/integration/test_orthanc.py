@@ -47,7 +47,7 @@ def test_an_sop_class_the_node_does_not_know_fails_for_good(
 ) -> None:
     peer = start_orthanc(UnknownSopClassAccepted=False)
     queue_label_map(catalog, objects, tmp_path)
-    queue(catalog, objects["SEG"])
+    queue(catalog, objects["SR"])
     refused, other = deliver(catalog, peer.node, listen=peer.listen, now=lambda: NOW, wait=WAIT)
     assert (refused.state, other.state) == ("failed", "confirmed")
     assert "the node does not accept this SOP class" in refused.reason

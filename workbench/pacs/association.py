@@ -13,7 +13,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError
 from workbench.pacs.node import Node
-from workbench.pacs.transport import make_prompt
+from workbench.pacs.transport import PromptEntity, make_prompt
 
 CONTEXTS_AT_MOST = 128
 """Presentation contexts of one association: their IDs are odd bytes (PS3.8 section 9.3.2.2)."""
@@ -23,7 +23,7 @@ def application_entity(
     ae_title: str, *, connection_seconds: float, answer_seconds: float, maximum_pdu: int
 ) -> ApplicationEntity:
     """Return an application entity that never waits without end."""
-    ae = ApplicationEntity(ae_title)
+    ae = PromptEntity(ae_title)
     ae.connection_timeout = connection_seconds
     ae.acse_timeout = connection_seconds
     ae.dimse_timeout = answer_seconds

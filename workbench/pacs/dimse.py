@@ -195,7 +195,7 @@ def _context_id(association: Association, sop_class_uid: str, transfer_syntax_ui
     reasons = [
         _CONTEXT_RESULT.get(context.result or 0, "the node gives no reason")
         for context in association.rejected_contexts
-        if context.abstract_syntax == sop_class_uid and transfer_syntax_uid in context.transfer_syntax
+        if context.abstract_syntax == sop_class_uid
     ]
     raise RefusedError(
         f"{UID(sop_class_uid).name} in {UID(transfer_syntax_uid).name}: "

@@ -12,14 +12,13 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from pynetdicom import _config
-from pynetdicom import evt as events
 
 from catalog.database import Catalog
 from catalog.errors import DeliveryError
@@ -36,7 +35,7 @@ from workbench.pacs.sop_classes import (
     STUDY_ROOT_MOVE,
     VERIFICATION,
 )
-from workbench.pacs.transport import make_prompt, serve
+from workbench.pacs.transport import serve
 
 HOST = "127.0.0.1"
 """It listens nowhere else."""
@@ -44,7 +43,7 @@ HOST = "127.0.0.1"
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
-_CONNECTION_SECONDS = 5.0
+_CONNECTION_SECONDS = 3.0
 _ANSWER_SECONDS = 30.0
 _MAXIMUM_PDU = 262144
 
@@ -72,14 +71,7 @@ class EmbeddedPacs:
 
     def stop(self) -> None:
         """End the process; what it has stored stays in its folder."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()  # it ends when its standard input does
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        _stop(self.process)
 
 
 def start(
@@ -124,11 +116,21 @@ def start(
     ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
     line = process.stdout.readline() if ready else b""
     if not line:
-        process.kill()
-        process.wait()
+        _stop(process)
         raise DeliveryError(f"The embedded PACS did not start; {log} says why")
     node = Node(ae_title, HOST, int(json.loads(line)["port"]), name=name)
     return EmbeddedPacs(node, directory, process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()  # it ends when its standard input does
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -153,8 +155,7 @@ def run(arguments: argparse.Namespace) -> None:
     services = EmbeddedServices(
         catalog, folder, arguments.ae_title, dict(arguments.peer), arguments.refuse_duplicates
     )
-    handlers = [(events.EVT_CONN_OPEN, make_prompt), *services.handlers()]
-    server = serve(ae, HOST, arguments.port, handlers)
+    server = serve(ae, HOST, arguments.port, services.handlers())
     port = server.server_address[1]
     _LOG.warning("embedded PACS %s on %s:%s, not for use with patients", arguments.ae_title, HOST, port)
     sys.stdout.write(json.dumps({"ae_title": arguments.ae_title, "host": HOST, "port": port}) + "\n")
@@ -205,9 +206,9 @@ def _end(_signal: int, _frame: object) -> None:
     raise SystemExit(0)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    arguments = _parser().parse_args()
+    arguments = _parser().parse_args(argv)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s")
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)

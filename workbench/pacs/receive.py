@@ -16,7 +16,7 @@ from workbench.pacs.association import application_entity
 from workbench.pacs.commitment import Reports
 from workbench.pacs.node import ListenAddress, Node
 from workbench.pacs.sop_classes import STORAGE_COMMITMENT_PUSH_MODEL, VERIFICATION
-from workbench.pacs.transport import make_prompt, serve
+from workbench.pacs.transport import serve
 
 type Receive = Callable[[str, bytes], None]
 """Takes a SOP Instance UID and the bytes of a DICOM file with that instance."""
@@ -57,7 +57,6 @@ class Listener:
 
     def __enter__(self) -> Self:
         handlers: list[EventHandlerType] = [
-            (evt.EVT_CONN_OPEN, make_prompt),
             (evt.EVT_N_EVENT_REPORT, self.reports.take),
             (evt.EVT_C_STORE, self._store),
         ]

@@ -3,12 +3,15 @@
 import socket
 import socketserver
 import time
+from ssl import SSLContext
 from threading import Thread
 from typing import Any
 
+from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import AddressInformation, AssociationSocket, ThreadedAssociationServer
 
 from catalog.errors import DeliveryError
 
@@ -23,7 +26,7 @@ _HEADER = 6  # type, reserved, length in four bytes (PS3.8 section 9.3.1)
 
 
 def make_prompt(event: Event) -> None:
-    """Switch off Nagle's algorithm and bound every wait on a connection that has just opened.
+    """Switch off Nagle's algorithm and bound every wait on a connection this bench has just opened.
 
     Without TCP_NODELAY each message of several PDUs costs a delayed acknowledgement, about 45 ms.
     """
@@ -31,6 +34,25 @@ def make_prompt(event: Event) -> None:
     if wire is not None and wire.socket is not None:
         wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         wire.socket.settimeout(event.assoc.network_timeout)
+
+
+class PromptEntity(ApplicationEntity):
+    """An application entity whose connections are closed also where they could not be opened."""
+
+    def _create_socket(
+        self, assoc: Association, address: AddressInformation, tls_args: tuple[SSLContext, str] | None
+    ) -> AssociationSocket:
+        wire = _ClosedSocket(assoc, address=address)
+        wire.tls_args = tls_args
+        return wire
+
+
+class _ClosedSocket(AssociationSocket):
+    def _shutdown_socket(self) -> None:  # pynetdicom's own leaves a socket that was never connected open
+        opened = self.socket
+        super()._shutdown_socket()
+        if opened is not None:
+            opened.close()
 
 
 class PduGuard:
@@ -87,15 +109,20 @@ class GuardedSocket(socket.socket):
     """A connection whose PDUs are bounded in size, and in the time that one may take to arrive."""
 
     guard: PduGuard
-    pdu_seconds: float
+    _pdu_seconds = 0.0
     _begun = 0.0
+
+    def allow(self, seconds: float | None) -> None:
+        """Set how long a PDU, and each wait for a part of it, may take."""
+        self.settimeout(seconds)
+        self._pdu_seconds = seconds or 0.0
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Receive bytes of the current PDU."""
         if self.guard.between:
             self._begun = time.monotonic()
-        elif time.monotonic() - self._begun > self.pdu_seconds:
-            raise TimeoutError(f"A PDU did not arrive within {self.pdu_seconds:g} seconds")
+        elif time.monotonic() - self._begun > self._pdu_seconds:
+            raise TimeoutError(f"A PDU did not arrive within {self._pdu_seconds:g} seconds")
         received = super().recv(size, flags)
         self.guard.follow(received)
         return received
@@ -108,12 +135,12 @@ class BoundedServer(ThreadedAssociationServer):
     request_queue_size = 32
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection and put the guard on it."""
+        """Accept a connection, put the guard on it, and give it little time to ask for an association."""
         accepted, address = super().get_request()
         guarded = GuardedSocket(fileno=accepted.detach())
-        guarded.settimeout(self.ae.network_timeout)
+        guarded.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         guarded.guard = PduGuard(self.ae.maximum_pdu_size)
-        guarded.pdu_seconds = self.ae.network_timeout or 0.0
+        guarded.allow(self.ae.acse_timeout)
         return guarded, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
@@ -140,6 +167,7 @@ def serve(ae: ApplicationEntity, host: str, port: int, handlers: list[EventHandl
         If the address cannot be listened on.
     """
     ae.maximum_associations = CONNECTIONS_AT_MOST
+    handlers = [(evt.EVT_ACCEPTED, _allow_more), (evt.EVT_CONN_CLOSE, _forget), *handlers]
     try:
         server = ae.make_server((host, port), evt_handlers=handlers, server_class=BoundedServer)
     except OSError as error:
@@ -149,3 +177,16 @@ def serve(ae: ApplicationEntity, host: str, port: int, handlers: list[EventHandl
     assert isinstance(server, BoundedServer)
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     return server
+
+
+def _allow_more(event: Event) -> None:
+    """Give an associated peer the time of the network, not only that of a stranger."""
+    wire = event.assoc.dul.socket
+    if wire is not None and isinstance(wire.socket, GuardedSocket):
+        wire.socket.allow(event.assoc.network_timeout)
+
+
+def _forget(event: Event) -> None:
+    """End at once what waits for a request on a connection that is gone, rather than after its time-out."""
+    if event.assoc.is_acceptor and event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)  # as if its time had run out
