@@ -1,14 +1,17 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import numpy as np
 import pandas as pd
 import pydicom
 import pytest
 import xarray as xr
+from distributed import Client, LocalCluster
 
 from catalog.errors import StepError
 from pipelines import phantoms
@@ -17,6 +20,37 @@ from pipelines.code import bound_parameters, code_digest, find_step
 from pipelines.derived import open_derived
 from pipelines.runs import keys, run_step
 from pipelines.steps.threshold import threshold
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """Two worker processes on loopback."""
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        Client(cluster) as connected,
+    ):
+        yield connected
+
+
+@pytest.fixture
+def run_inputs(indexed) -> Callable[[Path], list[RunInput]]:
+    """Index and ingest an archive: one input for each array, in the order of series numbers."""
+
+    def inputs_of(archive: Path) -> list[RunInput]:
+        found = sorted(indexed(archive), key=lambda each: each.series.series_number or 0)
+        return [
+            RunInput(array, tuple(instance.path for instance in each.instances))
+            for each in found
+            for array in each.ingest().arrays
+        ]
+
+    return inputs_of
 
 
 @pytest.fixture
@@ -207,6 +241,19 @@ def test_ctrl_c_keeps_what_is_done(three, tmp_path):
     assert record.finished is None
 
 
+def test_what_is_done_is_saved_as_the_run_goes_on(inputs, tmp_path):
+    many = [replace(inputs[0], array=replace(inputs[0].array, part=each)) for each in range(450)]
+    saved = []
+
+    def step(volume):
+        return 1
+
+    record = run_step(step, {}, many, outputs_folder=tmp_path / "out", save=saved.append)
+    assert [len(each.items) for each in saved] == [200, 200]
+    assert {each.finished for each in saved} == {None}
+    assert [item for each in saved for item in each.items] == list(record.items[:400])
+
+
 # --- twice is once ---------------------------------------------------------------------------------------
 
 
@@ -348,6 +395,7 @@ def test_parameters_are_recorded_as_plain_values():
 
 WITNESS = """
 import os, sys
+import dask
 
 def step(volume, *, bad):
     if volume.attrs["series_instance_uid"] == bad:
@@ -355,6 +403,7 @@ def step(volume, *, bad):
     return [
         {"name": "process", "value": os.getpid(), "unit": ""},
         {"name": "catalog is open", "value": "catalog.database" in sys.modules, "unit": ""},
+        {"name": "scheduler", "value": dask.config.get("scheduler", None), "unit": ""},
         {"name": "mean", "value": float(volume.mean()), "unit": "HU"},
     ]
 """
@@ -368,12 +417,14 @@ def test_workers_run_steps_and_never_open_the_catalog(three, tmp_path, client):
         client=client, progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     assert [item.state for item in record.items] == ["succeeded", "succeeded", "failed"]
-    assert record.items[2].reason == "RuntimeError: no (line 6 of step.py)"
+    assert record.items[2].reason == "RuntimeError: no (line 7 of step.py)"
     assert seen == [(1, 3), (2, 3), (3, 3)]
     for item in record.items[:2]:
         rows = {row["name"]: row["value"] for row in item.measurements}
         assert rows["process"] != os.getpid()
         assert rows["catalog is open"] is False
+        assert rows["scheduler"] == "synchronous"  # a step does not ask the cluster it runs on
+    assert set(client.run(lambda: dask.config.get("scheduler", None)).values()) == {None}
 
 
 def test_a_cluster_gives_what_this_process_gives(three, tmp_path, client):
@@ -401,19 +452,6 @@ def test_more_inputs_than_are_in_flight_are_all_done_in_order(inputs, tmp_path, 
     assert {item.state for item in record.items} == {"succeeded"}
 
 
-@pytest.mark.slow
-def test_a_step_that_kills_its_worker_fails_alone(three, tmp_path, client):
-    step = step_in(
-        tmp_path / "step.py",
-        "import os\ndef step(volume, *, bad):\n"
-        "    if volume.attrs['series_instance_uid'] == bad:\n        os._exit(1)\n    return 1\n",
-    )
-    parameters = {"bad": three[0].array.series_instance_uid}
-    record = run_step(step, parameters, three, outputs_folder=tmp_path / "out", client=client)
-    assert [item.state for item in record.items] == ["failed", "succeeded", "succeeded"]
-    assert record.items[0].reason.startswith("KilledWorker")
-
-
 def test_ctrl_c_cancels_what_is_pending_on_a_cluster(inputs, tmp_path, client):
     many = [replace(inputs[0], array=replace(inputs[0].array, input_digest=str(each))) for each in range(20)]
 
@@ -425,3 +463,16 @@ def test_ctrl_c_cancels_what_is_pending_on_a_cluster(inputs, tmp_path, client):
     record = run_step(step, {}, many, outputs_folder=tmp_path / "out", client=client, progress=stop)
     assert (len(record.items), record.finished) == (3, None)
     assert calls() < 20
+
+
+@pytest.mark.slow
+def test_a_step_that_kills_its_worker_fails_alone(three, tmp_path, client):
+    step = step_in(
+        tmp_path / "step.py",
+        "import os\ndef step(volume, *, bad):\n"
+        "    if volume.attrs['series_instance_uid'] == bad:\n        os._exit(1)\n    return 1\n",
+    )
+    parameters = {"bad": three[0].array.series_instance_uid}
+    record = run_step(step, parameters, three, outputs_folder=tmp_path / "out", client=client)
+    assert [item.state for item in record.items] == ["failed", "succeeded", "succeeded"]
+    assert record.items[0].reason.startswith("KilledWorker")
