@@ -29,6 +29,10 @@ class NotFoundError(WorkbenchError, LookupError):
     """No such series, array, run, node or object on this bench."""
 
 
+class SettingsError(WorkbenchError, ValueError):
+    """The settings of a bench cannot be read or are impossible."""
+
+
 class SchemaError(WorkbenchError):
     """The catalog's schema does not belong to this version of the workbench."""
 

@@ -203,7 +203,7 @@ def send(
     """
     with _bench(context, home) as bench:
         receipts = bench.send(objects, to=to, quiet=as_json)
-    text = f"{receipts!r}\n{receipts.line()}"
+    text = f"{receipts.line()}\n\n{receipts!r}"
     _show(receipts.as_json(), text, as_json=as_json, succeeded=receipts.succeeded)
 
 

@@ -25,7 +25,8 @@ REAL_FILES = (
 """Of the test files the pydicom package brings along (MIT): CT, MR, CR, ultrasound, dose, report, a text."""
 NODE = "PACS"
 
-_NOT_DATA = shutil.ignore_patterns("*.py", "__pycache__")
+_NOT_DATA = shutil.ignore_patterns("*.py", "__pycache__", "DICOMDIR-*", "TINY_ALPHA")
+"""Of the folder of file sets: its programs, variants of its DICOMDIR, and a set of headers without pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ def build_archive(folder: Path) -> Path:
         source = real / name
         if source.is_dir():
             shutil.copytree(
-                source, partial / "real" / name, ignore=shutil.ignore_patterns("*.py", "__pycache__")
+                source,
+                partial / "real" / name,
+                ignore=_NOT_DATA,
             )
         else:
             shutil.copy(source, partial / "real")
@@ -101,5 +104,9 @@ def run_demo(bench: Bench, *, say: Callable[[str], object]) -> Outcome:
         receipts = bench.send(run.outputs, to=pacs.node)
     say(receipts.line(monotonic() - started))
     succeeded = not verified.mismatches and run.succeeded and receipts.succeeded and len(receipts) > 0
-    say(f"\n{receipts!r}")
+    say(f"\n{receipts!r}\n")
+    sources = {each.series_instance_uid for each in run.outputs if each.sop_instance_uid}
+    say(f" made from {len(sources)} series by threshold {run.record.version}, run {run.record.run[:8]}")
+    say(" next      make lab   opens the tour on this bench")
+    say(f"           workbench series --home {bench.settings.home}   lists what is in its catalog")
     return Outcome(bench.settings.home, run, receipts, succeeded)

@@ -1,6 +1,7 @@
 """What a person is told about what was done: a line of text, a table, JSON for machines."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from catalog.records import ArrayRecord, IndexReport, OutputRecord, Rejection, RunItem, RunRecord, as_dict
@@ -8,9 +9,9 @@ from workbench.tables import Table
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pipelines.verify import Mismatch
 
     from pipelines.ingest import Rejected
+    from pipelines.verify import Mismatch
     from workbench.pacs.receipt import Receipt
 
 
@@ -96,13 +97,14 @@ class IngestReport(Table[ArrayRecord]):
 
     def reasons(self) -> str:
         """Why instances are in no array and parts are no volume, one a line."""
-        left_out = [f"\n   {each.path}: {each.reason}" for each in self.rejected]
-        stacks = [
-            f"\n   {each.series_instance_uid} {each.label}: stack of frames, {each.reason}"
+        left_out = Counter((each.series_instance_uid, each.reason) for each in self.rejected)
+        lines = [f"{uid}: {count:,} without an array, {why}" for (uid, why), count in left_out.items()]
+        lines += [
+            f"{' '.join([each.series_instance_uid, each.label]).strip()}: stack of frames, {each.reason}"
             for each in self
             if each.reason
         ]
-        return "".join(left_out + stacks)
+        return "".join(f"\n   {each}" for each in lines)
 
 
 class VerifyReport(Table["Mismatch"]):
@@ -139,7 +141,8 @@ class Run(Table[RunItem]):
             "series_instance_uid": "series instance uid", "part": "part", "state": "state", "seconds": "s",
             "reason": "reason",
         }  # fmt: skip
-        note = f"step {record.step} · run {record.run[:8]}"
+        self._step = record.step.rpartition(":")[2]
+        note = f"step {self._step} · run {record.run[:8]}"
         super().__init__(record.items, columns, noun="series", note=note)
 
     @property
@@ -197,20 +200,25 @@ class Run(Table[RunItem]):
         text = counted((done, "ok"), (len(self) - done - failed, "as before"), (failed, "failed"))
         started, finished = self.record.started, self.record.finished
         seconds = (finished - started).total_seconds() if finished else None
-        return line("run", len(self), "series", f"{self.record.step}: {text or 'nothing to do'}", seconds)
+        return line("run", len(self), "series", f"{self._step}: {text or 'nothing to do'}", seconds)
 
 
 # --- send ------------------------------------------------------------------------------------------------
 
 
+STAGES = {"queued": "queued", "validated": "validated", "stored": "stored", "committed": "committed",
+          "confirmed": "read back"}  # fmt: skip
+"""Stages of a delivery a receipt shows, with the words for them; each says when."""
+
+
 class Receipts(Table["Receipt"]):
-    """One receipt an object: how far it came on its way to the node."""
+    """One receipt an object: how far it came on its way to the node, and when."""
 
     def __init__(self, receipts: "Sequence[Receipt]") -> None:
-        columns = {
-            "kind": "kind", "sop_instance_uid": "sop instance uid", "node": "node", "state": "state",
-            "reason": "reason",
-        }  # fmt: skip
+        columns = {"kind": "receipt", "sop_instance_uid": "sop instance uid", "node": "node", **STAGES}
+        columns |= {"state": "state", "reason": "reason", "next_step": "next"}
+        if all(each.state == "confirmed" for each in receipts):
+            del columns["reason"], columns["next_step"]
         super().__init__(receipts, columns, noun="receipts")
 
     @property
@@ -225,15 +233,13 @@ class Receipts(Table["Receipt"]):
     def line(self, seconds: float | None = None) -> str:
         """One line: how many objects, and how many passed each stage."""
         reached = [set(each.times) for each in self]
-        stages = {"stored": "stored", "committed": "committed", "confirmed": "read back, identical"}
-        parts = [(sum(stage in times for times in reached), words) for stage, words in stages.items()]
+        words = {"stored": "stored", "committed": "committed", "confirmed": "read back, identical"}
+        parts = [(sum(stage in times for times in reached), what) for stage, what in words.items()]
         failed = (sum(each.state == "failed" for each in self), "failed")
         nodes = ", ".join(sorted({each.node for each in self}))
         text = counted(*parts, failed) or "waiting for the node"
         return line("send", len(self), "objects", f"{nodes}: {text}", seconds)
 
-    def __repr__(self) -> str:
-        return "\n".join(str(each) for each in self) or "nothing to send"
-
-    def _repr_html_(self) -> str:
-        return "".join(each._repr_html_() for each in self)
+    def _row(self, record: "Receipt") -> Mapping[str, Any]:
+        times = {stage: f"{at.astimezone():%H:%M:%S}" for stage, at in record.times.items()}
+        return {**as_dict(record), **times}

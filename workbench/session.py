@@ -59,18 +59,20 @@ def open(where: str | Path | None = None, **settings: Any) -> "Bench":
 
     Raises
     ------
+    catalog.errors.SettingsError
+        If the settings are impossible.
     catalog.errors.SchemaError
         If the catalog was written by a newer workbench.
     """
     if isinstance(where, str) and "://" in where:
         settings, where = {"catalog": where, **settings}, None
     home = Path(where).expanduser().absolute() if where is not None else default_home().absolute()
-    return Bench(Settings(home=home, **settings))
+    return Bench(Settings.load(home, **settings))
 
 
 SEARCHED = (
     "PatientID", "PatientName", "StudyDescription", "AccessionNumber", "Modality", "SeriesDescription",
-    "BodyPartExamined", "ProtocolName", "StudyDate",
+    "BodyPartExamined", "ProtocolName", "StudyDate", "Manufacturer",
 )  # fmt: skip
 """Attributes a plain word is looked for in."""
 
@@ -171,8 +173,10 @@ class Bench:
             If an attribute or the expression is not understood.
         """
         matching = dict(word.split("=", 1) for word in words if "=" in word)
-        parts = [_mentions(word) for word in words if "=" not in word] + ([f"({where})"] if where else [])
-        return self.series(" and ".join(parts) or None, **matching)
+        mentioned = [_mentions(word) for word in words if "=" not in word]
+        if where and mentioned:
+            where = f"({where})"
+        return self.series(" and ".join([*mentioned, *([where] if where else [])]) or None, **matching)
 
     # --- pixels --------------------------------------------------------------------------------------
 
@@ -305,14 +309,17 @@ class Bench:
         selected = self._selected(series)
         ingested = self.ingest(selected, quiet=quiet)
         inputs = [RunInput(array, tuple(each.path for each in self._instances(array))) for array in ingested]
-        previous = find_items(self.catalog, keys(function, parameters, inputs))
+        wanted = keys(function, parameters, inputs)
+        previous = find_items(self.catalog, wanted)
+        if client is None and not previous.keys() >= set(wanted):
+            client = self.client  # a run that has nothing to compute needs no cluster
         with bar("run", "series", quiet=quiet) as progress:
             record = run_step(
                 function,
                 parameters,
                 inputs,
                 outputs_folder=self.settings.outputs_folder,
-                client=client or self.client,
+                client=client,
                 previous=previous,
                 progress=progress,
             )

@@ -1,10 +1,11 @@
 """One frozen settings object: defaults, then `workbench.toml` of the bench, then the environment."""
 
 import os
+import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -12,6 +13,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from catalog.errors import SettingsError
 from workbench.pacs.node import Node
 
 SETTINGS_FILE = "workbench.toml"
@@ -74,6 +76,26 @@ class Settings(BaseSettings):
         arguments: dict[str, Any] = init_settings()
         file = TomlConfigSettingsSource(settings_cls, Path(arguments["home"]) / SETTINGS_FILE)
         return init_settings, env_settings, file
+
+    @classmethod
+    def load(cls, home: Path, **given: Any) -> Self:
+        """Read the settings of the bench in a folder.
+
+        Raises
+        ------
+        catalog.errors.SettingsError
+            If the file or the environment says something impossible; names the setting, not its value.
+        """
+        try:
+            return cls(home=home, **given)
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{home / SETTINGS_FILE} is no TOML: {error}") from None
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
+                for each in error.errors(include_input=False, include_url=False)
+            )
+            raise SettingsError(f"{home / SETTINGS_FILE} or the environment: {faults}") from None
 
     @property
     def catalog_url(self) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from markupsafe import Markup
 
+from catalog.identifiers import is_uid
 from catalog.records import as_dict
 
 if TYPE_CHECKING:
@@ -70,8 +71,11 @@ class Table[R](Sequence[R]):
 
     def _shown(self) -> list[list[Any]]:
         return [
-            [_fields(record).get(column) for column in self.columns] for record in self.records[:SHOWN_ROWS]
+            [row.get(column) for column in self.columns] for row in map(self._row, self.records[:SHOWN_ROWS])
         ]
+
+    def _row(self, record: R) -> Mapping[str, Any]:
+        return _fields(record)
 
     def _footer(self) -> str:
         count = f"{len(self.records):,} {self.noun}"
@@ -89,13 +93,15 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.6g}"
+        return f"{value:.5g}"
+    if isinstance(value, tuple | list):
+        return " × ".join(map(str, value))
     text = " ".join(str(value).split())  # control characters and line breaks end here
     text = "".join(each for each in text if each.isprintable())
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+    if len(text) <= SHOWN_CHARACTERS or is_uid(text):  # a UID is there to be copied
+        return text
+    return text[: SHOWN_CHARACTERS - 1] + "…"
 
 
 def _is_number(value: Any) -> bool:

@@ -1,0 +1,154 @@
+"""The ten lines of the README, and what a bench says when they go wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import workbench
+from catalog.errors import HeaderError, NotFoundError, QuestionError, StepError
+from pipelines import phantoms
+from workbench.demo import start_node
+from workbench.pacs.node import Node
+from workbench.session import Bench
+
+NOBODY = Node("NOBODY", "127.0.0.1", 1)
+
+
+def test_a_bench_indexes_searches_and_opens_a_volume_lazily(bench: Bench, ct: phantoms.Phantom) -> None:
+    report = bench.index(ct.paths[0].parent, quiet=True)
+    assert (report.added, report.rejected) == (8, ())
+    (found,) = bench.series(modality="CT", where="SliceThickness <= 2.5")
+    assert found.series_instance_uid == ct.series_instance_uid
+    volume = bench.volume(found)
+    assert volume.dims == ("z", "y", "x")
+    assert volume.chunks is not None
+    np.testing.assert_array_equal(volume.to_numpy(), ct.modality_values)
+    np.testing.assert_allclose(volume.dicom.affine_lps, ct.affine_lps, atol=1e-9)
+    assert volume.attrs["units"] == "HU"
+
+
+def test_the_same_volume_opens_through_xarray(
+    bench: Bench, ct: phantoms.Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.index(ct.paths[0].parent, quiet=True)
+    bench.ingest(quiet=True)
+    monkeypatch.setenv("WORKBENCH_HOME", str(bench.settings.home))
+    dataset = xr.open_dataset(ct.series_instance_uid, engine="workbench")
+    (name,) = dataset.data_vars
+    np.testing.assert_array_equal(dataset[name].to_numpy(), ct.modality_values)
+
+
+def test_matching_and_expression_both_narrow_and_words_look_everywhere(bench: Bench, archive: Path) -> None:
+    bench.index(archive, quiet=True)
+    assert len(bench.series()) == 3
+    assert len(bench.series(modality="CT")) == 2
+    assert len(bench.series(series_description="sphere*", where="SliceThickness < 2")) == 1
+    assert len(bench.series(modality=["CT", "MR"], study_date="20260101-20260131")) == 3
+    assert len(bench.find("müller")) == 1
+    assert len(bench.find("sphere", "Modality=CT")) == 2
+    assert len(bench.find("o'brien")) == 0
+
+
+def test_a_question_that_is_not_understood_says_what_and_names_the_nearest(bench: Bench) -> None:
+    with pytest.raises(QuestionError, match="SliceThickness"):
+        bench.series(where="SliceThicknes < 2")
+    with pytest.raises(QuestionError, match=r"[Mm]odality"):
+        bench.series(modalty="CT")
+
+
+def test_a_second_ingest_keeps_what_is_there(bench: Bench, ct: phantoms.Phantom) -> None:
+    bench.index(ct.paths[0].parent, quiet=True)
+    first = bench.ingest(quiet=True)
+    second = bench.ingest(quiet=True)
+    assert list(first) == list(second)
+
+
+def test_a_new_plane_makes_a_new_array(bench: Bench, tmp_path: Path) -> None:
+    phantom = phantoms.write_series(tmp_path / "archive", planes=6)
+    last = phantom.paths[-1].rename(tmp_path / "later.dcm")
+    bench.index(tmp_path / "archive", quiet=True)
+    assert bench.volume(phantom.series_instance_uid).sizes["z"] == 5
+    last.rename(tmp_path / "archive" / "later.dcm")
+    bench.index(tmp_path / "archive", quiet=True)
+    assert bench.volume(phantom.series_instance_uid).sizes["z"] == 6
+
+
+def test_verify_is_quiet_when_all_is_equal_and_names_a_flipped_byte(
+    bench: Bench, ct: phantoms.Phantom
+) -> None:
+    bench.index(ct.paths[0].parent, quiet=True)
+    bench.ingest(quiet=True)
+    good = bench.verify(quiet=True)
+    assert (good.frames, good.mismatches) == (8, ())
+    content = bytearray(ct.paths[3].read_bytes())
+    content[-1] ^= 1
+    ct.paths[3].write_bytes(content)
+    bad = bench.verify(quiet=True)
+    assert {Path(each.path).name for each in bad.mismatches} == {"0003.dcm"}
+    assert ct.sop_instance_uids[3] in {each.sop_instance_uid for each in bad.mismatches}
+
+
+def test_unknown_series_steps_nodes_and_objects_are_errors_in_words(
+    bench: Bench, tmp_path: Path, ct: phantoms.Phantom
+) -> None:
+    bench.index(ct.paths[0].parent, quiet=True)
+    with pytest.raises(NotFoundError, match=r"1\.2\.3"):
+        bench.volume("1.2.3")
+    with pytest.raises(StepError, match="threshold"):
+        bench.run("treshold", quiet=True)
+    with pytest.raises(NotFoundError, match=r"nodes\.PACS"):
+        bench.send([], to="PACS", quiet=True)
+    with (
+        workbench.open(tmp_path / "empty") as empty,
+        pytest.raises(NotFoundError, match="nothing was indexed"),
+    ):
+        empty.last_index()
+    with pytest.raises(NotFoundError, match="neither a file"):
+        bench.send(["nothing.dcm"], to=NOBODY, quiet=True)
+    with pytest.raises(NotFoundError, match="nowhere"):
+        bench.index(tmp_path / "nowhere", quiet=True)
+    text = tmp_path / "text.dcm"
+    text.write_text("not DICOM")
+    with pytest.raises(HeaderError, match=r"text\.dcm cannot be sent"):
+        bench.send([text], to=NOBODY, quiet=True)
+
+
+def test_a_run_sends_its_objects_to_the_embedded_pacs(tmp_path: Path, archive: Path, scheduler: str) -> None:
+    with workbench.open(tmp_path / "bench", scheduler=scheduler) as bench:
+        bench.index(archive, quiet=True)
+        run = bench.run("threshold", bench.series(modality="CT"), above=150, quiet=True)
+        assert run.succeeded, run
+        again = bench.run("threshold", bench.series(modality="CT"), above=150, quiet=True)
+        assert {each.state for each in again} == {"reused"}
+        with start_node(bench) as pacs:
+            receipts = bench.send(run.outputs, to=pacs.node, quiet=True)
+            assert len(receipts) == 4
+            assert receipts.succeeded, receipts
+            assert bench.send(run.outputs, to=pacs.node, quiet=True).succeeded
+        assert all({"stored", "committed", "confirmed"} <= set(each.times) for each in receipts)
+        assert set(run.table.columns) >= {"series_instance_uid", "name", "value", "unit", "run"}
+
+
+def test_a_script_without_a_main_guard_runs_on_the_default_cluster(
+    tmp_path: Path, ct: phantoms.Phantom
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import workbench
+bench = workbench.open({str(tmp_path / "bench")!r})
+bench.index({str(ct.paths[0].parent)!r}, quiet=True)
+def bright(volume, *, above):
+    return {{"bright": float((volume > above).sum())}}
+run = bench.run(bright, bench.series(), above=150, quiet=True)
+print(run.table.value.item())
+bench.close()
+"""
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == float((ct.modality_values > 150).sum())
