@@ -183,6 +183,7 @@ def _settle(
     if uids:
         with catalog.reading() as connection:
             known = look_up(connection, uids)
+    _refuse_if_overtaken(changed, known, rows)
     digests = {uid: instance.header_digest for uid, instance in known.items()}
     outcomes = []
     for found, header in zip(changed, headers, strict=True):
@@ -200,6 +201,17 @@ def _settle(
         with catalog.transaction() as connection:
             write(connection, Changes(known, digests, places, emptied))
     return outcomes
+
+
+def _refuse_if_overtaken(
+    changed: Sequence[Found], known: Mapping[str, Instance], rows: Mapping[tuple[str, str], Place]
+) -> None:
+    read = {(storable(each.folder), storable(each.name)) for each in changed}
+    for instance in known.values():
+        for place in instance.places:
+            key = (place.folder, place.name)
+            if key in read and place != rows.get(key):
+                raise OvertakenError
 
 
 def _uid(header: InstanceHeader) -> str:

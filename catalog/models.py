@@ -37,7 +37,10 @@ patients = sa.Table(
     metadata,
     sa.Column("id", _ID, primary_key=True),
     *_columns(PATIENT, required=("patient_id", "issuer_of_patient_id")),
-    sa.UniqueConstraint("patient_id", "issuer_of_patient_id"),
+    # Patient ID, issuer and name; without an ID also the study
+    sa.Column("identity", sa.Text, nullable=False),
+    sa.UniqueConstraint("identity"),
+    sa.Index(None, "patient_id"),
 )
 
 studies = sa.Table(

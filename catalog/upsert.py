@@ -19,6 +19,9 @@ _INSERT: dict[str, Callable[[sa.Table], _Insert]] = {
 }
 
 
+_INSTANCE_COLUMNS = tuple(each.column for each in INSTANCE)
+
+
 class OvertakenError(Exception):
     """Another process wrote one of the instances since it was looked up; look again."""
 
@@ -97,28 +100,58 @@ def write(connection: sa.Connection, changes: Changes) -> None:
     _write_places(connection, changes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """How the rows of one level above the instances are told apart, and hang on the level above them."""
+
+    table: sa.Table
+    attributes: Sequence[Attribute]
+    key: str
+    parent: str
+    words: str = ""
+    """For an instance whose own level above is another than that of the row."""
+
+
+_ABOVE = (
+    _Rows(patients, PATIENT, "identity", ""),
+    _Rows(studies, STUDY, "study_instance_uid", "patient", "its study is known under another patient"),
+    _Rows(series, SERIES, "series_instance_uid", "study", "its series is known under another study"),
+)
+
+
+def _identity(values: Mapping[str, Value]) -> str:
+    """What tells patients apart: ID, issuer and name; without an ID also the study.
+
+    The name is there because many anonymous archives give every patient the same ID.
+    """
+    patient_id, issuer, name = (
+        str(values.get(each) or "") for each in ("patient_id", "issuer_of_patient_id", "patient_name")
+    )
+    parts = [patient_id, issuer, name.partition("=")[0].rstrip("^ ").casefold()]
+    return "\n".join(parts if patient_id else [*parts, str(values["study_instance_uid"])])
+
+
 def _write_instances(connection: sa.Connection, batch: Sequence[Instance], *, overwrite: bool) -> None:
     if not batch:
         return
     headers = [each.header for each in batch if each.header is not None]
-    patient_of = _write_level(
-        connection, patients, PATIENT, ("patient_id", "issuer_of_patient_id"), headers, {}, overwrite
-    )
-    study_of = _write_level(
-        connection, studies, STUDY, ("study_instance_uid",), headers, {"patient": patient_of}, overwrite
-    )
-    series_of = _write_level(
-        connection, series, SERIES, ("series_instance_uid",), headers, {"study": study_of}, overwrite
-    )
+    deviations = [list(each.deviations) for each in headers]
+    parents: list[int | None] = [None for _ in headers]
+    for level in _ABOVE:
+        found = _write_level(connection, level, headers, parents, overwrite)
+        for (_, parent), wanted, notes in zip(found, parents, deviations, strict=True):
+            if parent != wanted:
+                notes.append(level.words)
+        parents = [row for row, _ in found]
     rows = [
-        {each.column: header.values.get(each.column) for each in INSTANCE}
+        {name: header.values.get(name) for name in _INSTANCE_COLUMNS}
         | {
-            "series": row_of_series,
+            "series": parent,
             "transfer_syntax_uid": header.transfer_syntax_uid,
             "header_digest": header.header_digest,
-            "deviations": "\n".join(header.deviations),
+            "deviations": "\n".join(notes),
         }
-        for header, row_of_series in zip(headers, series_of, strict=True)
+        for header, parent, notes in zip(headers, parents, deviations, strict=True)
     ]
     if overwrite:
         uid = instances.c.sop_instance_uid
@@ -130,53 +163,45 @@ def _write_instances(connection: sa.Connection, batch: Sequence[Instance], *, ov
 
 def _write_level(
     connection: sa.Connection,
-    table: sa.Table,
-    attributes: Sequence[Attribute],
-    key: tuple[str, ...],
+    level: _Rows,
     headers: Sequence[InstanceHeader],
-    parents: Mapping[str, Sequence[int]],
+    parents: Sequence[int | None],
     overwrite: bool,
-) -> list[int]:
-    """Write the rows of one level and return the row each header belongs to.
+) -> list[tuple[int, int | None]]:
+    """Write the rows of one level and return, for each header, its row and that row's parent.
 
     What is there already stays, and what it lacks is filled in; with `overwrite` it is the other way round.
     """
-    keys = [tuple(header.values.get(each) or "" for each in key) for header in headers]
-    rows: dict[tuple[Value, ...], dict[str, Value]] = {}
-    for index, (row_key, header) in enumerate(zip(keys, headers, strict=True)):
-        row = rows.setdefault(row_key, {name: ids[index] for name, ids in parents.items()})
-        for each in attributes:
-            value = header.values.get(each.column)
-            if overwrite or row.get(each.column) is None:
-                row[each.column] = value if value is not None else row.get(each.column)
-        row |= dict(zip(key, row_key, strict=True))
-    _upsert(connection, table, key, list(rows.values()), overwrite)
-    columns = [table.c[each] for each in key]
-    found = connection.execute(sa.select(table.c.id, *columns).where(sa.tuple_(*columns).in_(list(rows))))
-    ids = {tuple(row[1:]): row[0] for row in found}
-    return [ids[each] for each in keys]
+    table, names = level.table, [each.column for each in level.attributes]
+    required = {name for name in names if not table.c[name].nullable}
+    keys: list[Value] = []
+    rows: dict[Value, dict[str, Value]] = {}
+    for header, parent in zip(headers, parents, strict=True):
+        key = header.values[level.key] if level.key in header.values else _identity(header.values)
+        keys.append(key)
+        row = rows.setdefault(key, {level.key: key} | ({level.parent: parent} if level.parent else {}))
+        for name in names:
+            if overwrite or row.get(name) is None:
+                row[name] = header.values.get(name, row.get(name, "" if name in required else None))
+    _upsert(connection, level, list(rows.values()), overwrite)
+    columns = [table.c.id, *([table.c[level.parent]] if level.parent else [sa.null().label("parent")])]
+    found = connection.execute(
+        sa.select(table.c[level.key], *columns).where(table.c[level.key].in_(list(rows)))
+    )
+    there = {row[0]: (row[1], row[2]) for row in found}
+    return [there[key] for key in keys]
 
 
-def _upsert(
-    connection: sa.Connection,
-    table: sa.Table,
-    key: tuple[str, ...],
-    rows: list[dict[str, Value]],
-    overwrite: bool,
-) -> None:
-    insert = _INSERT[connection.dialect.name](table)
-    written = [column for column in table.c if column.name in rows[0] and column.name not in key]
+def _upsert(connection: sa.Connection, level: _Rows, rows: list[dict[str, Value]], overwrite: bool) -> None:
+    insert = _INSERT[connection.dialect.name](level.table)
     filled = {
-        column.name: sa.func.coalesce(*_precedence(column, insert.excluded[column.name], overwrite))
-        for column in written
+        name: sa.func.coalesce(insert.excluded[name], level.table.c[name])
+        if overwrite
+        else sa.func.coalesce(level.table.c[name], insert.excluded[name])
+        for name in rows[0]
+        if name != level.key
     }
-    connection.execute(insert.on_conflict_do_update(index_elements=list(key), set_=filled), rows)
-
-
-def _precedence(
-    there: sa.ColumnElement[Any], new: sa.ColumnElement[Any], overwrite: bool
-) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
-    return (new, there) if overwrite else (there, new)
+    connection.execute(insert.on_conflict_do_update(index_elements=[level.key], set_=filled), rows)
 
 
 def _write_places(connection: sa.Connection, changes: Changes) -> None:

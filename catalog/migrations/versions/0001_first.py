@@ -48,11 +48,11 @@ def upgrade() -> None:
         sa.Column("patient_sex", sa.Text),
         sa.Column("patient_species_description", sa.Text),
         sa.Column("patient_breed_description", sa.Text),
+        sa.Column("identity", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_patients"),
-        sa.UniqueConstraint(
-            "patient_id", "issuer_of_patient_id", name="uq_patients_patient_id_issuer_of_patient_id"
-        ),
+        sa.UniqueConstraint("identity", name="uq_patients_identity"),
     )
+    op.create_index("ix_patients_patient_id", "patients", ["patient_id"])
     op.create_table(
         "runs",
         sa.Column("id", ID, nullable=False),
