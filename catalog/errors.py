@@ -1,19 +1,20 @@
 """Every error the workbench raises on purpose; each says what, which object, and what to do next.
 
 WorkbenchError
+├── DeliveryError                     an instance did not reach its node
+│   ├── RefusedError                  for good: the same bytes will be refused again
+│   └── NodeUnavailableError (ConnectionError)  for now: the same delivery may succeed later
+├── DecodeError (ValueError)          pixel data that cannot be turned into stored values
+│   └── CodecMissingError             the library for this transfer syntax is not installed
 ├── QuestionError (ValueError)        a query or `where` expression that cannot be answered
 ├── NotFoundError (LookupError)       no such series, array, run, node or object here
+├── SettingsError (ValueError)        workbench.toml or the environment says something impossible
 ├── SchemaError                       the catalog was made by a newer (or no) workbench
 ├── HeaderError (ValueError)          a file is no readable DICOM; in bulk work it becomes an `Unreadable`
 ├── GeometryError (ValueError)        planes that do not form a regular volume; names the UIDs
-├── DecodeError (ValueError)          pixel data that cannot be turned into stored values
-│   └── CodecMissingError             the library for this transfer syntax is not installed
 ├── ArrayError (ValueError)           a stored array that is absent, incomplete or altered
 ├── StepError (ValueError)            a step that cannot be found, called or encoded
-├── EncodeError (ValueError)          a result that cannot become a conformant object
-└── DeliveryError                     an instance did not reach its node
-├── RefusedError                  for good: the same bytes will be refused again
-└── NodeUnavailableError (ConnectionError)  for now: the same delivery may succeed later
+└── EncodeError (ValueError)          a result that cannot become a conformant object
 """
 
 
