@@ -24,7 +24,7 @@ from catalog.errors import EncodeError
 from catalog.identifiers import digest_of_texts, new_uid
 from pipelines.encode import algorithm as made_by
 from pipelines.encode.algorithm import Algorithm, shortened
-from pipelines.encode.sources import inheritable, name_set_aside
+from pipelines.encode.sources import inheritable, name_set_aside, without_quotes
 
 SERIES_NUMBER = 9002
 """Of the reports of a run."""
@@ -70,6 +70,7 @@ _MR_SIGNAL: Code = codes.DCM.MRSignalIntensity
 _VALUE = Code("modality value", made_by.SCHEME, "Modality value")
 
 
+@without_quotes()
 def report(
     segmentation: Dataset,
     sources: Sequence[Dataset],

@@ -21,7 +21,7 @@ from catalog.errors import EncodeError
 from catalog.identifiers import new_uid
 from pipelines.encode import algorithm as made_by
 from pipelines.encode.algorithm import Algorithm, shortened
-from pipelines.encode.sources import in_order, inheritable, name_set_aside
+from pipelines.encode.sources import in_order, inheritable, name_set_aside, without_quotes
 from pipelines.measure import labels_in
 
 SERIES_NUMBER = 9001
@@ -30,6 +30,7 @@ SERIES_NUMBER = 9001
 _GROUPS = "SharedFunctionalGroupsSequence"
 
 
+@without_quotes()
 def segmentation(
     mask: xr.DataArray,
     sources: Sequence[Dataset],
@@ -203,8 +204,8 @@ def _set_thickness(header: Dataset, mask: xr.DataArray) -> None:
     affine = mask.attrs.get("affine_lps")
     if affine is None:
         raise EncodeError(
-            f"instance {header.SOPInstanceUID} has no Slice Thickness (0018,0050) and the mask no "
-            "affine_lps to take the distance of planes from; keep the attributes of the volume"
+            f"instance {header.SOPInstanceUID} has no Slice Thickness (0018,0050), and its planes form no "
+            "volume whose distance could stand for it"
         )
     header.SliceThickness = f"{np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, 2]):.6g}"
 

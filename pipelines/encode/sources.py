@@ -1,7 +1,8 @@
 """The headers of the planes a result was made from, made fit to inherit from."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 
 import pydicom.config
@@ -32,6 +33,14 @@ _SEXES = ("M", "F", "O", "")
 _IDENTITIES = ("StudyInstanceUID", "SeriesInstanceUID")
 
 
+@contextmanager
+def without_quotes() -> Iterator[None]:
+    """Silence pydicom's doubts about values of the sources: it quotes them, and they may be the patient's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
+        yield
+
+
 def inheritable(sources: Sequence[Dataset]) -> list[Dataset]:
     """Return the headers with the first one's patient and study attributes present and valid.
 
@@ -55,9 +64,7 @@ def inheritable(sources: Sequence[Dataset]) -> list[Dataset]:
             )
     _check_uids(sources)
     first = deepcopy(sources[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom quotes the values it doubts, and they may be the patient's
-        _repair(first)
+    _repair(first)
     for keyword in _TYPE_2:
         if keyword not in first:
             setattr(first, keyword, "")
@@ -111,8 +118,16 @@ def _check_uids(sources: Sequence[Dataset]) -> None:
 
 
 def _repair(ds: Dataset) -> None:
-    """Empty the text values their VR does not allow (PS3.5 section 6.2); drop items that have such."""
-    for element in list(ds):
+    """Empty the text values their VR does not allow (PS3.5 section 6.2); drop items that have such.
+
+    An element that cannot be read at all is dropped.
+    """
+    for tag in list(ds.keys()):
+        try:
+            element = ds[tag]
+        except (ValueError, TypeError, NotImplementedError):
+            del ds[tag]
+            continue
         if element.VR in _TEXT_VRS and not _is_valid(element):
             ds[element.tag].value = None
         elif element.VR == "SQ":

@@ -254,6 +254,13 @@ def test_a_mask_of_an_enhanced_image_is_placed_by_its_affine(shared_data, tmp_pa
     assert np.abs(np.sort(here, axis=0) - np.sort(there, axis=0)).max() < 1e-3
 
 
+def test_a_value_pydicom_doubts_is_not_quoted(ct):
+    for path in ct.paths:
+        path.write_bytes(path.read_bytes().replace(b"19610401", b"Jan 1961"))
+    ds = segmentation(volume_of(ct) > 0, headers_of(ct), algorithm=ALGORITHM)  # a warning would be an error
+    assert not ds.PatientBirthDate
+
+
 def test_an_unknown_slice_thickness_becomes_the_distance_of_planes(ct):
     sources = headers_of(ct)
     for source in sources:
