@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
@@ -45,11 +46,21 @@ def _digest(ds: Dataset, tag: BaseTag) -> str:
     element = ds.get_item(tag)
     if isinstance(element, RawDataElement) and not _is_sequence(element):
         return hashlib.sha256(_little_endian(element)).hexdigest()
-    value: Any = ds[tag].value if isinstance(element, RawDataElement) else element.value
-    if isinstance(value, Sequence):
-        return _digest_of_items(value)
-    content = value if isinstance(value, bytes) else str(value).encode()
-    return hashlib.sha256(content).hexdigest()  # encapsulated pixel data, as it lies in the file
+    read = ds[tag]
+    if isinstance(read.value, Sequence):
+        return _digest_of_items(read.value)
+    if isinstance(read.value, bytes):  # encapsulated pixel data, as it lies in the file
+        return hashlib.sha256(read.value).hexdigest()
+    return hashlib.sha256(_written(read, ds)).hexdigest()
+
+
+def _written(element: DataElement, ds: Dataset) -> bytes:
+    """Return the bytes of one of the few values that pydicom itself needed, to read others."""
+    buffer = DicomBytesIO()
+    buffer.is_little_endian = buffer.is_implicit_VR = True
+    encodings = ds.original_character_set
+    write_data_element(buffer, element, encodings if isinstance(encodings, str) else list(encodings))
+    return buffer.getvalue()[8:]  # after tag and length
 
 
 def _digest_of_items(items: Sequence) -> str:

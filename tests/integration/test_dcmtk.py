@@ -1,0 +1,85 @@
+"""DCMTK's tools, a stack of their own, speak to the embedded PACS and to what this bench listens with."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pydicom
+import pytest
+
+from workbench.pacs.fingerprint import differences, fingerprint
+
+pytestmark = pytest.mark.pacs
+
+type Objects = dict[str, Any]
+type Run = Callable[..., subprocess.CompletedProcess[str]]
+
+TOOLS = ("echoscu", "storescu", "findscu", "getscu", "movescu")
+
+
+@pytest.fixture(scope="session")
+def pacs(start_embedded: Callable[..., Any]) -> Any:
+    return start_embedded()
+
+
+@pytest.fixture
+def run(pacs: Any, missing: Callable[[str], NoReturn]) -> Run:
+    """Run a tool against the embedded PACS, calling as WORKBENCH."""
+    if absent := [tool for tool in TOOLS if shutil.which(tool) is None]:
+        missing(
+            f"{', '.join(absent)} not installed: apt-get install dcmtk, or as root tests/install_system.sh"
+        )
+
+    def call(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        address = ("-aet", "WORKBENCH", "-aec", pacs.node.ae_title, pacs.node.host, pacs.node.port)
+        command = [str(each) for each in (tool, *address, *arguments)]
+        environment = {**os.environ, "TCP_NODELAY": "1"}
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
+
+    return call
+
+
+def unlike(one: Path, other: Path) -> list[str]:
+    return differences(fingerprint(pydicom.dcmread(one)), fingerprint(pydicom.dcmread(other)))
+
+
+def test_echoscu_is_answered(run: Run) -> None:
+    assert run("echoscu").returncode == 0
+
+
+def test_what_storescu_stores_getscu_and_movescu_get_back(
+    run: Run, pacs: Any, objects: Objects, tmp_path: Path
+) -> None:
+    paths = [each.path for each in objects.values()]
+    assert run("storescu", "-R", *paths).returncode == 0
+    study = pydicom.dcmread(paths[0]).StudyInstanceUID
+    keys = ("-S", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}")
+    for tool, more in (("getscu", ()), ("movescu", ("+P", pacs.listen.port, "-aem", "WORKBENCH"))):
+        folder = tmp_path / tool
+        folder.mkdir()
+        assert run(tool, *keys, *more, "-od", folder).returncode == 0
+        returned = {pydicom.dcmread(path).SOPInstanceUID: path for path in folder.iterdir()}
+        for kind, each in objects.items():
+            assert unlike(each.path, returned[each.sop_instance_uid]) == [], (tool, kind)
+
+
+def test_findscu_gets_an_answer_for_each_series(run: Run, objects: Objects) -> None:
+    run("storescu", "-R", *(each.path for each in objects.values()))
+    study = pydicom.dcmread(objects["CT"].path).StudyInstanceUID
+    asked = ("StudyInstanceUID=" + study, "QueryRetrieveLevel=SERIES", "SeriesInstanceUID", "Modality")
+    found = run("findscu", "-S", *(part for key in asked for part in ("-k", key)))
+    assert found.returncode == 0
+    assert sorted(kind for kind in ("CT", "SEG", "SR") if f"[{kind}" in found.stderr + found.stdout) == [
+        "CT", "SEG", "SR",
+    ]  # fmt: skip
+
+
+def test_movescu_to_a_stranger_is_refused(run: Run, objects: Objects) -> None:
+    run("storescu", objects["CT"].path)
+    study = pydicom.dcmread(objects["CT"].path).StudyInstanceUID
+    keys = ("-S", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}")
+    moved = run("movescu", *keys, "-aem", "NOBODY")
+    assert "MoveDestinationUnknown" in moved.stdout + moved.stderr
