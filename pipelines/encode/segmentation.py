@@ -148,7 +148,13 @@ def _renumbered(values: npt.NDArray[Any], found: list[int]) -> npt.NDArray[Any]:
 
 
 def _is_multi_frame(sources: Sequence[Dataset]) -> bool:
-    return bool(sources) and (int(sources[0].get("NumberOfFrames") or 1) > 1 or _GROUPS in sources[0])
+    if not sources:
+        return False
+    try:
+        frames = int(sources[0].get("NumberOfFrames") or 1)
+    except ValueError:  # an archive holds such; without a number it is one frame
+        frames = 1
+    return frames > 1 or _GROUPS in sources[0]
 
 
 def _planes(mask: xr.DataArray, sources: Sequence[Dataset]) -> Sequence[Dataset]:
