@@ -252,7 +252,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _check_metadata(metadata: Mapping[str, Any], group: Path) -> None:
     if metadata.get("node_type") != "array" or metadata.get("zarr_format") != 3:
         raise ArrayError(f"{group / VALUES} is no Zarr v3 array")
-    if metadata.get("data_type") not in _TYPES:
+    if str(metadata.get("data_type")) not in _TYPES:
         raise ArrayError(f"{group / VALUES} has a data type that is not allowed")
     names = set(_codec_names(metadata.get("codecs")))
     if not names <= _CODECS or metadata.get("storage_transformers"):
@@ -268,9 +268,10 @@ def _codec_names(codecs: Any, depth: int = 0) -> Iterator[str]:
         name = codec.get("name") if isinstance(codec, dict) else None
         yield name if isinstance(name, str) else "unknown"
         if name == "sharding_indexed":
-            configuration = codec.get("configuration", {})
+            configuration = codec.get("configuration")
             for inner in ("codecs", "index_codecs"):
-                yield from _codec_names(configuration.get(inner), depth + 1)
+                inside = configuration.get(inner) if isinstance(configuration, dict) else None
+                yield from _codec_names(inside, depth + 1)
 
 
 _CONFIG = Lock()

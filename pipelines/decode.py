@@ -7,6 +7,7 @@ PALETTE COLOR stays an index.
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -252,15 +253,20 @@ def _rgb(frame: Stored, photometric_interpretation: str) -> Stored:
 # --- encapsulated ----------------------------------------------------------------------------------------
 
 
+type _FrameHeader = tuple[int, int, int]
+"""Rows, columns and bits of a sample, as the encoded frame itself says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """What decodes the frames of a transfer syntax."""
 
     function: str
     """Of imagecodecs."""
-    decode: Callable[[Any, bytes, PixelDescription], Stored]
-    size: Callable[[bytes], tuple[int, int] | None]
-    """Rows and columns that the encoded bytes claim, before anything is allocated for them."""
+    decode: Callable[[Any, bytes, PixelDescription, int], Stored]
+    """From the function, the encoded frame, its description and the bits of a sample."""
+    header: Callable[[bytes], _FrameHeader | None]
+    """Looked at before anything is allocated for the frame; `None` where it cannot grow beyond bounds."""
 
 
 def _encapsulated(encoded: bytes, description: PixelDescription) -> Stored:
@@ -273,11 +279,12 @@ def _encapsulated(encoded: bytes, description: PixelDescription) -> Stored:
             f"{_name(description.transfer_syntax_uid)} needs imagecodecs with {codec.function}: "
             "pip install --upgrade imagecodecs"
         )
-    claimed = codec.size(encoded)
-    if claimed not in (None, (description.rows, description.columns)):
-        raise DecodeError(f"the frame claims {claimed} rows and columns, the header {description.shape[:2]}")
+    size = (description.rows, description.columns)
+    rows, columns, bits = codec.header(encoded) or (*size, description.bits_stored)
+    if (rows, columns) != size:
+        raise DecodeError(f"the frame has {rows} x {columns} pixels, its header says {size[0]} x {size[1]}")
     try:
-        frame = codec.decode(function, encoded, description)
+        frame = codec.decode(function, encoded, description, bits)
     except (RuntimeError, ValueError, TypeError, IndexError, MemoryError) as error:
         raise DecodeError(f"{_name(description.transfer_syntax_uid)}: {error}") from error
     if frame.ndim == 3 and frame.shape[0] == description.samples != frame.shape[-1]:
@@ -285,59 +292,59 @@ def _encapsulated(encoded: bytes, description: PixelDescription) -> Stored:
     return frame
 
 
-def _fitted(frame: Stored, description: PixelDescription) -> Stored:
-    """Values of a decoder in the type that the header says."""
-    fitted = frame.astype(description.dtype)  # the same bits, whatever sign the decoder gave them
-    mask_unused_bits(fitted, description)
-    return fitted
-
-
-def _jpeg(function: Any, encoded: bytes, description: PixelDescription) -> Stored:
+def _jpeg(function: Any, encoded: bytes, description: PixelDescription, _: int) -> Stored:
     if description.samples == 1:
-        return _fitted(function(encoded), description)
+        return _masked(function(encoded), description)
     # libjpeg goes by the JFIF and Adobe markers, and takes images without them for YCbCr.
     is_rgb = description.photometric_interpretation == "RGB" and not _names_colour(encoded)
     return np.asarray(function(encoded, colorspace="RGB" if is_rgb else None, outcolorspace="RGB"))
 
 
-def _codestream(function: Any, encoded: bytes, description: PixelDescription) -> Stored:
-    return _rgb(_fitted(function(encoded), description), description.photometric_interpretation)
+def _codestream(function: Any, encoded: bytes, description: PixelDescription, bits: int) -> Stored:
+    """JPEG-LS and JPEG 2000: a lossy frame may exceed Bits Stored a little, so nothing is masked."""
+    decoded = function(encoded)
+    frame = decoded.astype(description.dtype)
+    if frame.dtype.kind == "i" and decoded.dtype.kind == "u":  # encoded without the sign that the header says
+        unused = frame.dtype.itemsize * 8 - min(bits, frame.dtype.itemsize * 8)
+        frame = np.right_shift(np.left_shift(frame, unused), unused)
+    return _rgb(frame, description.photometric_interpretation)
 
 
-def _jpeg2000(function: Any, encoded: bytes, description: PixelDescription) -> Stored:
-    return _codestream(lambda data: function(data, numthreads=1), encoded, description)
+def _jpeg2000(function: Any, encoded: bytes, description: PixelDescription, bits: int) -> Stored:
+    return _codestream(partial(function, numthreads=1), encoded, description, bits)
 
 
-def _jpeg_xl(function: Any, encoded: bytes, description: PixelDescription) -> Stored:
+def _jpeg_xl(function: Any, encoded: bytes, description: PixelDescription, _: int) -> Stored:
     out = np.empty(description.shape, np.dtype(description.dtype.replace("i", "u")))
-    return _fitted(np.asarray(function(encoded, numthreads=1, out=out)), description)
+    return _masked(function(encoded, numthreads=1, out=out), description)
 
 
-def _rle(function: Any, encoded: bytes, description: PixelDescription) -> Stored:
+def _rle(function: Any, encoded: bytes, description: PixelDescription, _: int) -> Stored:
     size = description.rows * description.columns * description.samples * description.bits_allocated // 8
-    planes = np.frombuffer(function(encoded, dtype=description.dtype, out=bytearray(size)), description.dtype)
-    frame = _unpacked(planes, description) if description.samples == 1 else _interleaved(planes, description)
-    fitted = np.array(frame)
-    mask_unused_bits(fitted, description)
-    return _rgb(fitted, description.photometric_interpretation)
+    decoded = function(encoded, dtype=description.dtype, out=bytearray(size))
+    planes = np.frombuffer(decoded, description.dtype).reshape(-1, description.rows, description.columns)
+    frame = planes[0] if description.samples == 1 else np.moveaxis(planes, 0, -1)
+    return _rgb(_masked(frame, description), description.photometric_interpretation)
 
 
-def _interleaved(planes: Stored, description: PixelDescription) -> Stored:
-    return np.moveaxis(planes.reshape(description.samples, description.rows, description.columns), 0, -1)
+def _masked(frame: Stored, description: PixelDescription) -> Stored:
+    masked = frame.astype(description.dtype)
+    mask_unused_bits(masked, description)
+    return masked
+
+
+def _jpeg_header(encoded: bytes) -> _FrameHeader:
+    """Frame header of JPEG and JPEG-LS (ISO 10918-1 B.2.2, ISO 14495-1 C.2.2)."""
+    _require_end(encoded)
+    for marker, start in _jpeg_segments(encoded):
+        if marker in _FRAME_HEADERS:
+            bits, rows, columns = struct.unpack_from(">BHH", encoded, start + 2)
+            return rows, columns, bits
+    raise DecodeError("no JPEG frame header in the frame")
 
 
 _TRAILING_BYTES = 64  # padding after the end of an image
 _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
-
-
-def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
-    """Rows and columns in the frame header of JPEG and JPEG-LS (ISO 10918-1 B.2.2, ISO 14495-1 C.2.2)."""
-    _require_end(encoded)
-    for marker, start in _jpeg_segments(encoded):
-        if marker in _FRAME_HEADERS:
-            rows, columns = struct.unpack_from(">HH", encoded, start + 3)
-            return rows, columns
-    raise DecodeError("no JPEG frame header in the frame")
 
 
 def _require_end(encoded: bytes) -> None:
@@ -371,28 +378,28 @@ def _jpeg_segments(encoded: bytes) -> list[tuple[int, int]]:
     return segments
 
 
-def _jpeg2000_size(encoded: bytes) -> tuple[int, int] | None:
-    """Rows and columns in the SIZ marker segment (ISO 15444-1 A.5.1), bare or in JP2 boxes."""
+def _jpeg2000_header(encoded: bytes) -> _FrameHeader:
+    """SIZ marker segment (ISO 15444-1 A.5.1), in a bare codestream or in JP2 boxes."""
     _require_end(encoded)
     at = encoded.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if at < 0 or len(encoded) < at + 24:
+    if at < 0 or len(encoded) < at + 43:
         raise DecodeError("no JPEG 2000 codestream in the frame")
     right, bottom, left, top = struct.unpack_from(">4L", encoded, at + 8)
-    return bottom - top, right - left
+    return bottom - top, right - left, (encoded[at + 42] & 0x7F) + 1
 
 
-def _unknown_size(_: bytes) -> None:
-    """RLE cannot grow beyond 64 times its bytes, and JPEG XL writes into a given array."""
+def _no_header(_: bytes) -> None:
+    """RLE is decoded into as many bytes as the frame has, and JPEG XL into an array of its shape."""
 
 
-_JPEG = Codec("jpeg8_decode", _jpeg, _jpeg_size)
-_JPEG_LS = Codec("jpegls_decode", _codestream, _jpeg_size)
-_JPEG_2000 = Codec("jpeg2k_decode", _jpeg2000, _jpeg2000_size)
-_HTJ2K = Codec("htj2k_decode", _codestream, _jpeg2000_size)
-_JPEG_XL = Codec("jpegxl_decode", _jpeg_xl, _unknown_size)
+_JPEG = Codec("jpeg8_decode", _jpeg, _jpeg_header)
+_JPEG_LS = Codec("jpegls_decode", _codestream, _jpeg_header)
+_JPEG_2000 = Codec("jpeg2k_decode", _jpeg2000, _jpeg2000_header)
+_HTJ2K = Codec("htj2k_decode", _codestream, _jpeg2000_header)
+_JPEG_XL = Codec("jpegxl_decode", _jpeg_xl, _no_header)
 
 CODECS: dict[str, Codec] = {
-    uid.RLELossless: Codec("dicomrle_decode", _rle, _unknown_size),
+    uid.RLELossless: Codec("dicomrle_decode", _rle, _no_header),
     uid.JPEGBaseline8Bit: _JPEG,
     uid.JPEGExtended12Bit: _JPEG,
     uid.JPEGLossless: _JPEG,

@@ -241,12 +241,32 @@ def test_a_frame_of_another_size_than_the_header_says_is_an_error(
             decode_frame(encoded, describe(transfer_syntax_uid=transfer_syntax, rows=rows, columns=columns))
 
 
-@pytest.mark.parametrize("transfer_syntax", [uid.JPEG2000Lossless, uid.JPEGLSLossless, uid.JPEGLosslessSV1])
-def test_negative_values_survive_a_codec_that_knows_no_sign(transfer_syntax: str) -> None:
+@pytest.mark.parametrize(
+    ("transfer_syntax", "bits"),
+    [
+        (uid.JPEG2000Lossless, 12),
+        (uid.JPEG2000Lossless, 16),
+        (uid.JPEGLSLossless, 16),
+        (uid.JPEGLosslessSV1, 16),
+        (uid.JPEGLosslessSV1, 12),
+    ],
+)
+def test_negative_values_survive_a_codec_that_knows_no_sign(transfer_syntax: str, bits: int) -> None:
     values = np.random.default_rng(5).integers(-2048, 2048, (ROWS, COLUMNS)).astype(np.int16)
+    unsigned = values.view(np.uint16) & np.uint16((1 << bits) - 1)
+    if transfer_syntax == uid.JPEG2000Lossless:
+        options = {"level": 0, "reversible": True, "codecformat": "j2k", "bitspersample": bits}
+        encoded = bytes(imagecodecs.jpeg2k_encode(unsigned, **options))
+    else:
+        encoded = bytes(TABLES[transfer_syntax](unsigned))
     description = describe(transfer_syntax_uid=transfer_syntax, pixel_representation=1)
-    encoded = bytes(TABLES[transfer_syntax](values.view(np.uint16) & 0xFFF))
     assert np.array_equal(decode_frame(encoded, description), values)
+
+
+def test_a_lossy_frame_may_exceed_the_bits_stored_and_is_not_wrapped_around() -> None:
+    values = np.full((ROWS, COLUMNS), 4170, np.uint16)
+    encoded = bytes(TABLES[uid.JPEG2000](values))
+    assert np.array_equal(decode_frame(encoded, describe(transfer_syntax_uid=uid.JPEG2000)), values)
 
 
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422"])

@@ -1,0 +1,108 @@
+"""The layout in Zarr: what other programs find, and what is refused on opening."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from catalog.errors import ArrayError
+from pipelines import arrays, phantoms
+
+
+@pytest.mark.parametrize(
+    ("shape", "itemsize", "kind", "chunk", "shard"),
+    [
+        ((300, 512, 512), 2, "volume", (32, 128, 128), (32, 512, 512)),
+        ((96, 128, 128), 2, "volume", (32, 128, 128), (32, 128, 128)),
+        ((3, 220, 320), 2, "volume", (3, 110, 160), (3, 220, 320)),
+        ((150, 150, 150), 1, "volume", (32, 150, 150), (32, 150, 150)),
+        ((8, 1, 1), 2, "volume", (8, 1, 1), (8, 1, 1)),
+        ((96, 512, 512, 3), 1, "stack", (1, 512, 512, 3), (32, 512, 512, 3)),
+        ((1, 4096, 3328), 2, "stack", (1, 512, 555), (1, 4096, 3330)),
+        ((10, 4096, 4096), 2, "volume", (1, 128, 128), (1, 4096, 4096)),
+    ],
+)
+def test_chunks_divide_the_array_evenly_and_slabs_stay_small(
+    shape: tuple[int, ...], itemsize: int, kind: str, chunk: tuple[int, ...], shard: tuple[int, ...]
+) -> None:
+    assert arrays.chunks_and_shards(shape, itemsize, kind=kind) == (chunk, shard)
+    assert arrays.slab_planes(shape, itemsize) * math.prod(shape[1:]) * itemsize <= arrays.SLAB_BYTES
+
+
+def test_other_viewers_find_an_ome_zarr_image_in_millimetres(indexed: Any, ct: phantoms.Phantom) -> None:
+    (series,) = indexed(ct.paths[0].parent)
+    root = zarr.open_group(series.array.path, mode="r")
+    ome: Any = root.attrs["ome"]
+    assert ome["version"] == "0.5"
+    (image,) = ome["multiscales"]
+    assert image["axes"] == [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
+    (level,) = image["datasets"]
+    scale, translation = level["coordinateTransformations"]
+    assert scale["scale"] == pytest.approx([2.5, 0.8, 0.7])
+    assert translation["translation"] == pytest.approx([30, -20, -10])
+    values: Any = root[level["path"]]
+    assert values.metadata.dimension_names == ("z", "y", "x")
+    assert np.array_equal(values[:], ct.stored)  # by zarr-python's own codecs, without ours
+
+
+def test_the_block_says_where_each_plane_comes_from(indexed: Any, ct: phantoms.Phantom) -> None:
+    (series,) = indexed(ct.paths[0].parent)
+    block = arrays.read_block(Path(series.array.path))
+    assert block.planes.sop_instance_uids == ct.sop_instance_uids
+    assert block.planes.frame_indices == (0,) * 8
+    np.testing.assert_allclose(block.planes.positions_lps_mm, [(-10, -20, 30 + 2.5 * z) for z in range(8)])
+    assert block.planes.source_digests == block.planes.stored_digests
+    assert (block.kind, block.units, block.modality, block.part) == ("volume", "HU", "CT", 0)
+
+
+def altered(group: Path, change: Any) -> None:
+    path = group / "values" / "zarr.json"
+    metadata = json.loads(path.read_text())
+    change(metadata)
+    path.write_text(json.dumps(metadata))
+
+
+def sharding(metadata: Any) -> Any:
+    return metadata["codecs"][0]["configuration"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda metadata: metadata.update(data_type="string"),
+        lambda metadata: metadata.update(data_type={"name": "numpy.void"}),
+        lambda metadata: metadata.update(codecs=[{"name": "numcodecs.pickle"}]),
+        lambda metadata: metadata.update(codecs="bytes"),
+        lambda metadata: metadata.update(codecs=[{"name": 5}]),
+        lambda metadata: sharding(metadata)["codecs"].append({"name": "numcodecs.pickle"}),
+        lambda metadata: sharding(metadata)["codecs"].append("numcodecs.pickle"),
+        lambda metadata: sharding(metadata).update(index_codecs=[{"name": "gzip"}]),
+        lambda metadata: metadata["codecs"][0].pop("configuration"),
+        lambda metadata: metadata["codecs"][0].update(configuration=[]),
+        lambda metadata: metadata.update(storage_transformers=[{"name": "x"}]),
+        lambda metadata: metadata.update(node_type="group"),
+        lambda metadata: metadata.update(zarr_format=2),
+    ],
+)
+def test_a_type_or_codec_that_is_not_on_the_list_is_refused_before_zarr_sees_it(
+    indexed: Any, ct: phantoms.Phantom, change: Any
+) -> None:
+    (series,) = indexed(ct.paths[0].parent)
+    group = Path(series.array.path)
+    arrays.open_values(group)
+    altered(group, change)
+    with pytest.raises(ArrayError, match=r"not allowed|no Zarr v3 array"):
+        arrays.open_values(group)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"attributes": {}}'])
+def test_a_damaged_group_is_an_error_that_says_what_to_do(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "zarr.json").write_bytes(content)
+    with pytest.raises(ArrayError, match="ingest its series again"):
+        arrays.read_block(tmp_path)
+    with pytest.raises(ArrayError, match="ingest its series again"):
+        arrays.read_block(tmp_path / "absent")
