@@ -14,7 +14,7 @@ values of an attribute; a wildcard sees them as one text with backslashes betwee
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,6 +37,10 @@ TABLES = {
 }
 TEXT_LIMIT = 10_000
 """The longest text a question may compare with."""
+LIST_LIMIT = 30_000
+"""How many exact values a list may have."""
+PATTERN_LIMIT = 200
+"""How many wildcards, ranges, names and other values that are not simply equal."""
 
 _TRANSFER_SYNTAX_UID = Attribute("TransferSyntaxUID", 0x00020010, "UI", Level.INSTANCE, Kind.TEXT)
 _BY_NAME: Mapping[str, Attribute] = {
@@ -198,11 +202,23 @@ def _everything(_attribute: Attribute, _value: Any) -> None:
 
 def _any_of(attribute: Attribute, value: Any) -> Condition | None:
     each_of = value.split("\\") if isinstance(value, str) else list(value)
-    conditions = [condition(attribute, each) for each in each_of]
-    if any(each is None for each in conditions):
+    if any(_is_universal(attribute, each) for each in each_of):
         return None
-    plain = [each for each in conditions if each is not None]
-    return sa.or_(*plain) if plain else sa.false()
+    exact = attribute.vr != "PN" and attribute.tag not in _MANY
+    special = [any(is_meant(attribute, each) for is_meant, _ in _KINDS) for each in each_of]
+    equal = [each for each, odd in zip(each_of, special, strict=True) if exact and not odd]
+    others = [each for each, odd in zip(each_of, special, strict=True) if odd or not exact]
+    if len(equal) > LIST_LIMIT or len(others) > PATTERN_LIMIT:
+        raise QuestionError(f"{attribute.keyword} is asked for with too many values: {len(each_of):,}")
+    conditions = [condition(attribute, each) for each in others]
+    return sa.or_(_one_of(attribute, equal), *(each for each in conditions if each is not None))
+
+
+def _one_of(attribute: Attribute, values: Sequence[Any]) -> Condition:
+    if attribute.kind in (Kind.INTEGER, Kind.REAL):
+        return column_of(attribute).in_([number_of(attribute, each) for each in values])
+    texts = [text_of(attribute, each) for each in values]
+    return column_of(attribute).in_([each for each in texts if is_storable(each)])
 
 
 def _between(attribute: Attribute, value: Any) -> Condition | None:

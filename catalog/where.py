@@ -9,8 +9,9 @@ equals nothing and contains nothing: `==`, `<`, `~`, `in` are false of it, `!=`,
 """
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,23 +33,26 @@ from catalog.matching import (
 LENGTH_LIMIT = 10_000
 """Characters of an expression."""
 COMPARISON_LIMIT = 200
-NESTING_LIMIT = 100
-"""Parentheses and negations of an expression, all together."""
+"""Values it compares with."""
+NESTING_LIMIT = 12
+"""Parentheses inside one another; the parser of SQLite has a stack of 100, of which each takes some."""
 
 _GRAMMAR = r"""
 ?start: disjunction
 ?disjunction: conjunction ("or"i conjunction)*
 ?conjunction: negation ("and"i negation)*
-?negation: "not"i negation -> negation
-    | "(" disjunction ")"
+?negation: NOT+ primary -> negation
+    | primary
+?primary: "(" disjunction ")"
     | NAME COMPARISON value -> comparison
     | NAME CONTAINS value -> contains
     | NAME "in"i values -> one_of
-    | NAME "not"i "in"i values -> none_of
+    | NAME NOT "in"i values -> none_of
     | NAME "is"i "empty"i -> is_empty
     | NAME "is"i "present"i -> is_present
 values: "(" value ("," value)* ")"
 ?value: STRING | NUMBER
+NOT: "not"i
 COMPARISON: "==" | "=" | "!=" | "<=" | ">=" | "<" | ">"
 CONTAINS: "~" | "!~"
 NAME: /[a-z_][a-z0-9_]*/i
@@ -86,17 +90,21 @@ def compile_where(expression: str) -> Condition:
     if len(expression) > LENGTH_LIMIT:
         raise QuestionError(f"the where expression is longer than {LENGTH_LIMIT} characters")
     try:
-        tokens = [token.type for token in _parser().lex(expression)]
-        if tokens.count("LPAR") + tokens.count("NOT") > NESTING_LIMIT:
-            raise QuestionError(f"the where expression nests more than {NESTING_LIMIT} times")
-        if tokens.count("NAME") > COMPARISON_LIMIT:
-            raise QuestionError(f"the where expression has more than {COMPARISON_LIMIT} comparisons")
+        _check_size([token.type for token in _parser().lex(expression)])
         condition: Condition = _Compiler().transform(_parser().parse(expression))
     except UnexpectedInput as error:
         raise QuestionError(_words(expression, error)) from None
     except VisitError as error:
         raise error.orig_exc from None
     return condition
+
+
+def _check_size(tokens: Sequence[str]) -> None:
+    depths = accumulate({"LPAR": 1, "RPAR": -1}.get(token, 0) for token in tokens)
+    if max(depths, default=0) > NESTING_LIMIT:
+        raise QuestionError(f"the where expression nests more than {NESTING_LIMIT} parentheses")
+    if tokens.count("STRING") + tokens.count("NUMBER") > COMPARISON_LIMIT:
+        raise QuestionError(f"the where expression compares more than {COMPARISON_LIMIT} values")
 
 
 @cache
@@ -127,8 +135,10 @@ class _Compiler(Transformer[Token, Condition]):
     def conjunction(self, conditions: list[Condition]) -> Condition:
         return sa.and_(*conditions)
 
-    def negation(self, conditions: list[Condition]) -> Condition:
-        return sa.not_(conditions[0])
+    def negation(self, children: list[Any]) -> Condition:
+        condition: Condition = children[-1]
+        negations = children[:-1]
+        return sa.not_(condition) if len(negations) % 2 else condition
 
     def values(self, values: list[Any]) -> list[Any]:
         return values
@@ -155,7 +165,8 @@ class _Compiler(Transformer[Token, Condition]):
         return sa.or_(*(_present(_attribute(name), name, value, operator.eq) for value in values))
 
     def none_of(self, children: list[Any]) -> Condition:
-        return sa.not_(self.one_of(children))
+        name, _, values = children
+        return sa.not_(self.one_of([name, values]))
 
     def is_empty(self, children: list[Token]) -> Condition:
         return column_of(_attribute(children[0])).is_(None)
