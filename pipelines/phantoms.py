@@ -62,19 +62,28 @@ def sphere(
     radius_mm: float,
     inside: int = 1324,
     outside: int = 24,
+    body: int | None = None,
     noise: float = 0.0,
     seed: int = 0,
 ) -> npt.NDArray[np.uint16]:
     """Stored values of a sphere in the middle of a box, 12 bits; shape (z, y, x).
 
-    With slope 1 and intercept -1024 the defaults are 300 HU inside and -1000 HU outside.
+    With slope 1 and intercept -1024 the defaults are 300 HU inside and -1000 HU outside. A `body` is the
+    value of an elliptic cylinder around the sphere.
     """
     middle = [(count - 1) / 2 for count in shape]
     grids = np.ogrid[tuple(slice(0, count) for count in shape)]
     distance = sum(
         ((grid - at) * mm) ** 2 for grid, at, mm in zip(grids, middle, spacing_zyx_mm, strict=True)
     )
-    values = np.where(distance <= radius_mm**2, inside, outside).astype(np.float32)
+    around: npt.ArrayLike = outside
+    if body is not None:
+        ellipse = sum(
+            ((grid - at) / (count * part)) ** 2
+            for grid, at, count, part in zip(grids[1:], middle[1:], shape[1:], (0.34, 0.44), strict=True)
+        )
+        around = np.where(ellipse <= 1, body, outside)
+    values = np.where(distance <= radius_mm**2, inside, around).astype(np.float32)
     if noise:
         values += np.random.default_rng(seed).normal(0.0, noise, shape).astype(np.float32)
     return np.clip(np.rint(values), 0, 4095).astype(np.uint16)

@@ -71,15 +71,11 @@ def index(
 
     Example: workbench index /archive/2026
     """
-    from catalog.records import as_dict
-    from workbench.reports import index_line, reasons
-
     if last == bool(paths):
         raise typer.BadParameter("give the folders to read, or --last for the last report")
     with _bench(context, home) as bench:
         report = bench.last_index() if last else bench.index(*(paths or ()), quiet=as_json)
-    text = index_line(report) + (reasons(report.rejected) if last else "")
-    _show(as_dict(report), text, as_json=as_json)
+    _show(report.as_json(), report.line() + (report.reasons() if last else ""), as_json=as_json)
 
 
 @app.command()

@@ -12,7 +12,6 @@ from pydicom.uid import JPEGLSLossless
 
 from pipelines import phantoms
 from pipelines.steps.threshold import threshold
-from workbench import reports
 from workbench.pacs.embedded import EmbeddedPacs
 from workbench.pacs.embedded import start as start_pacs
 from workbench.reports import Receipts, Run
@@ -24,6 +23,8 @@ REAL_FILES = (
 )  # fmt: skip
 """Of the test files the pydicom package brings along (MIT): CT, MR, CR, ultrasound, dose, report, a text."""
 NODE = "PACS"
+WATER = 1024
+"""Stored value of 0 HU."""
 
 _NOT_DATA = shutil.ignore_patterns("*.py", "__pycache__", "DICOMDIR-*", "TINY_ALPHA")
 """Of the folder of file sets: its programs, variants of its DICOMDIR, and a set of headers without pixels."""
@@ -64,11 +65,11 @@ def build_archive(folder: Path) -> Path:
             )
         else:
             shutil.copy(source, partial / "real")
-    _sphere(partial / "phantoms" / "axial", radius_mm=30.0, description="sphere of 300 HU", series_number=1)
-    _sphere(
+    _phantom(partial / "phantoms" / "axial", radius_mm=30.0, description="sphere in water", series_number=1)
+    _phantom(
         partial / "phantoms" / "oblique",
         radius_mm=20.0,
-        description="sphere, oblique",
+        description="sphere in water, oblique",
         series_number=2,
         orientation=(0.8, 0.6, 0.0, 0.0, 0.0, -1.0),
         transfer_syntax=JPEGLSLossless,
@@ -77,10 +78,9 @@ def build_archive(folder: Path) -> Path:
     return folder
 
 
-def _sphere(folder: Path, **differences: Any) -> None:
-    phantoms.write_series(
-        folder, planes=40, rows=128, columns=128, spacing=(1.0, 1.0), distance=2.0, noise=20.0, **differences
-    )
+def _phantom(folder: Path, *, radius_mm: float, **differences: Any) -> None:
+    stored = phantoms.sphere((40, 128, 128), (2.0, 1.0, 1.0), radius_mm=radius_mm, body=WATER, noise=20.0)
+    phantoms.write_series(folder, stored=stored, spacing=(1.0, 1.0), distance=2.0, **differences)
 
 
 def start_node(bench: Bench) -> EmbeddedPacs:
@@ -92,7 +92,7 @@ def run_demo(bench: Bench, *, say: Callable[[str], object]) -> Outcome:
     """Index, ingest, verify, run, send; say one line a stage and the receipt."""
     say(" Imaging Workbench, for research; not a medical device.\n")
     archive = build_archive(bench.settings.home / "archive")
-    say(reports.index_line(bench.index(archive)))
+    say(bench.index(archive).line())
     say(bench.ingest().line())
     verified = bench.verify()
     say(verified.line())

@@ -1,7 +1,7 @@
 """What a person is told about what was done: a line of text, a table, JSON for machines."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from catalog.records import ArrayRecord, IndexReport, OutputRecord, Rejection, RunItem, RunRecord, as_dict
@@ -26,28 +26,48 @@ def counted(*parts: tuple[int, str]) -> str:
     return " · ".join(f"{count:,} {what}" for count, what in parts if count)
 
 
-def reasons(rejected: Iterable[Rejection]) -> str:
-    """Every rejection with its reason, one a line."""
-    return "".join(f"\n   {each.path}: {each.reason}" for each in rejected)
-
-
 # --- index -----------------------------------------------------------------------------------------------
 
 
-def index_line(report: IndexReport) -> str:
-    """One line: how many files, and what became of them."""
-    text = counted(
-        (report.added, "added"),
-        (report.updated, "updated"),
-        (report.unchanged, "unchanged"),
-        (len(report.rejected), "rejected"),
-        (len(report.vanished), "vanished"),
-    )
-    if report.unchanged and not (report.added or report.updated or report.vanished):
-        text += " · nothing changed"
-    if report.rejected:
-        text += " (reasons: workbench index --last)"
-    return line("index", report.files, "files", text or "there are no files there", report.seconds)
+class Indexed(Table[Rejection]):
+    """What one index did; its rows are the files that were rejected, each with its reason."""
+
+    def __init__(self, report: IndexReport) -> None:
+        self.report = report
+        columns = {"path": "rejected file", "reason": "reason"}
+        super().__init__(report.rejected, columns, noun="rejected", note=self._counts())
+
+    @property
+    def rejected(self) -> tuple[Rejection, ...]:
+        """Files that could not be taken up, and why."""
+        return self.report.rejected
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `workbench index --json` prints it."""
+        return as_dict(self.report)
+
+    def line(self) -> str:
+        """One line: how many files, and what became of them."""
+        text = self._counts()
+        if self.rejected:
+            text += f" · {len(self):,} rejected (reasons: workbench index --last)"
+        return line("index", self.report.files, "files", text, self.report.seconds)
+
+    def reasons(self) -> str:
+        """Every rejection with its reason, one a line."""
+        return "".join(f"\n   {each.path}: {each.reason}" for each in self)
+
+    def _counts(self) -> str:
+        report = self.report
+        text = counted(
+            (report.added, "added"),
+            (report.updated, "updated"),
+            (report.unchanged, "unchanged"),
+            (len(report.vanished), "vanished"),
+        )
+        if report.unchanged and not (report.added or report.updated or report.vanished):
+            text += " · nothing changed"
+        return text or "no file there that could be taken up"
 
 
 # --- ingest and verify -----------------------------------------------------------------------------------

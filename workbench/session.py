@@ -1,5 +1,6 @@
 """The composition root: a bench joins the catalog, its folders, a Dask client and the nodes."""
 
+import atexit
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,11 +16,11 @@ from catalog.identifiers import is_uid
 from catalog.index import index_paths, last_report
 from catalog.outbox import delivery
 from catalog.query import find_series, instances_of
-from catalog.records import ArrayRecord, IndexReport, InstanceRecord, OutputRecord, SeriesRecord
+from catalog.records import ArrayRecord, InstanceRecord, OutputRecord, SeriesRecord
 from catalog.runs import find_items, find_output, save_run
 from workbench.cluster import local_cluster
 from workbench.progress import bar
-from workbench.reports import IngestReport, Receipts, Run, VerifyReport
+from workbench.reports import Indexed, IngestReport, Receipts, Run, VerifyReport
 from workbench.settings import SETTINGS_FILE, Settings, default_home
 from workbench.tables import Table
 
@@ -118,7 +119,7 @@ class Bench:
 
     # --- archive and catalog -------------------------------------------------------------------------
 
-    def index(self, *paths: str | Path, quiet: bool = False) -> IndexReport:
+    def index(self, *paths: str | Path, quiet: bool = False) -> Indexed:
         """Read folders and files into the catalog; what has not changed is not read again.
 
         Raises
@@ -127,9 +128,9 @@ class Bench:
             If a path does not exist.
         """
         with bar("index", "files", quiet=quiet) as progress:
-            return index_paths(self.catalog, paths, progress=progress)
+            return Indexed(index_paths(self.catalog, paths, progress=progress))
 
-    def last_index(self) -> IndexReport:
+    def last_index(self) -> Indexed:
         """Report of the last index.
 
         Raises
@@ -142,7 +143,7 @@ class Bench:
             raise NotFoundError(
                 f"nothing was indexed yet in {self.settings.home}; do: workbench index FOLDER"
             )
-        return report
+        return Indexed(report)
 
     def series(self, where: str | None = None, **matching: Any) -> Table[SeriesRecord]:
         """Find series: DICOM matching on attributes, and an expression over them.
@@ -271,6 +272,7 @@ class Bench:
                 self._client = Client(self.settings.scheduler)  # type: ignore[no-untyped-call]
             else:
                 self._cluster = local_cluster(self.settings.threads)
+                atexit.register(self.close)  # a script or notebook that just ends leaves no process behind
                 self._client = Client(self._cluster)  # type: ignore[no-untyped-call]
         return self._client
 

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 20
 """How many rows a table shows before it says how many more there are."""
-SHOWN_CHARACTERS = 40
-"""How many characters a cell of text shows."""
+TEXT_CHARACTERS = 60
+"""How many characters a cell shows on a terminal."""
+HTML_CHARACTERS = 160
+"""How many characters a cell shows in a notebook."""
 
 _CELL = "padding:2px 10px 2px 0;text-align:{align};white-space:nowrap"
+_FOOTER = Markup('<div style="opacity:0.7;margin-top:4px">{}</div>')
+_TABLE = Markup("<div><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>{}</div>")
 
 
 class Table[R](Sequence[R]):
@@ -58,6 +62,8 @@ class Table[R](Sequence[R]):
         return iter(self.records)
 
     def __repr__(self) -> str:
+        if not self.records:
+            return self._footer()
         return text_table(list(self.columns.values()), self._shown(), footer=self._footer())
 
     def _repr_html_(self) -> str:
@@ -88,7 +94,7 @@ def _fields(record: Any) -> dict[str, Any]:
     return dict(record) if isinstance(record, Mapping) else as_dict(record)
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, characters: int = TEXT_CHARACTERS) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -97,11 +103,13 @@ def _text(value: Any) -> str:
         return f"{value:.5g}"
     if isinstance(value, tuple | list):
         return " × ".join(map(str, value))
-    text = " ".join(str(value).split())  # control characters and line breaks end here
+    text = " ".join(str(value).split())  # line breaks end here, and so do control characters below
     text = "".join(each for each in text if each.isprintable())
-    if len(text) <= SHOWN_CHARACTERS or is_uid(text):  # a UID is there to be copied
+    if len(text) <= characters or is_uid(text):  # a UID is there to be copied
         return text
-    return text[: SHOWN_CHARACTERS - 1] + "…"
+    if text.startswith("/"):  # the end of a path says more than its beginning
+        return "…" + text[1 - characters :]
+    return text[: characters - 1] + "…"
 
 
 def _is_number(value: Any) -> bool:
@@ -127,6 +135,9 @@ def text_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, footer
 
 def html_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, footer: str = "") -> str:
     """A table without script or class names, every text escaped; colours come from the notebook's theme."""
+    below = _FOOTER.format(footer) if footer else Markup("")
+    if not rows:
+        return str(below)
     right = _numeric_columns(len(headings), rows)
     styles = [_CELL.format(align="right" if to_right else "left") for to_right in right]
     head = Markup("").join(
@@ -136,20 +147,13 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, footer
     body = Markup("").join(
         Markup("<tr>{}</tr>").format(
             Markup("").join(
-                Markup('<td style="{}">{}</td>').format(style, _text(value))
+                Markup('<td style="{}">{}</td>').format(style, _text(value, HTML_CHARACTERS))
                 for style, value in zip(styles, row, strict=True)
             )
         )
         for row in rows
     )
-    below = (
-        Markup('<div style="opacity:0.7;margin-top:4px">{}</div>').format(footer) if footer else Markup("")
-    )
-    return str(
-        Markup("<div><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>{}</div>").format(
-            head, body, below
-        )
-    )
+    return str(_TABLE.format(head, body, below))
 
 
 def _numeric_columns(count: int, rows: Sequence[Sequence[Any]]) -> list[bool]:

@@ -19,8 +19,8 @@ NOBODY = Node("NOBODY", "127.0.0.1", 1)
 
 
 def test_a_bench_indexes_searches_and_opens_a_volume_lazily(bench: Bench, ct: phantoms.Phantom) -> None:
-    report = bench.index(ct.paths[0].parent, quiet=True)
-    assert (report.added, report.rejected) == (8, ())
+    indexed = bench.index(ct.paths[0].parent, quiet=True)
+    assert (indexed.report.added, indexed.rejected) == (8, ())
     (found,) = bench.series(modality="CT", where="SliceThickness <= 2.5")
     assert found.series_instance_uid == ct.series_instance_uid
     volume = bench.volume(found)
