@@ -111,8 +111,13 @@ def bound_parameters(step: Step, parameters: Mapping[str, Any]) -> dict[str, Any
     Raises
     ------
     StepError
-        If a parameter is unknown, missing, or cannot be written as JSON.
+        If the step is no plain function, or a parameter is unknown, missing, or cannot be written as JSON.
     """
+    if not isinstance(step, FunctionType):
+        raise StepError(
+            f"a step is a function, not a {type(step).__name__}, whose code cannot be recorded; "
+            "write def step(volume, *, ...) around it"
+        )
     signature = inspect.signature(step)
     takes = [each.name for each in list(signature.parameters.values())[1:]]
     try:
@@ -125,7 +130,15 @@ def bound_parameters(step: Step, parameters: Mapping[str, Any]) -> dict[str, Any
             f"its parameters are {', '.join(takes) or 'none'}"
         ) from error
     bound.apply_defaults()
-    values = dict(list(bound.arguments.items())[1:])
+    values: dict[str, Any] = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        match signature.parameters[name].kind:
+            case inspect.Parameter.VAR_KEYWORD:
+                values |= value
+            case inspect.Parameter.VAR_POSITIONAL:
+                continue
+            case _:
+                values[name] = value
     return {name: _plain(step, name, value) for name, value in values.items()}
 
 
@@ -159,8 +172,7 @@ def code_digest(step: Step) -> str:
     everything else by its name: a library's version is in the run's environment, not in the digest.
     """
     sha = hashlib.sha256(qualified_name(step).encode())
-    function = inspect.unwrap(step)
-    for part in _parts(function, _top(function), set()):
+    for part in _parts(step, _top(step), set()):
         sha.update(b"\0" + part.encode())
     return sha.hexdigest()
 
@@ -172,6 +184,7 @@ def _parts(thing: Any, top: str, seen: set[int]) -> Iterator[str]:
     seen.add(id(thing))
     if isinstance(thing, FunctionType):
         yield source_of(thing)
+        yield _stand_in([thing.__defaults__, thing.__kwdefaults__])
         yield _bytecode(thing.__code__)  # what runs, should its file have changed since it was imported
         for name, used in sorted(_used(thing).items()):
             yield name

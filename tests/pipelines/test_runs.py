@@ -3,6 +3,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import dask
@@ -334,6 +335,43 @@ def test_the_same_code_has_the_same_digest_in_another_process(tmp_path):
     assert told.stdout.strip() == code_digest(step)
 
 
+def test_a_default_of_an_inner_function_and_a_decorator_change_the_digest(tmp_path):
+    text = """
+import functools
+LIMIT = {limit}
+def twice(step):
+    @functools.wraps(step)
+    def wrapper(volume):
+        return {wrapped}
+    return wrapper
+def inner(volume, limit=LIMIT):
+    return volume > limit
+@twice
+def step(volume):
+    return inner(volume)
+"""
+    digests = {
+        code_digest(step_in(tmp_path / "step.py", text.format(limit=limit, wrapped=wrapped)))
+        for limit, wrapped in ((1, "step(volume)"), (2, "step(volume)"), (1, "step(volume * 2)"))
+    }
+    assert len(digests) == 3
+
+
+def test_constants_and_arrays_count_by_value_and_libraries_by_name(tmp_path):
+    text = """
+import numpy as np
+TABLE = np.array({values})
+NAMES = {names}
+def step(volume):
+    return TABLE, NAMES, np
+"""
+    digests = [
+        code_digest(step_in(tmp_path / "step.py", text.format(values=values, names=names)))
+        for values, names in (([1, 2], {"a": 1}), ([1, 2], {"a": 1}), ([1, 3], {"a": 1}), ([1, 2], {"a": 2}))
+    ]
+    assert [digests.count(each) for each in digests] == [2, 2, 1, 1]
+
+
 def test_a_closed_over_value_changes_the_digest():
     def made(limit):
         return lambda volume: volume > limit
@@ -388,6 +426,19 @@ def test_parameters_are_checked_before_anything_runs(inputs, tmp_path, parameter
 
 def test_parameters_are_recorded_as_plain_values():
     assert bound_parameters(threshold, {"above": np.int16(3)}) == {"above": 3, "below": None}
+
+
+def test_parameters_a_step_takes_without_naming_them_are_recorded_each():
+    def step(volume, above=1, *others, **more):
+        return 1
+
+    assert bound_parameters(step, {"below": 2}) == {"above": 1, "below": 2}
+
+
+@pytest.mark.parametrize("step", [partial(threshold, above=1), np.abs, abs])
+def test_what_is_no_function_is_refused_as_its_code_cannot_be_recorded(step):
+    with pytest.raises(StepError, match="a step is a function"):
+        bound_parameters(step, {})
 
 
 # --- on a cluster ----------------------------------------------------------------------------------------

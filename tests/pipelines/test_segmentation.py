@@ -254,6 +254,31 @@ def test_a_mask_of_an_enhanced_image_is_placed_by_its_affine(shared_data, tmp_pa
     assert np.abs(np.sort(here, axis=0) - np.sort(there, axis=0)).max() < 1e-3
 
 
+def test_what_cannot_be_read_in_a_source_is_left_out(ct):
+    sources = headers_of(ct)
+    with pydicom.config.disable_value_validation():
+        method = pydicom.Dataset()
+        method.CodeValue, method.CodingSchemeDesignator = "replace_recognizable", "99X"
+        method.CodeMeaning = "replaced"
+        sources[0].PatientIdentityRemoved = "YES"
+        sources[0].DeidentificationMethodCodeSequence = [method]
+    sources[0][0x00280008] = pydicom.dataelem.RawDataElement(
+        pydicom.tag.Tag(0x00280008), "IS", 2, b"1A", 0, False, True
+    )
+    ds = segmentation(volume_of(ct) > 0, sources, algorithm=ALGORITHM)
+    assert "DeidentificationMethodCodeSequence" not in ds
+    assert ds.DeidentificationMethod == "not stated by the source"
+
+
+def test_an_image_without_a_place_in_the_patient_keeps_its_own_orientation(ct):
+    (source, *_) = headers_of(ct)
+    source.SOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    del source.FrameOfReferenceUID, source.ImageOrientationPatient, source.ImagePositionPatient
+    source.PatientOrientation = ["L", "P"]
+    ds = segmentation((volume_of(ct) > 0)[:1] | True, [source], algorithm=ALGORITHM)
+    assert ds.PatientOrientation == ["L", "P"]
+
+
 def test_a_value_pydicom_doubts_is_not_quoted(ct):
     for path in ct.paths:
         path.write_bytes(path.read_bytes().replace(b"19610401", b"Jan 1961"))
