@@ -15,7 +15,7 @@ import xarray as xr
 
 from catalog.database import Catalog
 from catalog.headers import read_dataset
-from catalog.identifiers import digest
+from catalog.identifiers import digest, new_uid
 from pipelines import phantoms
 from pipelines.encode.algorithm import Algorithm
 from pipelines.encode.part10 import write_object
@@ -67,7 +67,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 @pytest.fixture
 def objects(tmp_path: Path) -> dict[str, Object]:
     """A SEG and an SR of a CT phantom, and one of its planes; a study of its own for each test."""
-    ct = phantoms.write_series(tmp_path / "ct", planes=4, study=str(tmp_path))
+    ct = phantoms.write_series(tmp_path / "ct", planes=4, study=new_uid())
     algorithm = Algorithm("threshold", "1.2.3", "7f3a" * 8, {"above": 0.0})
     headers = [read_dataset(path) for path in ct.paths]
     mask = xr.DataArray(
@@ -158,8 +158,20 @@ def start_embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
         pacs.stop()
 
 
+@pytest.fixture(scope="session")
+def pacs(start_embedded: Callable[..., Peer]) -> Peer:
+    """An embedded PACS that tests share, each with a study of its own."""
+    return start_embedded()
+
+
+@pytest.fixture(scope="session")
+def orthanc(start_orthanc: Callable[..., Peer]) -> Peer:
+    """An Orthanc that tests share, each with a study of its own."""
+    return start_orthanc()
+
+
 @pytest.fixture(scope="session", params=["embedded", pytest.param("orthanc", marks=pytest.mark.pacs)])
 def peer(request: pytest.FixtureRequest) -> Peer:
     """Each kind of node in turn; tests share it, each with a study of its own."""
-    start: Callable[[], Peer] = request.getfixturevalue(f"start_{request.param}")
-    return start()
+    found: Peer = request.getfixturevalue({"embedded": "pacs", "orthanc": "orthanc"}[request.param])
+    return found

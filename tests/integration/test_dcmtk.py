@@ -20,11 +20,6 @@ type Run = Callable[..., subprocess.CompletedProcess[str]]
 TOOLS = ("echoscu", "storescu", "findscu", "getscu", "movescu")
 
 
-@pytest.fixture(scope="session")
-def pacs(start_embedded: Callable[..., Any]) -> Any:
-    return start_embedded()
-
-
 @pytest.fixture
 def run(pacs: Any, missing: Callable[[str], NoReturn]) -> Run:
     """Run a tool against the embedded PACS, calling as WORKBENCH."""

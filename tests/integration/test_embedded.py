@@ -55,11 +55,6 @@ def other_bytes(path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pacs(start_embedded: Start) -> Any:
-    return start_embedded()
-
-
-@pytest.fixture(scope="session")
 def strict(start_embedded: Start) -> Any:
     return start_embedded("--refuse-duplicates", "--no-commitment")
 
@@ -106,6 +101,29 @@ def test_a_node_without_commitment_is_said_to_be_one(strict: Any, catalog: Catal
     assert receipt.state == "confirmed"
     assert "committed" not in receipt.times
     assert "without storage commitment" in receipt.stages[-1].text
+
+
+def test_after_an_interruption_the_next_send_goes_on_at_once(
+    pacs: Any, catalog: Catalog, objects: Objects
+) -> None:
+    each = objects["SEG"]
+    outbox.queue(
+        catalog, each.path, pacs.node.name, sop_instance_uid=each.sop_instance_uid,
+        sop_class_uid=each.sop_class_uid, digest=each.digest, now=NOW,
+    )  # fmt: skip
+    asked = iter(range(5))
+
+    def interrupted() -> datetime:
+        if next(asked) == 4:
+            raise KeyboardInterrupt
+        return NOW
+
+    wait = timedelta(seconds=5)
+    with pytest.raises(KeyboardInterrupt):
+        deliver(catalog, pacs.node, listen=pacs.listen, now=interrupted, wait=wait)
+    (receipt,) = deliver(catalog, pacs.node, listen=pacs.listen, now=lambda: NOW, wait=wait)
+    assert receipt.state == "confirmed"
+    assert "the same bytes go out again" in str(receipt)
 
 
 def test_commitment_names_what_is_there_and_what_is_not(pacs: Any, objects: Objects) -> None:

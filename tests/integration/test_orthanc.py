@@ -13,13 +13,13 @@ from catalog.database import Catalog
 from pipelines.encode.part10 import write_object
 from workbench.pacs.deliver import deliver
 from workbench.pacs.node import ListenAddress, Node
-from workbench.pacs.sop_classes import LABEL_MAP_SEGMENTATION_STORAGE
 
 pytestmark = pytest.mark.pacs
 
 type Objects = dict[str, Any]
 type Start = Callable[..., Any]
 
+LABEL_MAP_SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 WAIT = timedelta(seconds=15)
 

@@ -135,5 +135,5 @@ class Senders(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-Senders.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+Senders.TestCase.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
 TestSenders = Senders.TestCase

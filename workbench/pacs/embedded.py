@@ -40,7 +40,7 @@ from workbench.pacs.transport import serve
 HOST = "127.0.0.1"
 """It listens nowhere else."""
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
 _CONNECTION_SECONDS = 3.0
