@@ -6,7 +6,7 @@ It reads no pixel data, does not recurse, and allocates nothing because a file s
 
 import os
 import stat
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from struct import error as StructError
@@ -24,7 +24,6 @@ from catalog.encoding import (
     SHORT_VRS,
     UIDS,
     Encoding,
-    Opening,
     encoding_of,
 )
 from catalog.errors import HeaderError
@@ -126,6 +125,8 @@ def scan(path: str | Path, wanted: Container[int], *, deep: bool = False) -> Hea
         raise HeaderError(f"cannot be opened: {_words(error)}") from None
     try:
         return _scan(descriptor, os.fstat(descriptor), wanted, deep)
+    except StructError:
+        raise HeaderError("is cut in the middle of an element's tag or length") from None
     except OSError as error:
         raise HeaderError(f"cannot be read: {_words(error)}") from None
     finally:
@@ -254,69 +255,68 @@ class _Walk:
         self, position: int, *, only_group: int | None = None
     ) -> tuple[dict[int, Element], int, PixelData | None]:
         """Return the wanted elements, the position of the element that ended the walk, and the pixel data."""
-        window, wanted, opening = self._window, self._wanted, OPENINGS[self._encoding]
+        window, wanted, deep, opening = self._window, self._wanted, self._deep, OPENINGS[self._encoding]
         elements: dict[int, Element] = {}
         data = window.data
         count = 0
-        while True:
+        while True:  # once for every element: the way through a short one is kept short
             count += 1
             if position + 12 > len(data):
                 position = window.advance(position, 12)
                 data = window.data
                 self._admit(count)
                 count = 0
-                if _only_zeros(data):
+                if len(data) < 8:
+                    _refuse_rest(data)
                     return elements, position, None
-            tag, vr, length, value = self._open(opening, position)
-            if only_group is not None and tag >> 16 != only_group:
-                return elements, position, None
-            if tag >= 0x7FE00008 and tag in _PIXEL_DATA:
+            tag, vr, length, value = opening(data, position)
+            if self._ends(tag, only_group, position):
                 return elements, position, self._pixels(tag, vr, length, value)
-            if tag < 0x00010000:
-                self._end_in_zeros(position)
-                return elements, position, None
-            if length > VALUE_LIMIT or (self._deep and _is_sequence(tag, vr)):
+            if length > VALUE_LIMIT or (deep and _is_sequence(tag, vr)):
                 position = self._pass(tag, vr, length, value)
-                kept = None
-            else:
-                position = self._reach(value, length, tag)
-                kept = window.data[position - length : position]
-            data = window.data
+                data = window.data
+                if tag in wanted:
+                    elements[tag] = Element(vr, None)
+                continue
+            position = value + length
+            if position > len(data):
+                value = self._bring(value, length, tag)
+                position, data = value + length, window.data
             if tag in wanted:
-                elements[tag] = Element(vr, kept)
+                elements[tag] = Element(vr, data[value:position])
 
     def _admit(self, count: int) -> None:
         self._count += count
         if self._count > ELEMENT_LIMIT:
             raise HeaderError(f"has more than {ELEMENT_LIMIT:,} elements before its pixel data")
 
-    def _open(self, opening: Callable[[bytes, int], Opening], position: int) -> Opening:
-        try:
-            return opening(self._window.data, position)
-        except StructError:
-            raise HeaderError("is cut in the middle of an element's tag or length") from None
+    def _ends(self, tag: int, only_group: int | None, position: int) -> bool:
+        """Whether an element ends the walk: of the next group, pixel data, or zeros after the data set."""
+        if only_group is not None:
+            return tag >> 16 != only_group
+        if 0x00010000 <= tag < 0x7FE00008:
+            return False
+        if tag < 0x00010000 and self._window.data[position:].strip(b"\0"):
+            raise HeaderError("holds a tag of group 0000 where an element of the data set should be")
+        return tag < 0x00010000 or tag in _PIXEL_DATA
 
-    def _reach(self, value: int, length: int, tag: int) -> int:
-        """Position after a value that is to be in the window."""
-        window = self._window
-        if value + length > len(window.data):
-            window.check(value, length, tag)
-            value = window.advance(value, length)
-            if length > len(window.data):
-                raise cut(tag, length, len(window.data))
-        return value + length
+    def _bring(self, value: int, length: int, tag: int) -> int:
+        """Have a value in the window; return its new position."""
+        self._window.check(value, length, tag)
+        value = self._window.advance(value, length)
+        if length > len(self._window.data):
+            raise cut(tag, length, len(self._window.data))
+        return value
 
-    def _pixels(self, tag: int, vr: bytes, length: int, value: int) -> PixelData:
+    def _pixels(self, tag: int, vr: bytes, length: int, value: int) -> PixelData | None:
+        if tag not in _PIXEL_DATA:
+            return None
         return PixelData(
             tag,
             vr.decode("latin-1") or "OW",
             self._window.start + value,
             None if length == _UNDEFINED else length,
         )
-
-    def _end_in_zeros(self, position: int) -> None:
-        if self._window.data[position:].strip(b"\0"):
-            raise HeaderError("holds a tag of group 0000 where an element of the data set should be")
 
     def _pass(self, tag: int, vr: bytes, length: int, value: int) -> int:
         """Position after a long value, or after a sequence."""
@@ -348,7 +348,7 @@ class _Walk:
     def _item(self, open_: "list[_Open]", position: int) -> int:
         """Step over the tag that begins an item or ends a sequence."""
         sequence = open_[-1]
-        tag, _, length, value = self._open(OPENINGS[_plain(sequence.encoding)], position)
+        tag, _, length, value = OPENINGS[_plain(sequence.encoding)](self._window.data, position)
         if tag == _SEQUENCE_DELIMITATION:
             open_.pop()
         elif tag != _ITEM:
@@ -371,7 +371,7 @@ class _Walk:
     def _element(self, open_: "list[_Open]", position: int) -> int:
         """Step over an element of an item, or into it where it is a sequence."""
         item = open_[-1]
-        tag, vr, length, value = self._open(OPENINGS[item.encoding], position)
+        tag, vr, length, value = OPENINGS[item.encoding](self._window.data, position)
         if tag in (_ITEM_DELIMITATION, _SEQUENCE_DELIMITATION):
             open_.pop()
             return value if tag == _ITEM_DELIMITATION else position
@@ -401,8 +401,10 @@ def _plain(encoding: Encoding) -> Encoding:
     return Encoding(explicit=False, little_endian=encoding.little_endian)
 
 
-def _only_zeros(data: bytes) -> bool:
-    return len(data) < 8 and not data.strip(b"\0")
+def _refuse_rest(rest: bytes) -> None:
+    """Refuse bytes at the end that are too few for an element, unless they are padding."""
+    if rest.strip(b"\0"):
+        raise HeaderError("is cut in the middle of an element's tag or length")
 
 
 def _is_sequence(tag: int, vr: bytes) -> bool:

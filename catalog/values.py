@@ -39,10 +39,13 @@ def character_set(value: bytes | None, deviate: Deviate) -> Sequence[str]:
     terms = value.decode(default_encoding).rstrip(_PADDING).split("\\")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        encodings = convert_encodings([each.strip() for each in terms])
-    if caught:
+        try:
+            encodings = convert_encodings([each.strip() for each in terms])
+        except ValueError:
+            encodings = []
+    if caught or not encodings:
         deviate("SpecificCharacterSet (0008,0005) is not as the standard has it")
-    return encodings
+    return encodings or [default_encoding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,11 @@ class Reading:
     def _decoded(self, attribute: Attribute, value: bytes) -> str:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            text = decode_bytes(value, self.encodings, TEXT_VR_DELIMS)
-        if caught:
+            try:
+                text = decode_bytes(value, self.encodings, TEXT_VR_DELIMS)
+            except (ValueError, LookupError):
+                text = ""
+        if caught or not text:
             self.deviate(f"{name_of(attribute.tag)} is not in the declared character set")
         return text
 

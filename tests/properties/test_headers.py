@@ -167,6 +167,22 @@ def test_any_bytes_give_a_header_or_a_reason(
     assert isinstance(found, InstanceHeader) or found.reason
 
 
+@pytest.mark.parametrize(
+    "term", ["ISO\0IR 100", "undefined", "hex", "idna", "zip", "ISO IR 192", "ÿ", "\\\\"]
+)
+def test_a_strange_character_set_is_a_deviation(term: str, tmp_path: Path) -> None:
+    content = (PYDICOM_FILES / "CT_small.dcm").read_bytes()
+    content = content.replace(b"CS\x0a\0ISO_IR 100", b"CS\x0a\0" + term.encode("latin-1").ljust(10)[:10])
+    path = tmp_path / "strange.dcm"
+    name = b"\xc4\x1b\xff\x1b$Bpressed^CT1".ljust(len(b"CompressedSamples^CT1"))
+    path.write_bytes(content.replace(b"CompressedSamples^CT1", name))
+
+    header = read_header(path)
+
+    assert isinstance(header, InstanceHeader)
+    assert header.deviations
+
+
 @settings(max_examples=300, deadline=None)
 @given(at=st.integers(132, 2000), value=st.integers(0, 255), cut=st.integers(0, 2500))
 def test_a_damaged_header_gives_a_header_or_a_reason(
