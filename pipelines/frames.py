@@ -19,7 +19,8 @@ from catalog import guard
 from catalog.errors import DecodeError, HeaderError
 from catalog.identifiers import digest
 from catalog.records import InstanceRecord, PixelData
-from pipelines.decode import PixelDescription, Stored, decode_frame, mask_unused_bits
+from pipelines.decode import decode_frame
+from pipelines.pixels import PixelDescription, Stored, mask_unused_bits
 
 FRAGMENT_LIMIT = 1_000_000
 """How many fragments the frames of one instance may have."""

@@ -24,9 +24,9 @@ from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
 from pipelines import arrays
 from pipelines.arrays import Block, Planes
-from pipelines.decode import PixelDescription, Stored
 from pipelines.frames import Frames, open_frames
 from pipelines.functional_groups import FrameAttributes, frame_attributes
+from pipelines.pixels import PixelDescription, Stored
 from pipelines.split import Part, split
 
 MEMORY_BYTES = 384 << 20

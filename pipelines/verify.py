@@ -14,9 +14,9 @@ from catalog.identifiers import digest, digest_of_texts
 from catalog.records import ArrayRecord, InstanceRecord
 from pipelines import arrays
 from pipelines.arrays import Block
-from pipelines.decode import PixelDescription, Stored
 from pipelines.frames import open_frames
 from pipelines.ingest import input_digest
+from pipelines.pixels import PixelDescription, Stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from pydicom import uid
 
 from catalog.errors import CodecMissingError, DecodeError
 from catalog.records import InstanceRecord, PixelData
-from pipelines import decode
-from pipelines.decode import PixelDescription, decode_frame, mask_unused_bits
+from pipelines.codecs import CODECS
+from pipelines.decode import decode_frame
+from pipelines.pixels import ENCAPSULATED, PixelDescription, mask_unused_bits
 
 ROWS, COLUMNS = 48, 60
 
@@ -342,4 +343,5 @@ def test_a_native_frame_that_is_too_short_is_an_error() -> None:
 
 
 def test_every_codec_of_the_table_is_in_the_library() -> None:
-    assert all(hasattr(imagecodecs, codec.function) for codec in decode.CODECS.values())
+    assert all(hasattr(imagecodecs, codec.function) for codec in CODECS.values())
+    assert CODECS.keys() == ENCAPSULATED

@@ -1,0 +1,144 @@
+"""Seconds to bring one CT series into Zarr, against dcm2niix, SimpleITK, dicom2nifti and the bare codec.
+
+300 slices of 512 × 512, 12 bits in 16, with noise; written first, then read from the warm page cache. Ours is
+read, decoded, hashed, compressed, read back, compared and synced to disk; the peers' files are not synced.
+`python tests/benchmarks/ingest_speed.py [slices]` prints the table; a peer that is not installed is left out.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from time import perf_counter
+
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
+
+from catalog.database import Catalog
+from catalog.index import index_paths
+from catalog.query import find_series, instances_of
+from catalog.records import InstanceRecord, SeriesRecord
+from pipelines import phantoms
+from pipelines.ingest import ingest_series
+
+THREADS = 2
+REPEATS = 3
+NAMES = {ExplicitVRLittleEndian: "uncompressed", JPEG2000Lossless: "JPEG 2000 lossless"}
+
+type Seconds = dict[str, float]
+
+
+def measure(folder: Path, transfer_syntax: str, *, slices: int = 300, repeats: int = REPEATS) -> Seconds:
+    """Write one series and time every way; the best of some repeats, and one for peers of many seconds."""
+    archive = folder / NAMES[transfer_syntax].replace(" ", "-")
+    phantoms.write_series(
+        archive, planes=slices, rows=512, columns=512, spacing=(0.78, 0.78), distance=1.0, radius_mm=150,
+        noise=15, transfer_syntax=transfer_syntax,
+    )  # fmt: skip
+    series, instances, index_seconds = indexed(archive, folder / "catalog.sqlite")
+    ways: dict[str, Callable[[Path], object]] = {
+        "ours": lambda out: ingest_series(series, instances, out, threads=THREADS)
+    }
+    if transfer_syntax == JPEG2000Lossless:
+        ways["bare codec"] = lambda _: bare_codec(instances)
+    ways |= peers(archive)
+    seconds = {"index (not in ours)": index_seconds}
+    for _ in range(repeats):  # in turn, so that what else the machine does falls on all of them
+        for name, way in ways.items():
+            if seconds.get(name, 0) < 5:
+                seconds[name] = min(timed(way, folder / "out"), seconds.get(name, float("inf")))
+    return seconds
+
+
+def indexed(archive: Path, catalog: Path) -> tuple[SeriesRecord, list[InstanceRecord], float]:
+    """The series of a folder, and the seconds to index it."""
+    with closing(Catalog(catalog)) as opened:
+        started = perf_counter()
+        index_paths(opened, [archive])
+        seconds = perf_counter() - started
+        (series,) = [
+            each
+            for each in find_series(opened)
+            if instances_of(opened, each.series_instance_uid)[0].path.startswith(str(archive))
+        ]
+        return series, instances_of(opened, series.series_instance_uid), seconds
+
+
+def timed(way: Callable[[Path], object], out: Path) -> float:
+    """Seconds of one run into an empty folder."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    started = perf_counter()
+    way(out)
+    return perf_counter() - started
+
+
+def bare_codec(instances: Sequence[InstanceRecord]) -> None:
+    """Decode every frame with imagecodecs on two threads, and nothing else."""
+    import imagecodecs
+
+    def decode(instance: InstanceRecord) -> None:
+        pixels = instance.pixel_data
+        assert pixels is not None
+        with Path(instance.path).open("rb") as file:
+            file.seek(pixels.offset + 16)  # an empty offset table or one of one frame, then the item tag
+            encoded = file.read()
+        imagecodecs.jpeg2k_decode(encoded[encoded.index(b"\xff\x4f\xff\x51") :], numthreads=1)
+
+    with ThreadPoolExecutor(THREADS) as executor:
+        for _ in executor.map(decode, instances):
+            pass
+
+
+def peers(archive: Path) -> dict[str, Callable[[Path], object]]:
+    """Those that are installed."""
+    found: dict[str, Callable[[Path], object]] = {}
+    dcm2niix = shutil.which("dcm2niix")
+    if dcm2niix:
+        for compress in ("n", "y"):
+            command = [dcm2niix, "-z", compress, "-f", "x", "-o"]
+            found[f"dcm2niix -z {compress}"] = lambda out, command=command: subprocess.run(
+                [*command, str(out), str(archive)], check=True, stdout=subprocess.DEVNULL
+            )
+    try:
+        import SimpleITK
+
+        def read(_: Path) -> None:
+            reader = SimpleITK.ImageSeriesReader()
+            reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(archive)))
+            reader.Execute()
+
+        found["SimpleITK, read only"] = read
+    except ImportError:
+        pass
+    try:
+        import dicom2nifti
+
+        found["dicom2nifti"] = lambda out: dicom2nifti.dicom_series_to_nifti(
+            str(archive), str(out / "x.nii.gz"), reorient_nifti=False
+        )
+    except ImportError:
+        pass
+    return found
+
+
+def table(title: str, seconds: Seconds) -> str:
+    """Seconds and, for each peer, how many times as long as ours it takes."""
+    lines = [title, f"  {'':<24}{'seconds':>9}{'of ours':>9}"]
+    lines += [f"  {name:<24}{each:>9.2f}{each / seconds['ours']:>9.2f}" for name, each in seconds.items()]
+    return "\n".join(lines)
+
+
+def main(slices: int = 300) -> None:
+    """Print one table for each transfer syntax."""
+    for transfer_syntax, name in NAMES.items():
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            seconds = measure(Path(folder), transfer_syntax, slices=slices)
+            sys.stdout.write(table(f"{slices} slices 512 x 512, {name}", seconds) + "\n\n")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:2]))
