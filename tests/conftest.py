@@ -1,11 +1,12 @@
 """What every test may use: the shared real data, phantoms, and one rule for parts that are missing."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from distributed import LocalCluster
 
 from pipelines import phantoms
 
@@ -35,3 +36,12 @@ def shared_data() -> Path:
 def ct(tmp_path: Path) -> phantoms.Phantom:
     """A small CT sphere of 300 HU in air, in its own archive folder."""
     return phantoms.write_series(tmp_path / "archive" / "ct")
+
+
+@pytest.fixture(scope="session")
+def scheduler() -> Iterator[str]:
+    """Address of a scheduler with one worker process on loopback."""
+    with LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        yield cluster.scheduler_address

@@ -162,13 +162,13 @@ class Run(Table[RunItem]):
             "reason": "reason",
         }  # fmt: skip
         self._step = record.step.rpartition(":")[2]
-        note = f"step {self._step} · run {record.run[:8]}"
+        note = f"step {self._step} · run {record.run[:8]}" + ("" if record.finished else " · stopped early")
         super().__init__(record.items, columns, noun="series", note=note)
 
     @property
     def succeeded(self) -> bool:
-        """Whether there was something to do and nothing failed."""
-        return len(self) > 0 and not self.failed
+        """Whether there was something to do, it ran to its end, and nothing failed."""
+        return len(self) > 0 and self.record.finished is not None and not self.failed
 
     @property
     def failed(self) -> Table[RunItem]:

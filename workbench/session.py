@@ -324,6 +324,7 @@ class Bench:
                 client=client,
                 previous=previous,
                 progress=progress,
+                save=lambda record: save_run(self.catalog, record),
             )
         save_run(self.catalog, record)
         return Run(record)

@@ -1,23 +1,13 @@
-"""A bench on a fresh folder, and one Dask scheduler for every bench of a test process."""
+"""A bench on a fresh folder, and an archive to read."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from distributed import LocalCluster
 
 import workbench
 from pipelines import phantoms
 from workbench.session import Bench
-
-
-@pytest.fixture(scope="session")
-def scheduler() -> Iterator[str]:
-    """Address of a scheduler with one worker process on loopback."""
-    with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
-        yield cluster.scheduler_address
 
 
 @pytest.fixture
@@ -31,7 +21,11 @@ def archive(tmp_path: Path) -> Path:
     """Two CT series and one MR, in one folder."""
     folder = tmp_path / "archive"
     phantoms.write_series(
-        folder / "a", description="sphere <b>one</b>", patient_name="Müller^Änne", patient_id="M1"
+        folder / "a",
+        description="sphere <b>one</b>",
+        patient_name="Müller^Änne",
+        patient_id="M1",
+        study="another",
     )
     phantoms.write_series(folder / "b", description="sphere two", series_number=2, seed=1, distance=1.5)
     phantoms.write_series(folder / "c", description="brain", series_number=3, modality="MR", intercept=0.0)

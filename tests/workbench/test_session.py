@@ -1,7 +1,5 @@
 """The ten lines of the README, and what a bench says when they go wrong."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -131,24 +129,3 @@ def test_a_run_sends_its_objects_to_the_embedded_pacs(tmp_path: Path, archive: P
             assert bench.send(run.outputs, to=pacs.node, quiet=True).succeeded
         assert all({"stored", "committed", "confirmed"} <= set(each.times) for each in receipts)
         assert set(run.table.columns) >= {"series_instance_uid", "name", "value", "unit", "run"}
-
-
-def test_a_script_without_a_main_guard_runs_on_the_default_cluster(
-    tmp_path: Path, ct: phantoms.Phantom
-) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        f"""
-import workbench
-bench = workbench.open({str(tmp_path / "bench")!r})
-bench.index({str(ct.paths[0].parent)!r}, quiet=True)
-def bright(volume, *, above):
-    return {{"bright": float((volume > above).sum())}}
-run = bench.run(bright, bench.series(), above=150, quiet=True)
-print(run.table.value.item())
-bench.close()
-"""
-    )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == float((ct.modality_values > 150).sum())
