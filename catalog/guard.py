@@ -28,6 +28,7 @@ from catalog.encoding import (
 )
 from catalog.errors import HeaderError
 from catalog.records import PixelData
+from catalog.signatures import look_of
 from catalog.window import Window, cut, inflating, name_of
 
 DEPTH_LIMIT = 64
@@ -47,23 +48,6 @@ _PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _TRANSFER_SYNTAX_UID = 0x00020010
 MEDIA_STORAGE_SOP_CLASS_UID, MEDIA_STORAGE_SOP_INSTANCE_UID = 0x00020002, 0x00020003
 _META = frozenset({_TRANSFER_SYNTAX_UID, MEDIA_STORAGE_SOP_CLASS_UID, MEDIA_STORAGE_SOP_INSTANCE_UID})
-_LOOKS = (
-    (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"\x89PNG", "a PNG image"),
-    (0, b"\xff\xd8\xff", "a JPEG image"),
-    (0, b"II*\0", "a TIFF image"),
-    (0, b"MM\0*", "a TIFF image"),
-    (0, b"\x89HDF", "an HDF5 file"),
-    (0, b"NRRD", "an NRRD image"),
-    (0, b"SQLite format 3", "an SQLite database"),
-    (0, b"\0\0\0\1Bud1", "a .DS_Store of macOS"),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a compound document of Windows, such as Thumbs.db"),
-    (344, b"n+1\0", "a NIfTI image"),
-    (344, b"ni1\0", "a NIfTI header"),
-)
-"""Offset, magic and name of what lies in archives beside DICOM."""
 
 
 class Element(NamedTuple):
@@ -201,16 +185,7 @@ def _after_prefix(data: bytes, deviations: list[str]) -> int:
     ):
         deviations.append("has no preamble and no DICOM prefix")
         return 0
-    raise HeaderError(f"is no DICOM; it looks like {_look(data)}")
-
-
-def _look(data: bytes) -> str:
-    for offset, magic, words in _LOOKS:
-        if data.startswith(magic, offset):
-            return words
-    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in data[:1024]):
-        return "text"
-    return "nothing known"
+    raise HeaderError(f"is no DICOM; it looks like {look_of(data)}")
 
 
 def _encoding(data: bytes, uid: str, deviations: list[str]) -> Encoding:

@@ -161,7 +161,7 @@ def _index(catalog: Catalog, batch: Sequence[Found | Rejection], step: Callable[
             headers.append(read_header(each.path))
             step(len(batch) - len(changed) + len(headers))
         try:
-            outcomes = _settle(catalog, changed, headers, rows)
+            outcomes = settle(catalog, changed, headers, rows)
         except (OvertakenError, sa.exc.IntegrityError):
             continue  # another process indexed some of these files meanwhile: look again
         break
@@ -171,13 +171,28 @@ def _index(catalog: Catalog, batch: Sequence[Found | Rejection], step: Callable[
     return tally
 
 
-def _settle(
+def settle(
     catalog: Catalog,
     changed: Sequence[Found],
     headers: Sequence[InstanceHeader | Unreadable],
     rows: Mapping[tuple[str, str], Place],
 ) -> list[Outcome]:
-    """Decide on the files that were read, and write what is new."""
+    """Decide on files that were read and write what is new, in one transaction.
+
+    Parameters
+    ----------
+    catalog
+        An open catalog.
+    changed, headers
+        The files and what was read of each, in the same order.
+    rows
+        Those of the files that were known, by folder and name.
+
+    Raises
+    ------
+    OvertakenError
+        If another process wrote some of them meanwhile; nothing is written then.
+    """
     uids = {_uid(each) for each in headers if isinstance(each, InstanceHeader)}
     known = {}
     if uids:

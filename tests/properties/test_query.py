@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from catalog.database import Catalog
 from catalog.errors import QuestionError
-from catalog.index import _settle
+from catalog.index import settle
 from catalog.models import files, instances, patients, series, studies
 from catalog.query import find_instances, find_series
 from catalog.records import InstanceHeader, Value
@@ -65,7 +65,7 @@ def fill(catalog: Catalog, rows: list[dict[str, Value]]) -> None:
         for n, row in enumerate(rows)
     ]
     found = [Found("/a", str(n), 1, 1) for n in range(len(rows))]
-    _settle(catalog, found, headers, {})
+    settle(catalog, found, headers, {})
 
 
 def matches(value: Value, key: Any) -> bool:
@@ -86,7 +86,7 @@ def uids(rows: list[dict[str, Value]]) -> set[Value]:
     return {row["series_instance_uid"] for row in rows}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(rows=tables(), key=WORDS | st.lists(WORDS, max_size=2) | st.none(), data=st.data())
 def test_text_matching_equals_the_oracle(
     catalog: Catalog, rows: list[dict[str, Value]], key: Any, data: st.DataObject
@@ -101,7 +101,7 @@ def test_text_matching_equals_the_oracle(
     assert found == uids([row for row in rows if matches(row["series_description"], key)])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(rows=tables(), key=WORDS)
 def test_names_are_matched_without_regard_to_case(
     catalog: Catalog, rows: list[dict[str, Value]], key: str
@@ -192,7 +192,7 @@ EXPRESSIONS = st.recursive(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(rows=tables(), expression=EXPRESSIONS)
 def test_where_equals_the_oracle(
     catalog: Catalog, rows: list[dict[str, Value]], expression: tuple[str, Any]
@@ -208,7 +208,7 @@ def test_where_equals_the_oracle(
 HOSTILE = st.text(st.characters() | st.sampled_from("'\"%_\\;*?[]\0-"), max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=HOSTILE, name=st.sampled_from(["PatientName", "Modality", "StudyDate", "Rows", "SOPInstanceUID"]))
 def test_hostile_values_are_harmless(catalog: Catalog, text: str, name: str) -> None:
     quoted = "'" + text.replace("'", "''") + "'"
