@@ -53,7 +53,7 @@ format: $(VENV)/installed-dev ## put the source in its one form
 	@$(BIN)/ruff format
 
 bench: $(VENV)/installed-dev ## speed, as ratios to peers in the same run
-	@sh tests/install_system.sh bench
+	@sh tests/install_system.sh tests/benchmarks/system-packages.txt
 	@$(INSTALL) --requirement tests/benchmarks/peers.txt
 	@$(BIN)/python tests/benchmarks/run.py
 

@@ -1,7 +1,5 @@
 """The tour, as a newcomer meets it."""
 
-import os
-import sys
 from pathlib import Path
 
 import nbformat
@@ -14,7 +12,6 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.notebook
 def test_the_tour_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "bench"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path]))
     notebook = nbformat.read(ROOT / "notebooks" / "01-tour.ipynb", as_version=4)
     NotebookClient(notebook, timeout=240, kernel_name="python3").execute(cwd=str(tmp_path))
     assert notebook.cells[-1].cell_type == "code"
