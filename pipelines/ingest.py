@@ -211,7 +211,8 @@ class _Task:
         )
         depth = arrays.slab_planes(self._shape, self._itemsize)
         slabs = range(0, self._shape[0], depth)
-        workers = max(1, min(threads or os.cpu_count() or 1, MEMORY_BYTES // (3 * depth * self._plane_bytes)))
+        wanted = (threads or os.cpu_count() or 1) + 1  # one more, as one of them waits for the disk
+        workers = max(1, min(wanted, MEMORY_BYTES // (3 * depth * self._plane_bytes)))
         digests: list[tuple[str, str]] = []
         with ExitStack() as stack:
             shared = self._shared_frames(stack)
