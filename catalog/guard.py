@@ -47,6 +47,9 @@ _ITEM, _ITEM_DELIMITATION, _SEQUENCE_DELIMITATION = 0xFFFEE000, 0xFFFEE00D, 0xFF
 _PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _TRANSFER_SYNTAX_UID = 0x00020010
 MEDIA_STORAGE_SOP_CLASS_UID, MEDIA_STORAGE_SOP_INSTANCE_UID = 0x00020002, 0x00020003
+_META_GROUP = range(0x00020000, 0x00030000)
+_DATA_SET = range(0x00010000, 0x7FE00008)
+"""Tags that need no second look on the way to the pixel data."""
 _META = frozenset({_TRANSFER_SYNTAX_UID, MEDIA_STORAGE_SOP_CLASS_UID, MEDIA_STORAGE_SOP_INSTANCE_UID})
 
 
@@ -137,7 +140,7 @@ def _scan(descriptor: int, found: os.stat_result, wanted: Container[int], deep: 
     window = Window(lambda count: os.read(descriptor, count), found.st_size, HEADER_LIMIT)
     deviations: list[str] = []
     position = _after_prefix(window.data, deviations)
-    meta, position, _ = _Walk(window, EXPLICIT, _META).run(position, only_group=2)
+    meta, position, _ = _Walk(window, EXPLICIT, _META).run(position, _META_GROUP)
     uid = transfer_syntax_uid(meta)
     start = window.start + position
     if uid == DEFLATED_UID:
@@ -226,11 +229,10 @@ class _Walk:
         self._deep = deep
         self._count = 0
 
-    def run(
-        self, position: int, *, only_group: int | None = None
-    ) -> tuple[dict[int, Element], int, PixelData | None]:
+    def run(self, position: int, tags: range = _DATA_SET) -> tuple[dict[int, Element], int, PixelData | None]:
         """Return the wanted elements, the position of the element that ended the walk, and the pixel data."""
         window, wanted, deep, opening = self._window, self._wanted, self._deep, OPENINGS[self._encoding]
+        first, beyond = tags.start, tags.stop
         elements: dict[int, Element] = {}
         data = window.data
         count = 0
@@ -245,7 +247,7 @@ class _Walk:
                     _refuse_rest(data)
                     return elements, position, None
             tag, vr, length, value = opening(data, position)
-            if self._ends(tag, only_group, position):
+            if not first <= tag < beyond and self._ends(tag, tags, position):
                 return elements, position, self._pixels(tag, vr, length, value)
             if length > VALUE_LIMIT or (deep and _is_sequence(tag, vr)):
                 position = self._pass(tag, vr, length, value)
@@ -265,12 +267,10 @@ class _Walk:
         if self._count > ELEMENT_LIMIT:
             raise HeaderError(f"has more than {ELEMENT_LIMIT:,} elements before its pixel data")
 
-    def _ends(self, tag: int, only_group: int | None, position: int) -> bool:
-        """Whether an element ends the walk: of the next group, pixel data, or zeros after the data set."""
-        if only_group is not None:
-            return tag >> 16 != only_group
-        if 0x00010000 <= tag < 0x7FE00008:
-            return False
+    def _ends(self, tag: int, tags: range, position: int) -> bool:
+        """Whether an element out of range ends the walk: the next group, pixel data, zeros at the end."""
+        if tags is _META_GROUP:
+            return True
         if tag < 0x00010000 and self._window.data[position:].strip(b"\0"):
             raise HeaderError("holds a tag of group 0000 where an element of the data set should be")
         return tag < 0x00010000 or tag in _PIXEL_DATA
