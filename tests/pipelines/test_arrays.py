@@ -87,6 +87,21 @@ def sharding(metadata: Any) -> Any:
         lambda metadata: metadata.update(node_type="group"),
         lambda metadata: metadata.update(zarr_format=2),
     ],
+    ids=[
+        "text",
+        "void type",
+        "pickle",
+        "codecs are text",
+        "a number for a name",
+        "pickle in a shard",
+        "a bare name in a shard",
+        "gzip for the index",
+        "no configuration",
+        "configuration is a list",
+        "storage transformer",
+        "a group",
+        "Zarr v2",
+    ],
 )
 def test_a_type_or_codec_that_is_not_on_the_list_is_refused_before_zarr_sees_it(
     indexed: Any, ct: phantoms.Phantom, change: Any
