@@ -144,7 +144,7 @@ def _on_cluster(application: Application, tasks: Sequence[_Task], client: Any) -
         return future
 
     first = [submit(*each) for each in islice(waiting, window)]
-    completed: Any = as_completed(first)  # type: ignore[no-untyped-call]  # distributed has few types
+    completed: Any = as_completed(first, loop=client.loop)  # type: ignore[no-untyped-call]  # distributed has few types
     try:
         for future in completed:
             index = pending.pop(future)

@@ -35,6 +35,10 @@ Uids = Annotated[list[str] | None, typer.Argument(metavar="[UID]...", help="Seri
 All = Annotated[bool, typer.Option("--all", help="Every series of the catalog.")]
 
 
+OFFLINE = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+"""Page configuration of JupyterLab: it asks nobody outside for news or updates."""
+
+
 @app.callback()
 def _options(context: typer.Context, home: Home = None) -> None:
     context.obj = home
@@ -281,11 +285,14 @@ def _open_lab(home: Path) -> None:
     for notebook in source.glob("*.ipynb"):
         if not (folder / notebook.name).exists():  # a copy to write on; the one in the source stays clean
             shutil.copy(notebook, folder)
-    os.environ["WORKBENCH_HOME"] = str(home)
+    (configuration := home / "jupyter" / "labconfig").mkdir(parents=True, exist_ok=True)
+    (configuration / "page_config.json").write_text(json.dumps(OFFLINE))
+    os.environ |= {"WORKBENCH_HOME": str(home), "JUPYTER_CONFIG_PATH": str(configuration.parent)}
+    arguments = ["-m", "jupyterlab", f"--notebook-dir={folder}"]
+    if os.geteuid() == 0:
+        arguments.append("--allow-root")  # it listens on loopback, behind a token
     first = sorted(folder.glob("*.ipynb"))[:1]
-    os.execv(
-        sys.executable, [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}", *map(str, first)]
-    )
+    os.execv(sys.executable, [sys.executable, *arguments, *map(str, first)])
 
 
 def main() -> None:

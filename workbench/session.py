@@ -269,11 +269,11 @@ class Bench:
             from distributed import Client
 
             if self.settings.scheduler:
-                self._client = Client(self.settings.scheduler)  # type: ignore[no-untyped-call]
+                self._client = Client(self.settings.scheduler, set_as_default=False)  # type: ignore[no-untyped-call]
             else:
                 self._cluster = local_cluster(self.settings.threads)
                 atexit.register(self.close)  # a script or notebook that just ends leaves no process behind
-                self._client = Client(self._cluster)  # type: ignore[no-untyped-call]
+                self._client = Client(self._cluster, set_as_default=False)  # type: ignore[no-untyped-call]
         return self._client
 
     def run(
