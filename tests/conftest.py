@@ -7,8 +7,13 @@ from typing import NoReturn
 
 import pytest
 from distributed import LocalCluster
+from hypothesis import settings
 
 from pipelines import phantoms
+
+if os.environ.get("CI", "").lower() != "true":  # with CI=true Hypothesis takes its own profile
+    settings.register_profile("here", deadline=None)
+    settings.load_profile("here")
 
 _DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
