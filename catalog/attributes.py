@@ -142,6 +142,7 @@ INSTANCE = _rows(
     00180082 DS InversionTime
     00181314 DS FlipAngle
     00189087 FD DiffusionBValue
+    00189089 FD DiffusionGradientOrientation many
     00180060 DS KVP
     00181151 IS XRayTubeCurrent
     00181150 IS ExposureTime

@@ -142,6 +142,7 @@ class InstanceRecord:
     echo_time: float | None = None
     echo_numbers: int | None = None
     diffusion_b_value: float | None = None
+    diffusion_gradient_orientation: tuple[float, ...] | None = None
     deviations: tuple[str, ...] = ()
 
 
@@ -205,7 +206,7 @@ class ArrayRecord:
     stored_digest: str
     """Over the per-frame digests of the decoded stored values."""
     metadata_digest: str
-    """Over every file of the group except the chunks of the stored values."""
+    """Of every file of the group except the chunks of the stored values, joined by hyphens."""
     sources: int = 0
     """Count of source instances."""
 

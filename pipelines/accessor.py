@@ -81,7 +81,7 @@ class DicomAccessor:
         """SOP Instance UID of each plane that is left, in their order."""
         if "sop_instance_uid" not in self._array.coords:
             raise GeometryError(f"array {self._array.name!r} no longer knows its source instances")
-        return tuple(str(each) for each in np.atleast_1d(self._array.coords["sop_instance_uid"].values))
+        return tuple(str(each) for each in np.ravel(self._array.coords["sop_instance_uid"].values))
 
     def window(self, center: float, width: float) -> xr.DataArray:
         """Return 8 bits for the screen by a linear VOI window, lazily (PS3.3 C.11.2.1.2.1)."""

@@ -1,19 +1,18 @@
 """The layout of an array in Zarr v3, and the only import of zarr: one group per part of a series.
 
-The group holds `values`, the stored values with dimensions (z, y, x), or (frame, y, x[, sample]) for a stack,
-in chunks that cost about the same for all three planes, a slab of planes to a shard, and each chunk has a
-checksum.
+The group holds `values`, the stored values with dimensions (z, y, x), after axes along which a volume
+repeats, or (frame, y, x[, sample]) for a stack, cut as `pipelines.layout` says; chunks have checksums.
 What the planes are and where they come from is in the group's attributes: `imaging_workbench` for us, `ome`
 (OME-Zarr 0.5) for other viewers. Stored arrays are input like any other: a codec or type that is not on the
 list is refused before zarr sees it.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -22,20 +21,17 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from catalog.errors import ArrayError
+from catalog.identifiers import digest
+from pipelines.layout import Layout, Slab
+from pipelines.repeats import Along, Axis
 
-LAYOUT = 1
+LAYOUT = 2
 """Goes up when arrays are written in another way; part of every input digest."""
 VALUES = "values"
 BLOCK = "imaging_workbench"
 
-SLAB_PLANES = 32
-"""Planes of a shard and, in a volume, of a chunk ..."""
-SLAB_BYTES = 32 << 20
-"""... or fewer where they would take more than this."""
-VOLUME_CHUNK = 128
-"""Rows and columns of a volume's chunk: all three planes read at similar cost."""
-STACK_CHUNK = 512
-"""Rows and columns of a stack's chunk, one frame deep: frames are looked at one by one."""
+METADATA = ("zarr.json", f"{VALUES}/zarr.json")
+"""The files of a group that are no chunks."""
 METADATA_LIMIT = 256 << 20
 """The longest `zarr.json` that is read: some 800,000 planes."""
 
@@ -74,6 +70,10 @@ class Block:
     units: str
     """Of modality values: `HU`, or what Rescale Type or Units say; empty where the file says nothing."""
     affine_lps: tuple[tuple[float, ...], ...] | None
+    axes: tuple[Axis, ...]
+    """Along which a volume repeats."""
+    along: tuple[Along, ...]
+    """What else is known of each of its volumes."""
     input_digest: str
     shard_bytes: tuple[int, ...]
     """Size of each shard's file, 0 where there is none as all its values are 0; so a lost one is noticed."""
@@ -89,51 +89,32 @@ class Block:
         planes = Planes(**{each.name: _tuples(columns[each.name]) for each in fields(Planes)})
         rest = {each.name: attributes[each.name] for each in fields(cls) if each.name != "planes"}
         rest |= {name: _tuples(rest[name]) for name in ("affine_lps", "shard_bytes")}
+        rest["axes"] = tuple(Axis(**_deep(each)) for each in rest["axes"])
+        rest["along"] = tuple(Along(**_deep(each)) for each in rest["along"])
         return cls(**rest, planes=planes)
+
+
+def _deep(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _tuples(value) for name, value in columns.items()}
 
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
 
 
-# --- the shape of chunks ---------------------------------------------------------------------------------
-
-
-def slab_planes(shape: tuple[int, ...], itemsize: int) -> int:
-    """Planes that are read, written and verified together; `shape` is that of the whole array."""
-    plane_bytes = math.prod(shape[1:]) * itemsize
-    return max(1, min(SLAB_PLANES, shape[0], SLAB_BYTES // plane_bytes))
-
-
-def chunks_and_shards(
-    shape: tuple[int, ...], itemsize: int, *, kind: str
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape of a chunk and of a shard; rows and columns are divided evenly, so that little is padding."""
-    depth = slab_planes(shape, itemsize)
-    side = VOLUME_CHUNK if kind == "volume" else STACK_CHUNK
-    counts = [max(1, round(length / side)) for length in shape[1:3]]
-    inner = [math.ceil(length / count) for length, count in zip(shape[1:3], counts, strict=True)]
-    chunk = (depth if kind == "volume" else 1, *inner, *shape[3:])
-    shard = (depth, *(length * count for length, count in zip(inner, counts, strict=True)), *shape[3:])
-    return chunk, shard
-
-
 # --- writing ---------------------------------------------------------------------------------------------
 
 
-def create_values(
-    group: Path, shape: tuple[int, ...], dtype: str, dims: tuple[str, ...], *, kind: str
-) -> Any:
+def create_values(group: Path, layout: Layout, dtype: str, dims: tuple[str, ...]) -> Any:
     """Make the group's folder and its empty array of stored values, a `zarr.Array` to assign slabs to."""
-    chunk, shard = chunks_and_shards(shape, int(dtype[2:]), kind=kind)
     with _zarrs():
         root = zarr.create_group(group, zarr_format=3)
         return root.create_array(
             VALUES,
-            shape=shape,
+            shape=layout.shape,
             dtype=dtype,
-            chunks=chunk,
-            shards=shard,
+            chunks=layout.chunk,
+            shards=layout.shard,
             compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"), Crc32cCodec()],
             dimension_names=dims,
         )
@@ -151,17 +132,28 @@ def _ome(block: Block, values_metadata: bytes) -> dict[str, Any]:
     if "sample" in dims:
         return {}
     spatial = {"type": "space"} | ({"unit": "millimeter"} if block.affine_lps else {})
-    axes = [{"name": dim, **({} if dim == "frame" else spatial)} for dim in dims]
+    axes = [{"name": dim, **(spatial if dim in ("z", "y", "x") else _ome_type(dim))} for dim in dims]
     transformations: list[dict[str, Any]] = [{"type": "scale", "scale": [1.0] * len(dims)}]
     if block.affine_lps is not None:
         columns = list(zip(*block.affine_lps, strict=True))
-        scale = [math.hypot(*columns[axis][:3]) for axis in (2, 1, 0)]
+        scale = [_step(axis) for axis in block.axes] + [math.hypot(*columns[axis][:3]) for axis in (2, 1, 0)]
+        starts = [axis.values[0] for axis in block.axes] + list(columns[3][2::-1])
         transformations = [
             {"type": "scale", "scale": scale},
-            {"type": "translation", "translation": list(columns[3][2::-1])},
+            {"type": "translation", "translation": starts},
         ]
     dataset = {"path": VALUES, "coordinateTransformations": transformations}
     return {"ome": {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [dataset]}]}}
+
+
+def _ome_type(dim: str) -> dict[str, str]:
+    return {"type": "time", "unit": "second"} if dim == "time" else {}
+
+
+def _step(axis: Axis) -> float:
+    """Distance of evenly spaced values; 1 where they are not, as OME-Zarr knows no other axes."""
+    steps = {round(later - earlier, 6) for earlier, later in pairwise(axis.values)}
+    return steps.pop() if len(steps) == 1 and min(steps) > 0 else 1.0
 
 
 # --- reading ---------------------------------------------------------------------------------------------
@@ -196,28 +188,23 @@ def read_block(group: Path) -> Block:
 
 
 def metadata_digest(group: Path) -> str:
-    """SHA-256 over every file of the group except the chunks of the stored values."""
-    sha = hashlib.sha256()
-    for path in (group / "zarr.json", group / VALUES / "zarr.json"):
-        sha.update(path.relative_to(group).as_posix().encode() + b"\0")
-        sha.update(_read(path))
-    return sha.hexdigest()
+    """SHA-256 of every file of the group except the chunks of the stored values, joined by a hyphen."""
+    return "-".join(file_digest(group / name) for name in METADATA)
 
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a metadata file."""
-    return hashlib.sha256(_read(path)).hexdigest()
+    return digest(_read(path))
 
 
-def shard_path(group: Path, slab: int, dimensions: int) -> Path:
-    """Return the file that holds slab number `slab` of an array with so many dimensions."""
-    return group.joinpath(VALUES, "c", str(slab), *["0"] * (dimensions - 1))
+def shard_path(group: Path, slab: Slab) -> Path:
+    """Return the file that holds a slab."""
+    return group.joinpath(VALUES, "c", *map(str, slab.shard))
 
 
-def shard_bytes(group: Path, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+def shard_bytes(group: Path, layout: Layout) -> tuple[int, ...]:
     """Size of the file of each shard, 0 where there is none."""
-    slabs = math.ceil(shape[0] / slab_planes(shape, itemsize))
-    return tuple(_size(shard_path(group, slab, len(shape))) for slab in range(slabs))
+    return tuple(_size(shard_path(group, slab)) for slab in layout.slabs())
 
 
 def _size(path: Path) -> int:

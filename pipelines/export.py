@@ -19,6 +19,8 @@ _SCANNER = 1
 def to_nifti(volume: xr.DataArray, path: Path) -> Path:
     """Write a volume as NIfTI-1, in the order (column, row, plane), its affine turned from LPS to RAS.
 
+    Axes along which it repeats are the fourth and further dimensions; evenly spaced times keep their step.
+
     A volume whose slope and intercept are the same for all planes keeps its stored values and their type,
     with both numbers in the header; any other array is written as it is.
 
@@ -27,19 +29,27 @@ def to_nifti(volume: xr.DataArray, path: Path) -> Path:
     GeometryError
         If it is a stack, or what was cut out of a volume is no regular grid.
     """
-    if tuple(volume.dims) != ("z", "y", "x"):
-        reason = volume.attrs.get("reason", f"its dimensions are {tuple(volume.dims)}, not (z, y, x)")
+    if tuple(volume.dims[-3:]) != ("z", "y", "x"):
+        reason = volume.attrs.get("reason", f"its dimensions are {tuple(volume.dims)}, not (…, z, y, x)")
         raise GeometryError(f"NIfTI holds regular volumes, and this is none: {reason}")
     affine_ras = _LPS_TO_RAS @ volume.dicom.affine_lps
     values, slope, intercept = _stored(volume)
     image: Any = nibabel.Nifti1Image(values.transpose(), affine_ras)  # type: ignore[no-untyped-call]
     image.header.set_slope_inter(slope, intercept)
-    image.header.set_xyzt_units("mm")
+    image.header.set_xyzt_units("mm", "sec")
+    if volume.dims[-4:-3] == ("time",):
+        image.header["pixdim"][4] = _step(volume.coords["time"].values)
     image.set_qform(affine_ras, code=_SCANNER)
     image.set_sform(affine_ras, code=_SCANNER)
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(image, path)
     return path
+
+
+def _step(times: npt.NDArray[Any]) -> float:
+    """Distance of evenly spaced times; 0, which is unknown, where they are not."""
+    steps = np.diff(times)
+    return float(steps[0]) if len(steps) and np.allclose(steps, steps[0], rtol=1e-3) else 0.0
 
 
 def _stored(volume: xr.DataArray) -> tuple[npt.NDArray[Any], float, float]:

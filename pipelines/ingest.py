@@ -6,6 +6,7 @@ written once. What an interrupted run leaves is removed by the next run of the s
 """
 
 import fcntl
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from pydicom import uid
 
+from catalog.durable import publish, sync
 from catalog.errors import ArrayError, DecodeError, HeaderError
 from catalog.headers import read_dataset
 from catalog.identifiers import digest_of_texts, folder_name
@@ -26,7 +28,9 @@ from pipelines import arrays
 from pipelines.arrays import Block, Planes
 from pipelines.frames import Frames, open_frames
 from pipelines.functional_groups import FrameAttributes, frame_attributes
+from pipelines.layout import Layout, Slab
 from pipelines.pixels import PixelDescription, Stored
+from pipelines.repeats import Axis
 from pipelines.split import Part, split
 
 MEMORY_BYTES = 384 << 20
@@ -160,9 +164,14 @@ class _Task:
         self._planes = [
             (each, frame) for each in part.instances for frame in range(each.number_of_frames or 1)
         ]
-        self._shape = (len(self._planes), *self._description.shape)
         self._kind = "stack" if part.grid is None else "volume"
-        self._input_digest = input_digest(part.instances, label=part.label, reason=part.reason)
+        repeats = tuple(len(axis.values) for axis in part.axes)
+        planes = len(self._planes) // math.prod(repeats)
+        self._shape = (*repeats, planes, *self._description.shape)
+        self._layout = Layout(self._shape, np.dtype(self._description.dtype).itemsize, self._kind)
+        self._input_digest = input_digest(
+            part.instances, label=part.label, reason=part.reason, axes=part.axes
+        )
         self._group = folder / f"{number}-{self._input_digest[:16]}"
 
     def existing(self) -> ArrayRecord | None:
@@ -172,7 +181,7 @@ class _Task:
             record = self._record(block, self._group)
         except ArrayError:
             return None
-        is_whole = block.shard_bytes == arrays.shard_bytes(self._group, self._shape, self._itemsize)
+        is_whole = block.shard_bytes == arrays.shard_bytes(self._group, self._layout)
         is_same = block.input_digest == self._input_digest and block.values_metadata_digest == (
             arrays.file_digest(self._group / arrays.VALUES / "zarr.json")
         )
@@ -184,8 +193,7 @@ class _Task:
         try:
             block = self._write(partial, threads, advance)
             record = self._record(block, partial)
-            _sync_tree(partial)
-            _replace(partial, self._group)
+            publish(partial, self._group)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return record
@@ -193,44 +201,32 @@ class _Task:
     @property
     def frames(self) -> int:
         """Count of its frames."""
-        return self._shape[0]
-
-    @property
-    def _itemsize(self) -> int:
-        return np.dtype(self._description.dtype).itemsize
+        return len(self._planes)
 
     @property
     def _dims(self) -> tuple[str, ...]:
-        return (
-            ("z", "y", "x") if self._kind == "volume" else ("frame", "y", "x", "sample")[: len(self._shape)]
-        )
+        if self._kind == "volume":
+            return (*(axis.name for axis in self._part.axes), "z", "y", "x")
+        return ("frame", "y", "x", "sample")[: len(self._shape)]
 
     def _write(self, group: Path, threads: int | None, advance: Callable[[int], None]) -> Block:
-        values = arrays.create_values(
-            group, self._shape, self._description.dtype, self._dims, kind=self._kind
-        )
-        depth = arrays.slab_planes(self._shape, self._itemsize)
-        slabs = range(0, self._shape[0], depth)
+        values = arrays.create_values(group, self._layout, self._description.dtype, self._dims)
+        slabs = list(self._layout.slabs())
+        largest = max(slab.stop - slab.start for slab in slabs) * self._layout.plane_bytes
         wanted = (threads or os.cpu_count() or 1) + 1  # one more, as one of them waits for the disk
-        workers = max(1, min(wanted, MEMORY_BYTES // (3 * depth * self._plane_bytes)))
+        workers = max(1, min(wanted, MEMORY_BYTES // (3 * largest)))
         digests: list[tuple[str, str]] = []
         with ExitStack() as stack:
             shared = self._shared_frames(stack)
             executor = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="ingest"))
             stack.callback(executor.shutdown, cancel_futures=True)
-            write = [
-                executor.submit(self._write_slab, group, values, start, depth, shared) for start in slabs
-            ]
+            write = [executor.submit(self._write_slab, group, values, slab, shared) for slab in slabs]
             for future in write:
                 digests.extend(future.result())
                 advance(len(digests))
         block = self._block(group, digests)
         arrays.write_attributes(group, block)
         return block
-
-    @property
-    def _plane_bytes(self) -> int:
-        return int(np.prod(self._description.shape)) * self._itemsize
 
     def _shared_frames(self, stack: ExitStack) -> Frames | None:
         """The frames of a multi-frame object, opened once; a multi-frame object is a part of its own."""
@@ -241,24 +237,24 @@ class _Task:
             return stack.enter_context(open_frames(image))
 
     def _write_slab(
-        self, group: Path, values: Any, start: int, depth: int, shared: Frames | None
+        self, group: Path, values: Any, slab: Slab, shared: Frames | None
     ) -> list[tuple[str, str]]:
-        planes = self._planes[start : start + depth]
-        slab: Stored = np.empty((len(planes), *self._shape[1:]), self._description.dtype)
+        planes = self._planes[slab.start : slab.stop]
+        stored: Stored = np.empty((len(planes), *self._layout.plane_shape), self._description.dtype)
         digests = []
-        for (image, frame), out in zip(planes, slab, strict=True):
+        for (image, frame), out in zip(planes, stored, strict=True):
             with _naming(image):
                 if shared is not None:
                     digests.append(shared.load(frame, out))
                 else:
                     with open_frames(image) as frames:
                         digests.append(frames.load(frame, out))
-        stop = start + len(planes)
-        values[start:stop] = slab
-        shard = arrays.shard_path(group, start // depth, len(self._shape))
+        stored = stored.reshape(slab.shape)
+        values[slab.index] = stored
+        shard = arrays.shard_path(group, slab)
         if shard.exists():  # there is none where all values are 0
-            _sync(shard)
-        if not np.array_equal(values[start:stop], slab, equal_nan=slab.dtype.kind == "f"):
+            sync(shard)
+        if not np.array_equal(values[slab.index], stored, equal_nan=stored.dtype.kind == "f"):
             raise OSError(
                 f"{shard} reads back otherwise than it was written; check the disk, then ingest again"
             )
@@ -278,8 +274,10 @@ class _Task:
             reason=self._part.reason,
             units=_units(self._series.modality, first),
             affine_lps=self._part.grid.affine_lps if self._part.grid else None,
+            axes=self._part.axes,
+            along=self._part.along,
             input_digest=self._input_digest,
-            shard_bytes=arrays.shard_bytes(group, self._shape, self._itemsize),
+            shard_bytes=arrays.shard_bytes(group, self._layout),
             values_metadata_digest=arrays.file_digest(group / arrays.VALUES / "zarr.json"),
             sources=len(self._part.instances),
             planes=Planes(
@@ -334,10 +332,13 @@ class _Task:
         )
 
 
-def input_digest(images: Iterable[InstanceRecord], *, label: str, reason: str) -> str:
+def input_digest(
+    images: Iterable[InstanceRecord], *, label: str, reason: str, axes: Iterable[Axis] = ()
+) -> str:
     """Digest over the layout, what the part is, and the images' UIDs and header digests in their order."""
     names = (text for each in images for text in (each.sop_instance_uid, each.header_digest))
-    return digest_of_texts([str(arrays.LAYOUT), label, reason, *names])
+    repeats = (f"{axis.name} {axis.unit} {axis.values}" for axis in axes)
+    return digest_of_texts([str(arrays.LAYOUT), label, reason, *repeats, *names])
 
 
 @contextmanager
@@ -357,33 +358,3 @@ def _units(modality: str | None, image: InstanceRecord) -> str:
 
 def _or(value: float | None, default: float) -> float:
     return default if value is None else value
-
-
-# --- durable ---------------------------------------------------------------------------------------------
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_tree(group: Path) -> None:
-    """Make metadata and folders durable; the shards are already."""
-    for folder, _, names in os.walk(group):
-        for name in names:
-            if name == "zarr.json":
-                _sync(Path(folder, name))
-        _sync(Path(folder))
-
-
-def _replace(partial: Path, group: Path) -> None:
-    """Give a finished group its name; one that stood there was damaged, and moves aside first."""
-    if group.exists():
-        aside = group.with_name(f".partial-damaged-{group.name}")
-        group.rename(aside)
-        shutil.rmtree(aside)
-    partial.rename(group)
-    _sync(group.parent)

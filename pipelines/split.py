@@ -7,8 +7,11 @@ Images are told apart in this order, and parts never depend on the order of the 
 3. where positions repeat, the first of `SEPARATORS` that gives every position equally often, then the next,
    until no position repeats; last of all the order of Instance Number at each position.
 
+Volumes that were set apart by the third and have one grid and one Image Type are joined again, along axes
+named for what varies (`pipelines.repeats`).
+
 Volumes come before stacks, larger parts before smaller ones, and siblings in the order of what separates
-them (time, echo, b-value).
+them.
 """
 
 from collections import Counter, defaultdict
@@ -22,6 +25,7 @@ import numpy as np
 from catalog.records import InstanceRecord
 from pipelines import geometry
 from pipelines.geometry import Grid
+from pipelines.repeats import Along, Axis, join
 
 type Key = tuple[Any, ...]
 """Comparable values; images with equal keys stay together."""
@@ -39,6 +43,10 @@ class Part:
     """What sets the part apart from its siblings; empty where there is one part."""
     reason: str
     """Why it is a stack; empty for a volume."""
+    axes: tuple[Axis, ...] = ()
+    """Along which the volume repeats, outermost first; the planes of the first volume come first."""
+    along: tuple[Along, ...] = ()
+    """What else is known of each volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +167,37 @@ def _by_position(images: list[InstanceRecord]) -> list[Part]:
     if groups is None:
         reason = f"{len(images)} images at {len(counts)} positions, and nothing that sets their order"
         return [Part(_along_normal(images), None, "", reason)]
-    return [_part(label, group) for label, group in groups]
+    return _rejoined([_part(label, group) for label, group in groups])
+
+
+def _rejoined(parts: Sequence[Part]) -> list[Part]:
+    """Volumes of one grid and one Image Type as one part; everything else as it is."""
+    groups: dict[Key, list[Part]] = {}
+    for number, part in enumerate(parts):
+        image_type = part.instances[0].image_type or ""
+        key = (number,) if part.grid is None else (image_type, part.grid.shape, _rounded(part.grid))
+        groups.setdefault(key, []).append(part)
+    types = {key[0] for key in groups if len(key) > 1}
+    return [
+        _repeating(
+            siblings, "type " + str(key[0]).replace("\\", "/") if len(types) > 1 else siblings[0].label
+        )
+        for key, siblings in groups.items()
+    ]
+
+
+def _rounded(grid: Grid) -> Key:
+    """Numbers that are equal for grids of one place."""
+    return tuple(round(number / geometry.SAME_POSITION_MM) for row in grid.affine_lps for number in row)
+
+
+def _repeating(parts: Sequence[Part], label: str) -> Part:
+    if len(parts) == 1:
+        return replace(parts[0], label=label)
+    repeats = join([part.instances for part in parts])
+    images = tuple(image for volume in repeats.volumes for image in volume)
+    words = label if label.startswith("type ") else ""
+    return Part(images, parts[0].grid, words, "", repeats.axes, repeats.along)
 
 
 def _part(label: str, images: Sequence[InstanceRecord]) -> Part:

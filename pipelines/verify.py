@@ -16,6 +16,7 @@ from pipelines import arrays
 from pipelines.arrays import Block
 from pipelines.frames import open_frames
 from pipelines.ingest import input_digest
+from pipelines.layout import Layout, Slab
 from pipelines.pixels import PixelDescription, Stored
 
 
@@ -80,22 +81,22 @@ type _New = Callable[[int | None, str | None, str, str], Mismatch]
 
 def _altered_metadata(array: ArrayRecord) -> tuple[Path, Block | None] | None:
     """The metadata file that was altered, and the block where its digests still are those of the record."""
-    group, values = Path(array.path), Path(array.path) / arrays.VALUES / "zarr.json"
+    group = Path(array.path)
     try:
-        if arrays.metadata_digest(group) == array.metadata_digest:
+        known = zip(arrays.METADATA, array.metadata_digest.split("-"), strict=False)
+        altered = [group / name for name, known in known if arrays.file_digest(group / name) != known]
+        if not altered:
             return None
         block = arrays.read_block(group)
-        values_digest = arrays.file_digest(values)
     except ArrayError:
         return _unreadable_metadata(group), None
-    path = group / "zarr.json" if block.values_metadata_digest == values_digest else values
     planes = block.planes
     is_sound = (
         digest_of_texts(planes.source_digests) == array.source_digest
         and digest_of_texts(planes.stored_digests) == array.stored_digest
-        and len(planes.sop_instance_uids) == len(planes.frame_indices) == array.shape[0]
+        and len(planes.sop_instance_uids) == len(planes.frame_indices) == _layout(array).planes
     )
-    return path, block if is_sound else None
+    return altered[0], block if is_sound else None
 
 
 def _unreadable_metadata(group: Path) -> Path:
@@ -110,7 +111,7 @@ def _inputs_differ(array: ArrayRecord, block: Block, instances: Sequence[Instanc
     known = {each.sop_instance_uid: each for each in instances}
     uids = dict.fromkeys(block.planes.sop_instance_uids)
     if all(uid in known for uid in uids) and array.input_digest != input_digest(
-        [known[uid] for uid in uids], label=block.label, reason=block.reason
+        [known[uid] for uid in uids], label=block.label, reason=block.reason, axes=block.axes
     ):
         yield "the headers in the catalog are not those that were ingested; ingest the series again"
 
@@ -159,28 +160,30 @@ def _check_instance(
 # --- Zarr ------------------------------------------------------------------------------------------------
 
 
+def _layout(array: ArrayRecord) -> Layout:
+    return Layout(array.shape, np.dtype(array.dtype).itemsize, array.kind)
+
+
 def _zarr_checks(array: ArrayRecord, block: Block, mismatch: _New) -> Iterator[_Check]:
     """One check for each shard, over its planes."""
-    depth = arrays.slab_planes(array.shape, np.dtype(array.dtype).itemsize)
-    for slab, start in enumerate(range(0, array.shape[0], depth)):
-        shard = arrays.shard_path(Path(array.path), slab, len(array.shape))
-        yield partial(_check_shard, array, block, shard, start, depth, mismatch)
+    for slab, written in zip(_layout(array).slabs(), block.shard_bytes, strict=True):
+        yield partial(_check_shard, array, block, slab, written, mismatch)
 
 
 def _check_shard(
-    array: ArrayRecord, block: Block, shard: Path, start: int, depth: int, mismatch: _New
+    array: ArrayRecord, block: Block, slab: Slab, written: int, mismatch: _New
 ) -> list[Mismatch]:
-    stop = min(start + depth, array.shape[0])
-    uids = block.planes.sop_instance_uids
-    if block.shard_bytes[start // depth] and not shard.is_file():
-        return [mismatch(start, uids[start], str(shard), f"planes {start} to {stop - 1} are missing")]
+    uids, shard = block.planes.sop_instance_uids, arrays.shard_path(Path(array.path), slab)
+    planes = f"planes {slab.start} to {slab.stop - 1}"
+    if written and not shard.is_file():
+        return [mismatch(slab.start, uids[slab.start], str(shard), f"{planes} are missing")]
     try:
-        slab: Stored = np.ascontiguousarray(arrays.open_values(Path(array.path))[start:stop])
+        stored: Stored = np.ascontiguousarray(arrays.open_values(Path(array.path))[slab.index])
     except Exception as error:  # whatever the codecs stumble over in altered bytes is a finding
-        what = f"planes {start} to {stop - 1} cannot be read: {type(error).__name__}"
-        return [mismatch(start, uids[start], str(shard), what)]
+        what = f"{planes} cannot be read: {type(error).__name__}"
+        return [mismatch(slab.start, uids[slab.start], str(shard), what)]
     return [
         mismatch(index, uids[index], str(shard), "stored values differ from those that were written")
-        for index, plane in enumerate(slab, start=start)
-        if digest(plane.reshape(-1).view(np.uint8).data) != block.planes.stored_digests[index]
+        for index, plane in enumerate(stored.reshape(slab.stop - slab.start, -1), start=slab.start)
+        if digest(plane.view(np.uint8).data) != block.planes.stored_digests[index]
     ]

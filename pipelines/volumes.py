@@ -20,6 +20,8 @@ from catalog.identifiers import digest_of_texts, is_uid
 from catalog.records import ArrayRecord
 from pipelines import accessor, arrays
 from pipelines.arrays import Block
+from pipelines.layout import Layout
+from pipelines.repeats import Along
 
 __all__ = ["WorkbenchBackend", "accessor", "open_array", "stored_values"]
 
@@ -29,7 +31,8 @@ HOME_VARIABLE = "WORKBENCH_HOME"
 def open_array(record: ArrayRecord) -> xr.DataArray:
     """Open an array lazily: modality values, float32 (PS3.3 C.11.1.1.2); colour stays stored values.
 
-    A volume has dimensions (z, y, x) and coordinates in mm; a stack (frame, y, x) or (frame, y, x, sample).
+    A volume has dimensions (z, y, x) and coordinates in mm, after axes along which it repeats (`time` in s,
+    `echo_time` in ms, `b_value` in s/mm2, `temporal_position`); a stack has (frame, y, x[, sample]).
     The coordinate `sop_instance_uid` names each plane's source; where slope or intercept differ between
     planes they are coordinates too. Stored values that float32 cannot hold become float64.
 
@@ -40,8 +43,9 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     """
     block = _checked_block(record)
     is_colour = "sample" in record.dims
+    planes = record.shape[: _layout(record).plane_axis + 1]
     slopes, intercepts = (
-        _one_or_all(each) for each in (block.planes.rescale_slopes, block.planes.rescale_intercepts)
+        _one_or_all(each, planes) for each in (block.planes.rescale_slopes, block.planes.rescale_intercepts)
     )
     rescale = None if is_colour else (slopes, intercepts)
     values = _Values(record.path, record.shape, record.dtype, rescale)
@@ -168,9 +172,11 @@ class _Values:
         """The numbers of the planes that were read, in a shape that multiplies with them."""
         if isinstance(line, float):
             return self.dtype.type(line)
-        first = key[0] if isinstance(key, tuple) else key
-        picked = np.asarray(line[first], self.dtype)
-        return picked.reshape(picked.shape + (1,) * (ndim - picked.ndim)) if picked.ndim else picked[()]
+        keys = key if isinstance(key, tuple) else (key,)
+        picked = np.asarray(line[keys[: line.ndim]], self.dtype)
+        within = sum(not isinstance(each, int | np.integer) for each in keys[line.ndim :])
+        missing = max(self.ndim - len(keys) - max(line.ndim - len(keys), 0), 0)
+        return picked.reshape(picked.shape + (1,) * (within + missing)) if picked.ndim else picked[()]
 
 
 def modality_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
@@ -178,15 +184,20 @@ def modality_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32 if stored.itemsize < 4 or stored == np.float32 else np.float64)
 
 
-def _one_or_all(numbers: tuple[float, ...]) -> _Line:
-    return numbers[0] if len(set(numbers)) == 1 else np.array(numbers, np.float64)
+def _one_or_all(numbers: tuple[float, ...], shape: tuple[int, ...]) -> _Line:
+    return numbers[0] if len(set(numbers)) == 1 else np.array(numbers, np.float64).reshape(shape)
+
+
+def _layout(record: ArrayRecord) -> Layout:
+    return Layout(record.shape, np.dtype(record.dtype).itemsize, record.kind)
 
 
 def _lazy(values: _Values, record: ArrayRecord, what: str) -> da.Array:
-    depth = arrays.slab_planes(record.shape, np.dtype(record.dtype).itemsize)
+    layout = _layout(record)
+    chunks = (*layout.shard[: layout.plane_axis + 1], *layout.plane_shape)
     name = f"{what}-{digest_of_texts((record.path, record.stored_digest, record.metadata_digest))[:32]}"
     lazy: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask leaves it untyped
-        values, chunks=(depth, *record.shape[1:]), name=name, meta=np.empty((0,) * values.ndim, values.dtype)
+        values, chunks=chunks, name=name, meta=np.empty((0,) * values.ndim, values.dtype)
     )
     return lazy
 
@@ -201,27 +212,44 @@ def _checked_block(record: ArrayRecord) -> Block:
             f"the metadata of {group} were altered since they were written; ingest its series again"
         )
     block = arrays.read_block(group)
-    if arrays.shard_bytes(group, record.shape, np.dtype(record.dtype).itemsize) != block.shard_bytes:
+    if arrays.shard_bytes(group, _layout(record)) != block.shard_bytes:
         raise ArrayError(f"values of {group} are missing or cut; ingest its series again")
     return block
 
 
 def _coordinates(record: ArrayRecord, block: Block, slopes: _Line, intercepts: _Line) -> dict[str, Any]:
-    planes = record.dims[0]
-    coordinates: dict[str, Any] = {"sop_instance_uid": (planes, np.array(block.planes.sop_instance_uids))}
+    layout = _layout(record)
+    planes, shape = record.dims[: layout.plane_axis + 1], record.shape[: layout.plane_axis + 1]
+    coordinates: dict[str, Any] = {
+        "sop_instance_uid": (planes, np.array(block.planes.sop_instance_uids).reshape(shape))
+    }
+    for axis in block.axes:
+        coordinates[axis.name] = (axis.name, np.array(axis.values), {"units": axis.unit})
+    for along in block.along:
+        coordinates |= _along_volumes(along, record.dims[: layout.plane_axis], layout.leading)
     if block.affine_lps is None:
         coordinates["frame"] = np.arange(record.shape[0])
         coordinates["frame_number"] = (planes, np.array(block.planes.frame_indices) + 1)
     else:
         affine = np.array(block.affine_lps)
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        for axis, (dim, count) in enumerate(zip("xyz", record.shape[::-1], strict=True)):
-            values = affine[axis, 3] + np.arange(count) * spacing[axis]
+        for number, (dim, count) in enumerate(zip("xyz", record.shape[:-4:-1], strict=True)):
+            values = affine[number, 3] + np.arange(count) * spacing[number]
             coordinates[dim] = (dim, values, {"units": "mm"})
     for name, line in (("rescale_slope", slopes), ("rescale_intercept", intercepts)):
         if not isinstance(line, float):
             coordinates[name] = (planes, line)
     return coordinates
+
+
+def _along_volumes(along: Along, dims: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Any]:
+    """A coordinate for each number that is known of each volume; x, y and z of a direction have one each."""
+    columns = np.array(along.values).T
+    names = [along.name] if len(columns) == 1 else [f"{along.name}_{axis}" for axis in "xyz"]
+    return {
+        name: (dims, column.reshape(shape), {"units": along.unit} if along.unit else {})
+        for name, column in zip(names, columns, strict=True)
+    }
 
 
 def _attributes(record: ArrayRecord, block: Block, *, is_colour: bool) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The layout in Zarr: what other programs find, and what is refused on opening."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,6 @@ import zarr
 
 from catalog.errors import ArrayError
 from pipelines import arrays, phantoms
-
-
-@pytest.mark.parametrize(
-    ("shape", "itemsize", "kind", "chunk", "shard"),
-    [
-        ((300, 512, 512), 2, "volume", (32, 128, 128), (32, 512, 512)),
-        ((96, 128, 128), 2, "volume", (32, 128, 128), (32, 128, 128)),
-        ((3, 220, 320), 2, "volume", (3, 110, 160), (3, 220, 320)),
-        ((150, 150, 150), 1, "volume", (32, 150, 150), (32, 150, 150)),
-        ((8, 1, 1), 2, "volume", (8, 1, 1), (8, 1, 1)),
-        ((96, 512, 512, 3), 1, "stack", (1, 512, 512, 3), (32, 512, 512, 3)),
-        ((1, 4096, 3328), 2, "stack", (1, 512, 555), (1, 4096, 3330)),
-        ((10, 4096, 4096), 2, "volume", (1, 128, 128), (1, 4096, 4096)),
-    ],
-)
-def test_chunks_divide_the_array_evenly_and_slabs_stay_small(
-    shape: tuple[int, ...], itemsize: int, kind: str, chunk: tuple[int, ...], shard: tuple[int, ...]
-) -> None:
-    assert arrays.chunks_and_shards(shape, itemsize, kind=kind) == (chunk, shard)
-    assert arrays.slab_planes(shape, itemsize) * math.prod(shape[1:]) * itemsize <= arrays.SLAB_BYTES
 
 
 def test_other_viewers_find_an_ome_zarr_image_in_millimetres(indexed: Any, ct: phantoms.Phantom) -> None:

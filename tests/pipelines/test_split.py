@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from catalog.records import InstanceRecord
+from pipelines.repeats import Axis
 from pipelines.split import Part, split
 
 AXIAL, SAGITTAL, CORONAL = (1.0, 0, 0, 0, 1, 0), (0.0, 1, 0, 0, 0, -1), (1.0, 0, 0, 0, 0, -1)
@@ -64,35 +65,43 @@ def test_a_localizer_in_three_orientations_is_set_apart_from_the_volume() -> Non
 
 
 @pytest.mark.parametrize(
-    ("attribute", "values", "labels"),
+    ("attribute", "values", "axis"),
     [
-        ("temporal_position_identifier", (1, 2), ["time point 1 of 2", "time point 2 of 2"]),
-        ("acquisition_number", (7, 9), ["acquisition 1 of 2", "acquisition 2 of 2"]),
-        ("acquisition_time", ("101500.1", "101502"), ["time point 1 of 2", "time point 2 of 2"]),
-        ("content_time", ("101500", "101502"), ["time point 1 of 2", "time point 2 of 2"]),
-        ("trigger_time", (0.0, 45.5), ["phase 1 of 2", "phase 2 of 2"]),
-        ("echo_time", (2.5, 30.0), ["echo 1 (2.5 ms)", "echo 2 (30 ms)"]),
-        ("diffusion_b_value", (0.0, 1000.0), ["b-value 0 s/mm2", "b-value 1000 s/mm2"]),
-        ("image_type", ("ORIGINAL\\M", "ORIGINAL\\P"), ["type ORIGINAL/M", "type ORIGINAL/P"]),
+        ("temporal_position_identifier", (1, 2), Axis("temporal_position", "", (1.0, 2.0))),
+        ("acquisition_number", (7, 9), Axis("temporal_position", "", (1.0, 2.0))),
+        ("acquisition_time", ("101500.1", "101502"), Axis("time", "s", (0.0, 1.9))),
+        ("content_time", ("101500", "101502"), Axis("time", "s", (0.0, 2.0))),
+        ("trigger_time", (0.0, 45.5), Axis("time", "s", (0.0, 0.0455))),
+        ("echo_time", (2.5, 30.0), Axis("echo_time", "ms", (2.5, 30.0))),
+        ("diffusion_b_value", (0.0, 1000.0), Axis("b_value", "s/mm2", (0.0, 1000.0))),
     ],
 )
-def test_repeated_positions_are_separated_by_what_differs(
-    attribute: str, values: tuple[object, object], labels: list[str]
+def test_repeated_positions_become_an_axis_named_for_what_varies(
+    attribute: str, values: tuple[object, object], axis: Axis
 ) -> None:
     images = [
         image(1 + index * 4 + place, z=place, **{attribute: value})
         for index, value in enumerate(values)
         for place in range(4)
     ]
+    (part,) = split(images)
+    assert (part.reason, part.label, part.axes) == ("", "", (axis,))
+    found = [getattr(each, attribute) for each in part.instances]
+    assert sorted([found[:4], found[4:]], key=str) == sorted([[value] * 4 for value in values], key=str)
+
+
+def test_images_of_several_types_stay_apart() -> None:
+    images = [
+        image(1 + index * 4 + place, z=place, image_type=kind)
+        for index, kind in enumerate(("ORIGINAL\\M", "ORIGINAL\\P"))
+        for place in range(4)
+    ]
     parts = split(images)
     assert shape(parts) == [("volume", 4)] * 2
-    assert [part.label for part in parts] == labels
-    assert [[getattr(each, attribute) for each in part.instances] for part in parts] == [
-        [value] * 4 for value in values
-    ]
+    assert [part.label for part in parts] == ["type ORIGINAL/M", "type ORIGINAL/P"]
 
 
-def test_echoes_within_time_points_give_one_volume_each() -> None:
+def test_echoes_within_time_points_give_two_axes() -> None:
     images = [
         image(number, z=place, echo_time=echo, temporal_position_identifier=time)
         for number, (time, echo, place) in enumerate(
@@ -100,10 +109,34 @@ def test_echoes_within_time_points_give_one_volume_each() -> None:
             start=1,
         )
     ]
-    parts = split(images)
-    assert shape(parts) == [("volume", 4)] * 6
-    assert parts[0].label == "echo 1 (10 ms), time point 1 of 3"
-    assert {(each.echo_time, each.temporal_position_identifier) for each in parts[4].instances} == {(20.0, 2)}
+    (part,) = split(images)
+    assert part.axes == (
+        Axis("echo_time", "ms", (10.0, 20.0)),
+        Axis("temporal_position", "", (1.0, 2.0, 3.0)),
+    )
+    assert [(each.echo_time, each.temporal_position_identifier) for each in part.instances[::4]] == [
+        (echo, time) for echo in (10.0, 20.0) for time in (1, 2, 3)
+    ]
+
+
+def test_a_diffusion_scan_has_its_b_values_and_directions_beside_each_volume() -> None:
+    gradients = [(0.0, None), (1000.0, (1.0, 0.0, 0.0)), (1000.0, (0.0, 1.0, 0.0))]
+    images = [
+        image(
+            1 + 4 * time + place,
+            z=place,
+            diffusion_b_value=b_value,
+            diffusion_gradient_orientation=direction,
+            acquisition_number=time,
+        )
+        for time, (b_value, direction) in enumerate(gradients)
+        for place in range(4)
+    ]
+    (part,) = split(images)
+    assert part.axes == (Axis("b_value", "s/mm2", (0.0, 1000.0, 1000.0)),)
+    (along,) = part.along
+    assert (along.name, along.values[1:]) == ("gradient_direction", ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)))
+    assert all(number != number for number in along.values[0])
 
 
 @pytest.mark.parametrize("plane_by_plane", [False, True])
@@ -112,18 +145,18 @@ def test_instance_numbers_separate_where_nothing_else_does(plane_by_plane: bool)
     if plane_by_plane:
         order.sort(key=lambda pair: pair[::-1])
     images = [image(number, z=place) for number, (_, place) in enumerate(order, start=1)]
-    parts = split(images)
-    assert shape(parts) == [("volume", 4)] * 3
-    for time, part in enumerate(parts):
-        assert [order[(each.instance_number or 0) - 1] for each in part.instances] == [
-            (time, place) for place in range(4)
-        ]
+    (part,) = split(images)
+    assert part.axes == (Axis("temporal_position", "", (1.0, 2.0, 3.0)),)
+    assert [order[(each.instance_number or 0) - 1] for each in part.instances] == [
+        (time, place) for time in range(3) for place in range(4)
+    ]
 
 
 def test_a_scan_that_was_stopped_keeps_its_whole_volumes() -> None:
     images = [image(1 + time * 5 + place, z=place) for time in range(3) for place in range(5)][:-3]
     parts = split(images)
-    assert shape(parts) == [("volume", 5), ("volume", 5), ("stack", 2)]
+    assert shape(parts) == [("volume", 10), ("stack", 2)]
+    assert len(parts[0].axes[0].values) == 2
     timed = [
         replace(each, temporal_position_identifier=(each.instance_number or 0) // 6 + 1) for each in images
     ]

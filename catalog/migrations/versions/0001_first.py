@@ -195,6 +195,7 @@ def upgrade() -> None:
         sa.Column("inversion_time", sa.Double),
         sa.Column("flip_angle", sa.Double),
         sa.Column("diffusion_b_value", sa.Double),
+        sa.Column("diffusion_gradient_orientation", sa.Text),
         sa.Column("kvp", sa.Double),
         sa.Column("x_ray_tube_current", sa.BigInteger),
         sa.Column("exposure_time", sa.BigInteger),

@@ -1,0 +1,201 @@
+"""Volumes at one place in the patient, joined along what varies: time, echo, b-value; no I/O.
+
+The axes, outermost first, are the attributes of `FACTORS` that vary and of which every value occurs equally
+often; what is left over is one more axis, in the order of time. It is called `time` and counts seconds where
+the instances say when they were taken, `b_value` or `echo_time` where one of these varies unevenly, as in a
+diffusion scan with one volume without gradient, and `temporal_position`, from 1, where nothing else is known.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from pydicom.valuerep import DT
+
+from catalog.records import InstanceRecord
+
+DAY = "19000101"
+"""For a time without its date."""
+
+type Volume = tuple[InstanceRecord, ...]
+type Measure = Callable[[InstanceRecord], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What a volume repeats along."""
+
+    name: str
+    unit: str
+    """UCUM; empty for a count."""
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Along:
+    """What else is known of each volume."""
+
+    name: str
+    unit: str
+    values: tuple[tuple[float, ...], ...]
+    """One row of numbers a volume, in the order of the volumes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Volumes in the order of their axes, the last axis fastest."""
+
+    volumes: tuple[Volume, ...]
+    axes: tuple[Axis, ...]
+    along: tuple[Along, ...]
+
+
+FACTORS: tuple[tuple[str, str, Measure], ...] = (
+    ("echo_time", "ms", lambda image: image.echo_time),
+    ("b_value", "s/mm2", lambda image: image.diffusion_b_value),
+)
+"""Attributes that are axes of their own."""
+
+
+def join(volumes: Sequence[Volume]) -> Repeats:
+    """Order volumes of one place and name the axes along which they repeat.
+
+    Parameters
+    ----------
+    volumes
+        Two or more, of the same planes.
+    """
+    rest = sorted(volumes, key=_order)
+    axes: list[Axis] = []
+    groups: list[list[Volume]] = [list(rest)]
+    for name, unit, measure in FACTORS:
+        values = _even(groups, measure)
+        if values:
+            axes.append(Axis(name, unit, values))
+            groups = [
+                [each for each in group if _of(each, measure) == value]
+                for group in groups
+                for value in values
+            ]
+    if len(groups[0]) > 1:
+        axes.append(_remaining(groups[0]))
+    ordered = tuple(volume for group in groups for volume in group)
+    named = {axis.name for axis in axes}
+    return Repeats(ordered, tuple(axes), tuple(each for each in _along(ordered) if each.name not in named))
+
+
+def _of(volume: Volume, measure: Measure) -> float | None:
+    """Value of a volume; `None` where its planes disagree."""
+    values = {measure(image) for image in volume}
+    return values.pop() if len(values) == 1 else None
+
+
+def _even(groups: Sequence[Sequence[Volume]], measure: Measure) -> tuple[float, ...]:
+    """The values, in order, of an attribute that every group has equally often; none where it is no axis."""
+    found: set[tuple[float, ...]] = set()
+    for group in groups:
+        values = [_of(volume, measure) for volume in group]
+        known = sorted({value for value in values if value is not None})
+        if None in values or len(known) < 2 or len({values.count(value) for value in known}) > 1:
+            return ()
+        found.add(tuple(known))
+    return found.pop() if len(found) == 1 else ()
+
+
+def _remaining(volumes: Sequence[Volume]) -> Axis:
+    for name, unit, measure in FACTORS:
+        values = [_of(volume, measure) for volume in volumes]
+        numbers = tuple(value for value in values if value is not None)
+        if len(set(numbers)) > 1 and len(numbers) == len(values):
+            return Axis(name, unit, numbers)
+    seconds = seconds_of(volumes)
+    if seconds is not None:
+        return Axis("time", "s", seconds)
+    return Axis("temporal_position", "", tuple(float(number + 1) for number in range(len(volumes))))
+
+
+# --- time ------------------------------------------------------------------------------------------------
+
+
+def seconds_of(volumes: Sequence[Volume]) -> tuple[float, ...] | None:
+    """Seconds of each volume from the first one on, by the first source that gives ever later times.
+
+    Acquisition Date and Time (0008,0022), (0008,0032); Trigger Time (0018,1060), which is in ms; Content Time
+    (0008,0033).
+    """
+    for clock in (_acquired, _triggered, _made):
+        times = [
+            min((at for image in volume if (at := clock(image)) is not None), default=None)
+            for volume in volumes
+        ]
+        known = [at for at in times if at is not None]
+        if len(known) == len(times) and all(earlier < later for earlier, later in pairwise(known)):
+            return tuple(round(at - known[0], 6) for at in known)
+    return None
+
+
+def _earliest(volume: Volume, clock: Measure) -> float | None:
+    return min((at for image in volume if (at := clock(image)) is not None), default=None)
+
+
+def _acquired(image: InstanceRecord) -> float | None:
+    return _moment(image.acquisition_date, image.acquisition_time)
+
+
+def _triggered(image: InstanceRecord) -> float | None:
+    return None if image.trigger_time is None else image.trigger_time / 1000
+
+
+def _made(image: InstanceRecord) -> float | None:
+    return _moment(image.acquisition_date, image.content_time)
+
+
+def _moment(date: str | None, time: str | None) -> float | None:
+    """Seconds since a fixed day; DA and TM as in PS3.5 section 6.2."""
+    if not time:
+        return None
+    try:
+        moment: Any = DT(f"{date or DAY}{time.replace(':', '')}")
+    except ValueError:
+        return None
+    return float((moment.replace(tzinfo=None) - datetime(1900, 1, 1)).total_seconds())  # noqa: DTZ001  (local times)
+
+
+def _order(volume: Volume) -> tuple[float | str, ...]:
+    first = min(volume, key=lambda image: (image.instance_number or 0, image.sop_instance_uid))
+    return (
+        first.temporal_position_identifier or 0,
+        _earliest(volume, _acquired) or 0.0,
+        first.trigger_time or 0.0,
+        first.acquisition_number or 0,
+        _earliest(volume, _made) or 0.0,
+        first.instance_number or 0,
+        first.sop_instance_uid,
+    )
+
+
+# --- what stands beside ----------------------------------------------------------------------------------
+
+
+def _along(volumes: Sequence[Volume]) -> list[Along]:
+    """Attributes that every volume has and that vary from volume to volume."""
+    found = []
+    for name, unit, measure in FACTORS:
+        values = [_of(volume, measure) for volume in volumes]
+        numbers = tuple((value,) for value in values if value is not None)
+        if len(numbers) == len(values) and len(set(numbers)) > 1:
+            found.append(Along(name, unit, numbers))
+    directions = [_direction(volume) for volume in volumes]
+    if any(each is not None for each in directions):
+        nothing = (float("nan"),) * 3  # a volume without gradient has no direction
+        found.append(Along("gradient_direction", "", tuple(each or nothing for each in directions)))
+    return found
+
+
+def _direction(volume: Volume) -> tuple[float, ...] | None:
+    """Diffusion Gradient Orientation (0018,9089) in the patient; `None` where planes have none or differ."""
+    directions = {image.diffusion_gradient_orientation for image in volume}
+    direction = directions.pop()
+    return direction if not directions and direction is not None and len(direction) == 3 else None
