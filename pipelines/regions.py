@@ -1,0 +1,145 @@
+"""Regions of an ultrasound image and what their pixels measure (PS3.3 C.8.5.5); no I/O."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+
+from catalog.errors import HeaderError
+
+REGION_LIMIT = 1024
+"""How many regions of an image are looked at; real ones have fewer than ten."""
+
+_SPATIAL_FORMATS = ("none", "2D", "M-mode", "spectral", "waveform", "graphics")
+"""C.8.5.5.1.1."""
+_DATA_TYPES = (
+    "none", "tissue", "color flow", "PW spectral Doppler", "CW spectral Doppler", "Doppler mean trace",
+    "Doppler mode trace", "Doppler max trace", "volume trace", None, "ECG trace", "pulse trace",
+    "phonocardiogram trace", "gray bar", "color bar", "integrated backscatter", "area trace",
+    "d(area)/dt", "other physiological input",
+)  # fmt: skip
+"""C.8.5.5.1.2."""
+_UNITS = ("", "%", "dB", "cm", "s", "Hz", "dB/s", "cm/s", "cm2", "cm2/s", "cm3", "cm3/s", "deg")
+"""C.8.5.5.1.15."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What the pixels of a row or of a column measure."""
+
+    values: npt.NDArray[np.float64]
+    """Of each pixel's centre, from left to right or from top to bottom."""
+    units: str
+    """`cm`, `s`, `cm/s` and so on; empty where the file has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """One direction of a region, x to the right or y downwards."""
+
+    first: int
+    """First pixel of the region, from 0 at the left or top of the image."""
+    last: int
+    """Its last pixel, which still belongs to it."""
+    units: str
+    delta: float
+    """Physical value from one pixel to the next; often negative for velocities."""
+    reference_pixel: int
+    """Counted from the first pixel of the region, and maybe outside of it."""
+    reference_value: float
+    """Physical value at the reference pixel."""
+
+    @property
+    def axis(self) -> Axis:
+        """Physical values of the pixels of the region."""
+        steps = np.arange(self.last - self.first + 1, dtype=np.float64) - self.reference_pixel
+        return Axis(self.reference_value + steps * self.delta, self.units)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle of the image with one calibration."""
+
+    spatial_format: str
+    """`2D`, `M-mode`, `spectral`, `waveform`, `graphics` or `none`."""
+    data_type: str
+    """`tissue`, `color flow`, `PW spectral Doppler`, `ECG trace` and so on."""
+    y: Direction
+    x: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Physical coordinates of a whole image, or the reason why it has none."""
+
+    y: Axis | None
+    x: Axis | None
+    reason: str = ""
+
+
+def regions(ds: Dataset) -> tuple[Region, ...]:
+    """Read the regions of an image in the order of the file; none where it has no sequence of them.
+
+    Raises
+    ------
+    HeaderError
+        If a region lacks what the standard requires of it or contradicts itself; the text says which.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # departures that pydicom would warn of are tolerated here
+            items = list(ds.get("SequenceOfUltrasoundRegions") or ())[:REGION_LIMIT]
+            return tuple(_region(item, number) for number, item in enumerate(items, 1))
+    except HeaderError:
+        raise
+    except Exception as error:  # whatever pydicom stumbles over in hostile bytes is a fault of the file
+        raise HeaderError(f"ultrasound regions cannot be read: {type(error).__name__}") from None
+
+
+def calibration(found: Sequence[Region], *, rows: int, columns: int) -> Calibration:
+    """Return coordinates in cm along y and x for all pixels, where one 2D region spans the whole image."""
+    flat = [each for each in found if each.spatial_format == "2D"]
+    if len(flat) != 1:
+        return _none(f"{len(flat) or 'no'} 2D regions; coordinates in cm need exactly one")
+    (region,) = flat
+    if (region.y.units, region.x.units) != ("cm", "cm"):
+        units = " and ".join(each.units or "no unit" for each in (region.y, region.x))
+        return _none(f"its 2D region is calibrated in {units}, not in cm")
+    for name, direction, count in (("rows", region.y, rows), ("columns", region.x, columns)):
+        box = f"its 2D region takes {name} {direction.first} to {direction.last} of {count}"
+        if direction.last >= count:
+            return _none(f"{box}: the calibration is that of another size")
+        if (direction.first, direction.last) != (0, count - 1):
+            return _none(f"{box}, and its calibration holds in the region alone")
+    return Calibration(region.y.axis, region.x.axis)
+
+
+def _none(reason: str) -> Calibration:
+    return Calibration(None, None, reason)
+
+
+def _region(item: Dataset, number: int) -> Region:
+    x, y = (_direction(item, *names, number) for names in (("X", "X0", "X1"), ("Y", "Y0", "Y1")))
+    spatial_format = _word(_SPATIAL_FORMATS, int(item.RegionSpatialFormat), "spatial format")
+    return Region(spatial_format, _word(_DATA_TYPES, int(item.RegionDataType), "data type"), y, x)
+
+
+def _direction(item: Dataset, letter: str, low: str, high: str, number: int) -> Direction:
+    first, last = int(item[f"RegionLocationMin{low}"].value), int(item[f"RegionLocationMax{high}"].value)
+    if not 0 <= first <= last < 1 << 16:
+        raise HeaderError(f"ultrasound region {number} reaches from {first} to {last} along {letter.lower()}")
+    units = _word(_UNITS, int(item[f"PhysicalUnits{letter}Direction"].value), "unit")
+    delta = float(item[f"PhysicalDelta{letter}"].value)
+    reference = float(item.get(f"ReferencePixelPhysicalValue{letter}") or 0)
+    if not (math.isfinite(delta) and math.isfinite(reference)) or (units and delta == 0):
+        raise HeaderError(f"ultrasound region {number} has {delta:g} {units} a pixel along {letter.lower()}")
+    return Direction(first, last, units, delta, int(item.get(f"ReferencePixel{low}") or 0), reference)
+
+
+def _word(words: Sequence[str | None], code: int, what: str) -> str:
+    word = words[code] if 0 <= code < len(words) else None
+    return f"unknown {what} {code}" if word is None else word
