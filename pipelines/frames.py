@@ -60,7 +60,7 @@ def open_frames(instance: InstanceRecord) -> Iterator[Frames]:
             pixels = instance.pixel_data
             if pixels is None:
                 raise DecodeError("has no pixel data")
-            file = _File(descriptor)
+            file = File(descriptor)
             _check_header(file, instance.header_digest, pixels)
             yield _frames(file, description, pixels)
     finally:
@@ -78,15 +78,19 @@ def _readable() -> Iterator[None]:
         raise DecodeError(f"cannot be read: {(error.strerror or 'input error').lower()}") from None
 
 
-class _Bytes(Protocol):
+class Bytes(Protocol):
+    """Bytes that are read by their offset."""
+
     size: int
 
-    def read(self, offset: int, count: int) -> bytes: ...
+    def read(self, offset: int, count: int) -> bytes:
+        """Return so many bytes, or fewer at the end."""
 
-    def read_into(self, offset: int, out: memoryview) -> int: ...
+    def read_into(self, offset: int, out: memoryview) -> int:
+        """Fill the memory from an offset on; how many bytes there were."""
 
 
-class _File:
+class File:
     """Positioned reads, which threads may share."""
 
     def __init__(self, descriptor: int) -> None:
@@ -94,10 +98,12 @@ class _File:
         self.size = os.fstat(descriptor).st_size
 
     def read(self, offset: int, count: int) -> bytes:
+        """Return so many bytes, or fewer at the end; raises `DecodeError` where the file cannot be read."""
         with _readable():
             return os.pread(self._descriptor, min(count, max(self.size - offset, 0)), offset)
 
     def read_into(self, offset: int, out: memoryview) -> int:
+        """Fill the memory from an offset on; how many bytes there were."""
         with _readable():
             return os.preadv(self._descriptor, [out], offset)
 
@@ -121,7 +127,7 @@ class _Memory:
 # --- opening ---------------------------------------------------------------------------------------------
 
 
-def _check_header(data: _Bytes, header_digest: str, pixels: PixelData) -> None:
+def _check_header(data: Bytes, header_digest: str, pixels: PixelData) -> None:
     """Compare the bytes before the pixel data element, and the element's tag and length, with the index."""
     before = data.read(0, pixels.offset)
     length = _UNDEFINED if pixels.length is None else pixels.length
@@ -137,7 +143,7 @@ def _check_header(data: _Bytes, header_digest: str, pixels: PixelData) -> None:
     raise DecodeError(_CHANGED)
 
 
-def _frames(data: _Bytes, description: PixelDescription, pixels: PixelData) -> Frames:
+def _frames(data: Bytes, description: PixelDescription, pixels: PixelData) -> Frames:
     if description.is_native:
         return _NativeFrames(data, description, pixels)
     if pixels.length is not None:
@@ -168,7 +174,7 @@ def _deflated(instance: InstanceRecord, description: PixelDescription) -> Frames
 class _NativeFrames:
     """Frames that follow each other without anything between them (PS3.5 section 8.1.1)."""
 
-    def __init__(self, data: _Bytes, description: PixelDescription, pixels: PixelData) -> None:
+    def __init__(self, data: Bytes, description: PixelDescription, pixels: PixelData) -> None:
         needed = (description.frame_bits * description.frames + 7) // 8
         there = min(data.size - pixels.offset, pixels.length or 0)
         if there < needed:
@@ -214,7 +220,7 @@ class _Range:
 class _EncapsulatedFrames:
     """Frames in one or more fragments each (PS3.5 section A.4)."""
 
-    def __init__(self, data: _Bytes, description: PixelDescription, ranges: Sequence[_Range]) -> None:
+    def __init__(self, data: Bytes, description: PixelDescription, ranges: Sequence[_Range]) -> None:
         self._data, self._description, self._ranges = data, description, ranges
 
     def source(self, index: int) -> bytes:
@@ -233,8 +239,8 @@ class _EncapsulatedFrames:
         return digest(source), digest(_memory(out))
 
 
-def _ranges(data: _Bytes, offset: int, frames: int) -> list[_Range]:
-    items, end = _items(data, offset)
+def _ranges(data: Bytes, offset: int, frames: int) -> list[_Range]:
+    items, end = items_of(data, offset)
     (table_at, table_length), fragments = items[0], items[1:]
     if not fragments:
         raise DecodeError("the encapsulated pixel data have no fragment")
@@ -255,8 +261,14 @@ def _ranges(data: _Bytes, offset: int, frames: int) -> list[_Range]:
     ]
 
 
-def _items(data: _Bytes, position: int) -> tuple[list[tuple[int, int]], int]:
-    """Offset and length of the offset table's and each fragment's value, and the end of the pixel data."""
+def items_of(data: Bytes, position: int) -> tuple[list[tuple[int, int]], int]:
+    """Offset and length of the offset table's and each fragment's value, and the end of the pixel data.
+
+    Raises
+    ------
+    DecodeError
+        If they are not items (PS3.5 section A.4), reach beyond the file, or are too many.
+    """
     items: list[tuple[int, int]] = []
     while len(items) <= FRAGMENT_LIMIT:
         head = data.read(position, 8)
@@ -283,7 +295,7 @@ def _by_offset(fragments: Sequence[tuple[int, int]], table: Sequence[int], base:
     return firsts
 
 
-def _by_end_of_image(data: _Bytes, fragments: Sequence[tuple[int, int]], frames: int) -> list[int]:
+def _by_end_of_image(data: Bytes, fragments: Sequence[tuple[int, int]], frames: int) -> list[int]:
     """Index of each frame's first fragment where no offset table says it: a frame ends with FFD9."""
     ends = [
         index
