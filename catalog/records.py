@@ -144,6 +144,8 @@ class InstanceRecord:
     diffusion_b_value: float | None = None
     diffusion_gradient_orientation: tuple[float, ...] | None = None
     deviations: tuple[str, ...] = ()
+    frame_index: int | None = None
+    """From 0, where the record stands for one frame of an enhanced object; `None` for all of its frames."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import fcntl
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord,
 from pipelines import arrays
 from pipelines.arrays import Block, Planes
 from pipelines.frames import Frames, open_frames
-from pipelines.functional_groups import FrameAttributes, frame_attributes
+from pipelines.functional_groups import frames_of, is_enhanced
 from pipelines.layout import Layout, Slab
 from pipelines.pixels import PixelDescription, Stored
 from pipelines.repeats import Axis
@@ -106,7 +106,8 @@ def _write_parts(
 ) -> tuple[ArrayRecord, ...]:
     frames, done = sum(each.number_of_frames or 1 for each in images), 0
     records = []
-    for number, part in enumerate(split(images) if images else ()):
+    planes = [plane for image in images for plane in _frames(image)]
+    for number, part in enumerate(split(planes) if planes else ()):
         task = _Task(series, part, number, folder)
         before = done
 
@@ -117,6 +118,17 @@ def _write_parts(
         done += task.frames
         progress(done, frames)
     return tuple(records)
+
+
+def _frames(image: InstanceRecord) -> tuple[InstanceRecord, ...]:
+    """The frames of an enhanced object one by one; any other image as it is."""
+    if (image.number_of_frames or 1) == 1:
+        return (image,)
+    try:
+        ds = read_dataset(image.path)
+        return frames_of(image, ds) if is_enhanced(ds) else (image,)
+    except HeaderError as error:
+        raise _UnreadableImageError(image, str(error)) from error
 
 
 class _UnreadableImageError(Exception):
@@ -161,9 +173,7 @@ class _Task:
     def __init__(self, series: SeriesRecord, part: Part, number: int, folder: Path) -> None:
         self._series, self._part, self._number, self._folder = series, part, number, folder
         self._description = PixelDescription.of(part.instances[0])
-        self._planes = [
-            (each, frame) for each in part.instances for frame in range(each.number_of_frames or 1)
-        ]
+        self._planes = [(each, frame) for each in part.instances for frame in _frame_indices(each)]
         self._kind = "stack" if part.grid is None else "volume"
         repeats = tuple(len(axis.values) for axis in part.axes)
         planes = len(self._planes) // math.prod(repeats)
@@ -228,24 +238,25 @@ class _Task:
         arrays.write_attributes(group, block)
         return block
 
-    def _shared_frames(self, stack: ExitStack) -> Frames | None:
-        """The frames of a multi-frame object, opened once; a multi-frame object is a part of its own."""
-        image = self._part.instances[0]
-        if (image.number_of_frames or 1) == 1:
-            return None
-        with _naming(image):
-            return stack.enter_context(open_frames(image))
+    def _shared_frames(self, stack: ExitStack) -> dict[str, Frames]:
+        """SOP Instance UID to the frames of each multi-frame object, opened once."""
+        shared: dict[str, Frames] = {}
+        for image in self._part.instances:
+            if (image.number_of_frames or 1) > 1 and image.sop_instance_uid not in shared:
+                with _naming(image):
+                    shared[image.sop_instance_uid] = stack.enter_context(open_frames(image))
+        return shared
 
     def _write_slab(
-        self, group: Path, values: Any, slab: Slab, shared: Frames | None
+        self, group: Path, values: Any, slab: Slab, shared: Mapping[str, Frames]
     ) -> list[tuple[str, str]]:
         planes = self._planes[slab.start : slab.stop]
         stored: Stored = np.empty((len(planes), *self._layout.plane_shape), self._description.dtype)
         digests = []
         for (image, frame), out in zip(planes, stored, strict=True):
             with _naming(image):
-                if shared is not None:
-                    digests.append(shared.load(frame, out))
+                if image.sop_instance_uid in shared:
+                    digests.append(shared[image.sop_instance_uid].load(frame, out))
                 else:
                     with open_frames(image) as frames:
                         digests.append(frames.load(frame, out))
@@ -262,7 +273,6 @@ class _Task:
 
     def _block(self, group: Path, digests: Sequence[tuple[str, str]]) -> Block:
         images = [image for image, _ in self._planes]
-        first, attributes = images[0], self._frame_attributes()
         return Block(
             series_instance_uid=self._series.series_instance_uid,
             study_instance_uid=self._series.study_instance_uid,
@@ -272,42 +282,23 @@ class _Task:
             kind=self._kind,
             label=self._part.label,
             reason=self._part.reason,
-            units=_units(self._series.modality, first),
+            units=_units(self._series.modality, images[0]),
             affine_lps=self._part.grid.affine_lps if self._part.grid else None,
             axes=self._part.axes,
             along=self._part.along,
             input_digest=self._input_digest,
             shard_bytes=arrays.shard_bytes(group, self._layout),
             values_metadata_digest=arrays.file_digest(group / arrays.VALUES / "zarr.json"),
-            sources=len(self._part.instances),
+            sources=len({image.sop_instance_uid for image in images}),
             planes=Planes(
                 sop_instance_uids=tuple(image.sop_instance_uid for image in images),
                 frame_indices=tuple(frame for _, frame in self._planes),
-                positions_lps_mm=tuple(each.position_lps_mm for each in attributes),
-                rescale_slopes=tuple(_or(each.rescale_slope, 1.0) for each in attributes),
-                rescale_intercepts=tuple(_or(each.rescale_intercept, 0.0) for each in attributes),
+                positions_lps_mm=tuple(image.image_position_patient for image in images),
+                rescale_slopes=tuple(_or(image.rescale_slope, 1.0) for image in images),
+                rescale_intercepts=tuple(_or(image.rescale_intercept, 0.0) for image in images),
                 source_digests=tuple(source for source, _ in digests),
                 stored_digests=tuple(stored for _, stored in digests),
             ),
-        )
-
-    def _frame_attributes(self) -> tuple[FrameAttributes, ...]:
-        """Place and rescale of each plane; a multi-frame object is a part of its own."""
-        first = self._part.instances[0]
-        if (first.number_of_frames or 1) > 1:
-            try:
-                inside = frame_attributes(read_dataset(first.path), self.frames)
-            except HeaderError as error:
-                raise _UnreadableImageError(first, str(error)) from error
-            if any(each.rescale_slope is not None for each in inside):
-                return inside
-            return tuple(
-                FrameAttributes(each.position_lps_mm, first.rescale_slope, first.rescale_intercept)
-                for each in inside
-            )
-        return tuple(
-            FrameAttributes(each.image_position_patient, each.rescale_slope, each.rescale_intercept)
-            for each in self._part.instances
         )
 
     def _record(self, block: Block, group: Path) -> ArrayRecord:
@@ -336,9 +327,14 @@ def input_digest(
     images: Iterable[InstanceRecord], *, label: str, reason: str, axes: Iterable[Axis] = ()
 ) -> str:
     """Digest over the layout, what the part is, and the images' UIDs and header digests in their order."""
-    names = (text for each in images for text in (each.sop_instance_uid, each.header_digest))
+    inputs = dict.fromkeys((each.sop_instance_uid, each.header_digest) for each in images)
+    names = (text for pair in inputs for text in pair)
     repeats = (f"{axis.name} {axis.unit} {axis.values}" for axis in axes)
     return digest_of_texts([str(arrays.LAYOUT), label, reason, *repeats, *names])
+
+
+def _frame_indices(image: InstanceRecord) -> Sequence[int]:
+    return range(image.number_of_frames or 1) if image.frame_index is None else (image.frame_index,)
 
 
 @contextmanager

@@ -164,16 +164,19 @@ def _moment(date: str | None, time: str | None) -> float | None:
 
 
 def _order(volume: Volume) -> tuple[float | str, ...]:
-    first = min(volume, key=lambda image: (image.instance_number or 0, image.sop_instance_uid))
+    first = min(volume, key=_serial)
     return (
         first.temporal_position_identifier or 0,
         _earliest(volume, _acquired) or 0.0,
         first.trigger_time or 0.0,
         first.acquisition_number or 0,
         _earliest(volume, _made) or 0.0,
-        first.instance_number or 0,
-        first.sop_instance_uid,
+        *_serial(first),
     )
+
+
+def _serial(image: InstanceRecord) -> tuple[int, str, int]:
+    return image.instance_number or 0, image.sop_instance_uid, image.frame_index or 0
 
 
 # --- what stands beside ----------------------------------------------------------------------------------

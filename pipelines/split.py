@@ -86,7 +86,7 @@ def split(instances: Sequence[InstanceRecord]) -> tuple[Part, ...]:
     Instances without pixel data are not images and must have been left out. Any order of the same input
     gives the same parts in the same order.
     """
-    ordered = sorted(instances, key=lambda each: (each.instance_number or 0, each.sop_instance_uid))
+    ordered = sorted(instances, key=lambda each: (each.instance_number or 0, *_identity(each)))
     parts: list[Part] = []
     for images in _groups(ordered, _image_key).values():
         obstacle = _obstacle(images[0])
@@ -104,8 +104,17 @@ def split(instances: Sequence[InstanceRecord]) -> tuple[Part, ...]:
 # --- images that are never planes of a volume ------------------------------------------------------------
 
 
+def _identity(image: InstanceRecord) -> tuple[str, int]:
+    return image.sop_instance_uid, image.frame_index or 0
+
+
+def _is_many(image: InstanceRecord) -> bool:
+    """Whether a record stands for several frames of which nothing tells where they lie."""
+    return image.frame_index is None and (image.number_of_frames or 1) > 1
+
+
 def _obstacle(image: InstanceRecord) -> str:
-    if (image.number_of_frames or 1) > 1:
+    if _is_many(image):
         return f"multi-frame object of {image.number_of_frames} frames"
     if "MOSAIC" in (image.image_type or ""):
         return "mosaic: several planes tiled in one image"
@@ -130,7 +139,7 @@ def _image_key(image: InstanceRecord) -> Key:
         image.units,
         "LOCALIZER" in (image.image_type or ""),
         _obstacle(image),
-        image.sop_instance_uid if (image.number_of_frames or 1) > 1 else "",
+        image.sop_instance_uid if _is_many(image) else "",
     )
 
 
@@ -161,7 +170,7 @@ def _by_position(images: list[InstanceRecord]) -> list[Part]:
         return [_part("", images)]
     if len(counts) < geometry.MINIMUM_PLANES:
         where = ("one plane only", "two planes only")[len(counts) - 1]
-        times = sorted(images, key=lambda each: (*_rank_key(each), each.sop_instance_uid))
+        times = sorted(images, key=lambda each: (*_rank_key(each), *_identity(each)))
         return [Part(tuple(times), None, "", f"{where}, {len(images)} images of it")]
     groups = _separated(images, position, SEPARATORS) or _unequally_separated(images, position)
     if groups is None:
@@ -208,13 +217,13 @@ def _part(label: str, images: Sequence[InstanceRecord]) -> Part:
     return Part(ordered, geometry.grid(ordered), label, "")
 
 
-def _position_numbers(images: Sequence[InstanceRecord]) -> dict[str, int]:
-    """SOP Instance UID to the number of its position; images at one position share a number."""
+def _position_numbers(images: Sequence[InstanceRecord]) -> dict[Key, int]:
+    """Identity of an image to the number of its position; images at one position share a number."""
     ordered = _along_normal(images)
     points = geometry.positions_lps_mm(ordered)
     moved = np.linalg.norm(np.diff(points, axis=0), axis=1) > geometry.SAME_POSITION_MM
     numbers = np.concatenate([[0], np.cumsum(moved)])
-    return {each.sop_instance_uid: int(number) for each, number in zip(ordered, numbers, strict=True)}
+    return {_identity(each): int(number) for each, number in zip(ordered, numbers, strict=True)}
 
 
 def _along_normal(images: Sequence[InstanceRecord]) -> tuple[InstanceRecord, ...]:
@@ -222,7 +231,7 @@ def _along_normal(images: Sequence[InstanceRecord]) -> tuple[InstanceRecord, ...
 
 
 def _separated(
-    images: list[InstanceRecord], position: Mapping[str, int], separators: Sequence[Separator]
+    images: list[InstanceRecord], position: Mapping[Key, int], separators: Sequence[Separator]
 ) -> Labelled | None:
     """Equal groups that hold every position once, by the first separators that will do; else `None`."""
     counts = _counts(images, position)
@@ -245,7 +254,7 @@ def _separated(
     return _ranked(images, position) if len(set(counts.values())) == 1 else None
 
 
-def _unequally_separated(images: list[InstanceRecord], position: Mapping[str, int]) -> Labelled | None:
+def _unequally_separated(images: list[InstanceRecord], position: Mapping[Key, int]) -> Labelled | None:
     """Groups with distinct positions where some are incomplete, as when a scan was stopped."""
     times = max(_counts(images, position).values())
     for separator in SEPARATORS:
@@ -261,11 +270,11 @@ def _unequally_separated(images: list[InstanceRecord], position: Mapping[str, in
     return ranked if ranked and in_turn else None
 
 
-def _ranked(images: Sequence[InstanceRecord], position: Mapping[str, int]) -> Labelled | None:
+def _ranked(images: Sequence[InstanceRecord], position: Mapping[Key, int]) -> Labelled | None:
     """The first image at each position, the second, and so on; `None` where two have the same rank."""
     by_position = defaultdict(list)
     for image in images:
-        by_position[position[image.sop_instance_uid]].append(image)
+        by_position[position[_identity(image)]].append(image)
     groups: dict[int, list[InstanceRecord]] = defaultdict(list)
     for there in by_position.values():
         if len({_rank_key(each) for each in there}) < len(there):
@@ -283,11 +292,12 @@ def _rank_key(image: InstanceRecord) -> Key:
         image.trigger_time or 0.0,
         image.content_time or "",
         image.instance_number or 0,
+        image.frame_index or 0,
     )
 
 
-def _counts(images: Sequence[InstanceRecord], position: Mapping[str, int]) -> Counter[int]:
-    return Counter(position[each.sop_instance_uid] for each in images)
+def _counts(images: Sequence[InstanceRecord], position: Mapping[Key, int]) -> Counter[int]:
+    return Counter(position[_identity(each)] for each in images)
 
 
 def _groups(
@@ -329,7 +339,7 @@ def _description(part: Part) -> tuple[str, ...]:
         geometry.orientation_name(first) if placed else "no place in the patient",
         f"{first.rows} rows x {first.columns} columns",
         f"{first.bits_stored} bits {first.photometric_interpretation}",
-        f"instance {first.instance_number}" if (first.number_of_frames or 1) > 1 else "",
+        f"instance {first.instance_number}" if _is_many(first) else "",
     )
 
 

@@ -223,13 +223,14 @@ def _coordinates(record: ArrayRecord, block: Block, slopes: _Line, intercepts: _
     coordinates: dict[str, Any] = {
         "sop_instance_uid": (planes, np.array(block.planes.sop_instance_uids).reshape(shape))
     }
+    if any(block.planes.frame_indices):
+        coordinates["frame_number"] = (planes, np.array(block.planes.frame_indices).reshape(shape) + 1)
     for axis in block.axes:
         coordinates[axis.name] = (axis.name, np.array(axis.values), {"units": axis.unit})
     for along in block.along:
         coordinates |= _along_volumes(along, record.dims[: layout.plane_axis], layout.leading)
     if block.affine_lps is None:
         coordinates["frame"] = np.arange(record.shape[0])
-        coordinates["frame_number"] = (planes, np.array(block.planes.frame_indices) + 1)
     else:
         affine = np.array(block.affine_lps)
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
