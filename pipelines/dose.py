@@ -26,8 +26,9 @@ def read_dose(path: str | Path) -> xr.DataArray:
     Values are float32, or float64 where 32 bits are stored; the attribute `units` is `Gy` or `relative`.
     Planes go along the normal whatever their order in the file. Where Grid Frame Offset Vector (3004,000C) is
     unequally spaced or cannot be understood, `frame` stands for z, the attribute `reason` says why, and the
-    coordinate `position_lps_mm` has the position of each plane that is known. The attributes also name
-    `dose_type`, `dose_summation_type`, `affine_lps`, `frame_of_reference_uid`, UIDs and the plans.
+    coordinates `x_lps_mm`, `y_lps_mm` and `z_lps_mm` have the positions of the planes if they are known.
+    Attributes also name `dose_type`, `dose_summation_type`, `affine_lps`, `frame_of_reference_uid`, UIDs and
+    the plans.
 
     Raises
     ------
@@ -97,6 +98,7 @@ def _place(found: DicomObject) -> Lattice | Stack:
             f"has {found.frames:,} frames and {len(offsets):,} values in Grid Frame Offset Vector"
         )
     positions: list[tuple[float, ...]] = []
+    raster = None
     try:
         raster, distances = _raster(found, rows, columns), np.abs(np.diff(offsets))
         origin = found.instance.image_position_patient or ()
@@ -109,8 +111,9 @@ def _place(found: DicomObject) -> Lattice | Stack:
             raise GeometryError(f"plane distances from {distances.min():.2f} to {distances.max():.2f} mm")
         return lattice(positions, raster)
     except GeometryError as error:
-        keys = positions or [(index,) for index in range(found.frames)]
-        return stack(keys, str(error), rows, columns, placed=bool(positions))
+        if positions:
+            return stack(positions, str(error), rows, columns, raster)
+        return stack([(index,) for index in range(found.frames)], str(error), rows, columns)
 
 
 def _raster(found: DicomObject, rows: int, columns: int) -> Raster:

@@ -103,7 +103,7 @@ def lattice(positions_lps_mm: Sequence[Sequence[float]], raster: Raster) -> Latt
     leaning = aside > np.maximum(SHEAR_TOLERANCE * along, PLANE_TOLERANCE_MM)
     if leaning.any():
         raise GeometryError(
-            f"planes lie up to {aside.max():.2f} mm beside the normal through the first (tilt, several origins)"
+            f"planes lie up to {aside.max():.2f} mm beside the normal through the first (tilt)"
         )
     distance = _distance(along, raster.distances_mm)
     planes = np.rint(along / distance).astype(int)
@@ -169,38 +169,50 @@ class Stack:
     """Planes, rows, columns."""
     planes: tuple[int, ...]
     """For each frame, its plane."""
+    raster: Raster | None = None
+    """`None` where the planes have no place in the patient."""
     positions_lps_mm: tuple[tuple[float, ...], ...] = ()
-    """Of each plane; empty where the object does not say."""
+    """Of each plane; empty where they have none."""
 
     dims = ("frame", "y", "x")
 
     def coordinates(self) -> dict[str, Any]:
-        """Coordinate `frame`, and where positions are known `position_lps_mm` (frame, lps)."""
-        found: dict[str, Any] = {"frame": np.arange(self.shape[0])}
-        if self.positions_lps_mm:
-            found["lps"] = list("xyz")
-            found["position_lps_mm"] = (("frame", "lps"), np.array(self.positions_lps_mm), {"units": "mm"})
-        return found
+        """Coordinate `frame` and, where positions are known, `x_lps_mm`, `y_lps_mm`, `z_lps_mm` along it."""
+        lines = zip(*self.positions_lps_mm, strict=True)
+        return {"frame": np.arange(self.shape[0])} | {
+            f"{axis}_lps_mm": ("frame", np.array(line), {"units": "mm"})
+            for axis, line in zip("xyz", lines, strict=False)
+        }
 
     def attributes(self) -> dict[str, Any]:
-        """`kind` and `reason`, as those of `pipelines.volumes`."""
-        return {"kind": "stack", "reason": self.reason}
+        """`kind` and `reason`, as those of `pipelines.volumes`; orientation and spacing where known."""
+        found: dict[str, Any] = {"kind": "stack", "reason": self.reason}
+        if self.raster is not None:
+            found["image_orientation_patient"] = list(self.raster.orientation)
+            found["pixel_spacing"] = list(self.raster.pixel_spacing)
+        return found
 
 
-def stack(keys: Sequence[tuple[Any, ...]], reason: str, rows: int, columns: int, *, placed: bool) -> Stack:
+def stack(
+    keys: Sequence[tuple[Any, ...]], reason: str, rows: int, columns: int, raster: Raster | None = None
+) -> Stack:
     """Lay planes one after the other as they first come; frames with one key lie in one plane.
 
     Parameters
     ----------
     keys
-        Of each frame: its position in LPS mm where `placed`, else whatever tells planes apart.
+        Of each frame: with a `raster` its position in LPS mm, else whatever tells planes apart.
     """
-    rounded = [tuple(round(x / SAME_POSITION_MM) for x in key) if placed else key for key in keys]
+    if raster is None:
+        rounded = list(keys)
+    else:
+        rounded = [tuple(round(x / SAME_POSITION_MM) for x in key) for key in keys]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(rounded))}
     first = dict(zip(reversed(rounded), reversed(keys), strict=True))
     return Stack(
         reason,
         (len(numbers), rows, columns),
         tuple(numbers[key] for key in rounded),
-        tuple(tuple(float(x) for x in first[key]) for key in numbers) if placed else (),
+        raster,
+        () if raster is None else tuple(tuple(float(x) for x in first[key]) for key in numbers),
     )

@@ -22,6 +22,7 @@ from catalog.errors import DecodeError, GeometryError, HeaderError, WorkbenchErr
 from catalog.headers import read_dataset, read_header
 from catalog.identifiers import digest_of_texts
 from catalog.records import InstanceHeader, InstanceRecord, Unreadable
+from pipelines import accessor  # noqa: F401 (registers `array.dicom`)
 from pipelines.frames import open_frames
 from pipelines.geometry import FARTHEST_MM
 from pipelines.lattice import Lattice, Raster, Stack, lattice, stack
@@ -123,11 +124,14 @@ def place_frames(found: DicomObject, keys: Sequence[tuple[Any, ...]]) -> Lattice
         _attribute(found.group(index, "PlanePositionSequence"), "ImagePositionPatient")
         for index in range(found.frames)
     ]
+    raster = None
     try:
-        return lattice(positions, _raster(found, rows, columns))
+        raster = _raster(found, rows, columns)
+        return lattice(positions, raster)
     except GeometryError as error:
-        placed = all(len(each) == 3 and max(map(abs, each)) <= FARTHEST_MM for each in positions)
-        return stack(positions if placed else keys, str(error), rows, columns, placed=placed)
+        if all(len(each) == 3 and max(map(abs, each)) <= FARTHEST_MM for each in positions) and raster:
+            return stack(positions, str(error), rows, columns, raster)
+        return stack(keys, str(error), rows, columns)
 
 
 def _raster(found: DicomObject, rows: int, columns: int) -> Raster:

@@ -15,7 +15,7 @@ from pipelines.objects import DicomObject, named, numbers, open_object
 
 WAVEFORM_STORAGE = frozenset(
     f"1.2.840.10008.5.1.4.1.1.9.{each}"
-    for each in "1.1 1.2 1.3 1.4 2.1 3.1 4.1 4.2 5.1 6.1 6.2 7.1 7.2 7.3 7.4 8.1".split()
+    for each in (1.1, 1.2, 1.3, 1.4, 2.1, 3.1, 4.1, 4.2, 5.1, 6.1, 6.2, 7.1, 7.2, 7.3, 7.4, 8.1)
 )
 """SOP classes of waveforms: ECG, hemodynamic, electrophysiology, respiratory, EEG, EMG, audio ..."""
 
@@ -66,7 +66,7 @@ def _group(found: DicomObject, item: Dataset, which: str) -> xr.DataArray:
     samples, absent = _samples(item, which, (count, channels), found.instance.transfer_syntax_uid)
     values = _physical(samples, definitions)
     if absent is not None:
-        values[samples.T == absent] = np.nan
+        values[np.equal(samples.T, absent)] = np.nan
     return xr.DataArray(
         values,
         dims=("channel", "time"),
