@@ -4,7 +4,6 @@ A sender claims deliveries for a time. If it dies, its lease runs out and the ne
 bytes; if it was only slow, its later writes are refused because the count of attempts has moved on.
 """
 
-import os
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 
 from catalog.database import Catalog
 from catalog.deliveries import POSTPONING, TERMINAL, Decision, Event, State, decide
+from catalog.durable import sync
 from catalog.errors import DeliveryError, NotFoundError
 from catalog.models import deliveries as table
 from catalog.models import stages
@@ -55,7 +55,8 @@ def queue(
         If the same SOP Instance UID is queued for this node with other bytes.
     """
     path = path.absolute()
-    _make_durable(path)
+    sync(path)
+    sync(path.parent)
     with catalog.transaction() as connection:
         known = connection.execute(
             sa.select(table).where(table.c.sop_instance_uid == sop_instance_uid, table.c.node == node)
@@ -264,12 +265,3 @@ def _utc(moment: datetime) -> datetime:
 
 def _aware(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)  # SQLite drops it
-
-
-def _make_durable(path: Path) -> None:
-    for place, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
-        descriptor = os.open(place, flags)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

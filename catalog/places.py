@@ -4,12 +4,12 @@ One instance may lie in several places; its row follows the bytes of the first. 
 Instance UID are a conflict: kept on record, never put in its stead, unless the file itself was changed.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from pathlib import Path
 
+from catalog.durable import file_digest
 from catalog.records import InstanceHeader, PixelData
 from catalog.scan import Found, openable, storable
 
@@ -179,7 +179,7 @@ def _same_bytes(place: Place, header: InstanceHeader, instance: Instance, standi
     if place.size != standing.size or header.header_digest != instance.header_digest:
         return False
     for each in (standing, place):
-        each.content_digest = each.content_digest or _content_digest(each)
+        each.content_digest = each.content_digest or file_digest(Path(each.path))
     return place.content_digest == standing.content_digest
 
 
@@ -194,10 +194,5 @@ def _as_recorded(place: Place, header: InstanceHeader, instance: Instance) -> bo
         return False
     digests = {each.content_digest for each in recorded if each.content_digest is not None}
     if digests:
-        place.content_digest = place.content_digest or _content_digest(place)
+        place.content_digest = place.content_digest or file_digest(Path(place.path))
     return not digests or place.content_digest in digests
-
-
-def _content_digest(place: Place) -> str:
-    with Path(place.path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
+from catalog.durable import file_digest
 from catalog.errors import EncodeError, HeaderError, WorkbenchError
 from catalog.identifiers import folder_name
 from catalog.records import ArrayRecord, OutputRecord, RunItem
 from pipelines.code import Step, step_name
-from pipelines.derived import file_digest, folder_digest
+from pipelines.derived import folder_digest
 from pipelines.results import Destination, Made, make
 
 if TYPE_CHECKING:

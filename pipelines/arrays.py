@@ -1,7 +1,7 @@
 """The layout of an array in Zarr v3, and the only import of zarr: one group per part of a series.
 
 The group holds `values`, the stored values with dimensions (z, y, x), after axes along which a volume
-repeats, or (frame, y, x[, sample]) for a stack, cut as `pipelines.layout` says; chunks have checksums.
+repeats, or (frame, y, x[, channel]) for a stack, cut as `pipelines.layout` says; chunks have checksums.
 What the planes are and where they come from is in the group's attributes: `imaging_workbench` for us, `ome`
 (OME-Zarr 0.5) for other viewers. Stored arrays are input like any other: a codec or type that is not on the
 list is refused before zarr sees it.
@@ -129,7 +129,7 @@ def write_attributes(group: Path, block: Block) -> None:
 def _ome(block: Block, values_metadata: bytes) -> dict[str, Any]:
     """OME-Zarr 0.5 multiscales of one level; colour stacks have no place in it: channels come first there."""
     dims = json.loads(values_metadata)["dimension_names"]
-    if "sample" in dims:
+    if "channel" in dims:
         return {}
     spatial = {"type": "space"} | ({"unit": "millimeter"} if block.affine_lps else {})
     axes = [{"name": dim, **(spatial if dim in ("z", "y", "x") else _ome_type(dim))} for dim in dims]

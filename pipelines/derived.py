@@ -1,8 +1,6 @@
 """Arrays a step made, in Zarr: written whole beside their final name, then renamed."""
 
-import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from catalog.durable import file_digest, publish
 from catalog.errors import ArrayError
 from catalog.identifiers import digest_of_texts
 
@@ -33,11 +32,7 @@ def write_derived(array: xr.DataArray, folder: Path) -> str:
     partial.parent.mkdir(parents=True, exist_ok=True)
     ds = _without_text(array).to_dataset(name=str(array.name or "array"))
     ds.to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
-    for path in (*partial.rglob("*"), partial):
-        sync(path)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    sync(folder.parent)
+    publish(partial, folder)
     return folder_digest(folder)
 
 
@@ -93,18 +88,3 @@ def folder_digest(folder: Path) -> str:
     return digest_of_texts(
         text for path in files for text in (path.relative_to(folder).as_posix(), file_digest(path))
     )
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

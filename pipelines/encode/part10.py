@@ -1,13 +1,12 @@
 """Objects as files (PS3.10): whole and durable, or not there."""
 
-import os
 from io import BytesIO
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from catalog.durable import write
 from catalog.identifiers import digest
-from pipelines.derived import sync
 
 
 def write_object(ds: Dataset, path: Path) -> str:
@@ -23,12 +22,5 @@ def write_object(ds: Dataset, path: Path) -> str:
     buffer = BytesIO()
     ds.save_as(buffer, enforce_file_format=True)
     content = buffer.getbuffer()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync(path.parent)
+    write(path, content)
     return digest(content)

@@ -1,6 +1,5 @@
 """What the embedded PACS answers; for demonstrations and tests, not for use with patients."""
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from pynetdicom.events import Event, EventHandlerType
 
 from catalog.attributes import BY_KEYWORD, Level
 from catalog.database import Catalog
+from catalog.durable import write
 from catalog.errors import DeliveryError, QuestionError
 from catalog.identifiers import folder_name, is_uid
 from catalog.index import index_paths
@@ -87,7 +87,7 @@ class EmbeddedServices:
                 if target.exists():
                     same = _data_set_bytes(target) == event.encoded_dataset(include_meta=False)
                     return DUPLICATE if self.refuse_duplicates and not same else SUCCESS
-                _write_durably(target, event.encoded_dataset())
+                write(target, event.encoded_dataset())
                 report = index_paths(self.catalog, [target])
         except OSError:
             return OUT_OF_RESOURCES
@@ -227,17 +227,3 @@ def _send_report(association: Association, result: Dataset) -> None:
 def _data_set_bytes(path: Path) -> bytes:
     content = path.read_bytes()
     return content[split_dataset(path)[1] :]
-
-
-def _write_durably(target: Path, content: bytes) -> None:
-    partial = target.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -1,6 +1,5 @@
 """One file on its way to a node: is it what was queued, is it fit to be sent, and what is it."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import split_dataset
 
 from catalog.database import Catalog
+from catalog.durable import file_digest
 from catalog.headers import read_header
 from catalog.identifiers import is_uid
 from catalog.query import find_series
@@ -47,7 +47,7 @@ def examine(catalog: Catalog, delivery: Delivery) -> Instance | Unfit:
     """
     path = Path(delivery.path)
     try:
-        if _file_digest(path) != delivery.digest:
+        if file_digest(path) != delivery.digest:
             return Unfit(_CHANGED)
         meta, _ = split_dataset(path)
     except OSError as error:
@@ -70,11 +70,6 @@ def examine(catalog: Catalog, delivery: Delivery) -> Instance | Unfit:
         str(header.values["study_instance_uid"]),
         str(header.values["series_instance_uid"]),
     )
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _disagreement(delivery: Delivery, meta_uid: UID | None, header: InstanceHeader) -> str | None:

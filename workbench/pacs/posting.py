@@ -1,11 +1,11 @@
 """Put a DICOM file into the outbox: keep its bytes where nobody changes them, then write the row."""
 
-import os
 from datetime import datetime
 from pathlib import Path
 
 from catalog import outbox
 from catalog.database import Catalog
+from catalog.durable import file_digest, write
 from catalog.errors import HeaderError
 from catalog.headers import read_header
 from catalog.identifiers import digest
@@ -41,11 +41,6 @@ def post(catalog: Catalog, path: Path, node: str, *, outbox_folder: Path, now: d
 
 
 def _kept(content: bytes, target: Path) -> Path:
-    if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-        with partial.open("wb") as file:
-            file.write(content)
-            os.fsync(file.fileno())
-        partial.replace(target)
+    if not target.is_file() or file_digest(target) != target.stem:  # posting again mends a damaged copy
+        write(target, content)
     return target

@@ -1,0 +1,48 @@
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from catalog.durable import file_digest, publish, write
+
+
+def test_a_written_file_has_its_bytes_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    target = tmp_path / "made" / "on the way" / "object.dcm"
+    write(target, b"before")
+    write(target, memoryview(b"after"))
+    assert target.read_bytes() == b"after"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_what_cannot_get_its_name_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    (target := tmp_path / "object.dcm").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write(target, b"whole")
+    assert list(tmp_path.rglob("*")) == [target]
+
+
+def test_two_writers_of_one_file_never_mix_their_bytes(tmp_path: Path) -> None:
+    target, contents = tmp_path / "object.dcm", [bytes([number]) * 300_000 for number in range(8)]
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(lambda content: write(target, content), contents * 4))
+    assert target.read_bytes() in contents
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_published_folder_takes_the_place_of_a_damaged_one(tmp_path: Path) -> None:
+    partial, folder = tmp_path / ".partial-array", tmp_path / "array"
+    for content in (b"first", b"second"):
+        (partial / "c").mkdir(parents=True)
+        (partial / "c" / "0").write_bytes(content)
+        publish(partial, folder)
+        assert (folder / "c" / "0").read_bytes() == content
+        (folder / "damage").touch()
+        (tmp_path / ".partial-array-before" / "left by a crash").mkdir(parents=True)
+    publish(folder.rename(partial), folder)
+    assert [path.name for path in tmp_path.iterdir() if path != folder] == [".partial-array-before"]
+
+
+def test_the_digest_of_a_file_is_the_sha256_of_its_bytes(tmp_path: Path) -> None:
+    (path := tmp_path / "file").write_bytes(b"bytes" * 100_000)
+    assert file_digest(path) == hashlib.sha256(b"bytes" * 100_000).hexdigest()
