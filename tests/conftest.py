@@ -9,6 +9,7 @@ import pytest
 from distributed import LocalCluster
 from hypothesis import settings
 
+from catalog.database import Catalog
 from pipelines import phantoms
 
 if os.environ.get("CI", "").lower() != "true":  # with CI=true Hypothesis takes its own profile
@@ -35,6 +36,14 @@ def shared_data() -> Path:
     if not (_DATA / "README.md").is_file():
         _missing("real DICOM with answers is not there: put it into ../shared/data, beside the project")
     return _DATA
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    """An empty catalog in a file of its own."""
+    opened = Catalog(tmp_path / "catalog.sqlite")
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -23,13 +23,6 @@ from pipelines import phantoms
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    opened = Catalog(tmp_path / "catalog.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def archive(tmp_path: Path) -> Path:
     """Two small series of two patients in two folders."""
     folder = tmp_path / "archive"

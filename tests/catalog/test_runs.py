@@ -1,22 +1,13 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
-from catalog.database import Catalog
 from catalog.errors import NotFoundError
 from catalog.records import OutputRecord, RunItem, RunRecord
 from catalog.runs import find_items, find_output, list_runs, load_run, save_run
 
 STARTED = datetime(2026, 1, 5, 10, 15, 0, 250, tzinfo=UTC)
-
-
-@pytest.fixture
-def catalog(tmp_path: Path):
-    opened = Catalog(tmp_path / "catalog.sqlite")
-    yield opened
-    opened.close()
 
 
 def item_of(number: int, *, run: str, state: str = "succeeded") -> RunItem:

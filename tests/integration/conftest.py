@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 import pytest
 import xarray as xr
 
-from catalog.database import Catalog
 from catalog.headers import read_dataset
 from catalog.identifiers import digest, new_uid
 from pipelines import phantoms
@@ -55,13 +54,6 @@ def _free_port() -> int:
 def free_port() -> int:
     """A port of loopback where nobody listens."""
     return _free_port()
-
-
-@pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    opened = Catalog(tmp_path / "bench.sqlite")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
