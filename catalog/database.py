@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from catalog.errors import CatalogError, SettingsError
 from catalog.migrations import migrate
 
 BUSY_TIMEOUT_SECONDS = 60
@@ -27,12 +28,17 @@ class Catalog:
     ------
     catalog.errors.SchemaError
         If the catalog was written by a newer workbench.
+    catalog.errors.CatalogError
+        If it cannot be read or written; so do both kinds of transaction.
+    catalog.errors.SettingsError
+        If the address is none of a catalog, or its driver is not installed.
     """
 
     def __init__(self, url: str | Path) -> None:
         self.engine = _engine(str(url))
         try:
-            migrate(self.engine)
+            with self._in_words():
+                migrate(self.engine)
         except BaseException:
             self.close()
             raise
@@ -40,29 +46,65 @@ class Catalog:
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """Read and write; committed at the end, rolled back on any exception (Ctrl-C too)."""
-        with self.engine.begin() as connection:
+        with self._in_words(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """Read one consistent state without waiting for, or holding up, a writer."""
-        with self.engine.connect().execution_options(reading=True) as connection:
+        with self._in_words(), self.engine.connect().execution_options(reading=True) as connection:
             yield connection
 
     def close(self) -> None:
         """Give up the connections."""
         self.engine.dispose()
 
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Say what keeps the database from answering; what a statement did wrong stays as it is."""
+        try:
+            yield
+        except sa.exc.IntegrityError:
+            raise
+        except sa.exc.DatabaseError as error:
+            said = str(error.orig).splitlines()[0]
+            words = next((words for sign, words in _REASONS.items() if sign in said), None)
+            if words is None and not isinstance(error, sa.exc.OperationalError):
+                raise
+            name = self.engine.url.render_as_string(hide_password=True).removeprefix("sqlite:///")
+            raise CatalogError(f"the catalog {name} {words or f'cannot be used: {said}'}") from None
+
+
+_REASONS = {
+    "disk is full": "cannot grow, its disk is full; make room and do the same again",
+    "disk I/O error": "cannot be read or written: input or output error of its disk",
+    "readonly": "is read-only for this user; take another --home, or ask for the right to write",
+    "malformed": "is damaged; put back a copy, or move the file away and index the archive again",
+    "unable to open": "cannot be opened; its folder must exist and be writable",
+    "is locked": f"was held by another process for more than {BUSY_TIMEOUT_SECONDS} s; do the same again",
+}
+"""What SQLite says, and what it means to a person."""
+
 
 def _engine(url: str) -> sa.Engine:
+    # Values of statements are patients' data: they stay out of the texts of errors.
     if url.startswith(("postgresql:", "postgres:")):
-        return sa.create_engine("postgresql+psycopg:" + url.partition(":")[2])
+        try:
+            return sa.create_engine("postgresql+psycopg:" + url.partition(":")[2], hide_parameters=True)
+        except ModuleNotFoundError:
+            raise SettingsError(
+                "a catalog in PostgreSQL needs psycopg: pip install 'psycopg[binary]'"
+            ) from None
+    if "://" in url and not url.startswith("sqlite:"):
+        kind = url.partition("://")[0]
+        raise SettingsError(f"a catalog is an SQLite file or a postgresql:// address, not {kind}://")
     engine = sa.create_engine(
-        url if "://" in url else f"sqlite:///{url}", connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
+        url if "://" in url else f"sqlite:///{url}",
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
+        hide_parameters=True,
     )
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 

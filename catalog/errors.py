@@ -9,7 +9,8 @@ WorkbenchError
 ├── QuestionError (ValueError)        a query or `where` expression that cannot be answered
 ├── NotFoundError (LookupError)       no such series, array, run, node or object here
 ├── SettingsError (ValueError)        workbench.toml or the environment says something impossible
-├── SchemaError                       the catalog was made by a newer (or no) workbench
+├── CatalogError                      the catalog cannot be read or written: disk full, read-only, damaged
+│   └── SchemaError                   it was made by a newer (or no) workbench
 ├── HeaderError (ValueError)          a file is no readable DICOM; in bulk work it becomes an `Unreadable`
 ├── GeometryError (ValueError)        planes that do not form a regular volume; names the UIDs
 ├── ArrayError (ValueError)           a stored array that is absent, incomplete or altered
@@ -34,7 +35,11 @@ class SettingsError(WorkbenchError, ValueError):
     """The settings of a bench cannot be read or are impossible."""
 
 
-class SchemaError(WorkbenchError):
+class CatalogError(WorkbenchError):
+    """The catalog cannot be read or written."""
+
+
+class SchemaError(CatalogError):
     """The catalog's schema does not belong to this version of the workbench."""
 
 
