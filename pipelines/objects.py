@@ -159,7 +159,8 @@ def numbers(value: Any) -> tuple[float, ...]:
     """The numbers of an attribute with any multiplicity; none where it is absent or empty."""
     if value is None or value == "":
         return ()
-    return tuple(float(each) for each in (value if isinstance(value, Iterable) else (value,)))
+    many = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    return tuple(float(each) for each in (value if many else (value,)))
 
 
 def frames_array(

@@ -39,7 +39,7 @@ def read_parametric_map(path: str | Path) -> xr.DataArray:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class RealWorldValueMapping:
     """How stored values of a frame become real world values (PS3.3 table C.7.6.16-12b)."""
 
     label: str
@@ -93,7 +93,7 @@ def _dtype(found: DicomObject) -> type[np.floating]:
     return np.float32 if stored.itemsize < 4 or stored == np.float32 else np.float64
 
 
-def _mapping(found: DicomObject, frame_index: int) -> Mapping:
+def _mapping(found: DicomObject, frame_index: int) -> RealWorldValueMapping:
     item = found.group(frame_index, "RealWorldValueMappingSequence")
     if item is None:
         raise HeaderError(f"frame {frame_index + 1} has no Real World Value Mapping Sequence (0040,9096)")
@@ -102,7 +102,9 @@ def _mapping(found: DicomObject, frame_index: int) -> Mapping:
         raise HeaderError(
             f"frame {frame_index + 1} has no Real World Value Slope and Intercept; tables are not applied"
         )
-    return Mapping(str(item.get("LUTLabel") or ""), _quantity(item), _units(item), slope[0], intercept[0])
+    return RealWorldValueMapping(
+        str(item.get("LUTLabel") or ""), _quantity(item), _units(item), slope[0], intercept[0]
+    )
 
 
 def _units(item: Dataset) -> str:

@@ -12,6 +12,7 @@ from pydicom import Dataset
 from catalog.errors import HeaderError, StepError
 from pipelines.lattice import Lattice, Stack
 from pipelines.objects import DicomObject, frames_array, named, open_object, place_frames
+from pipelines.pixels import PixelDescription
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -127,7 +128,9 @@ def _array(
     segments: Mapping[int, Dataset],
 ) -> xr.DataArray:
     if kind == "LABELMAP":
-        dtype = np.uint8 if found.instance.bits_allocated == 8 else np.uint16
+        dtype = np.dtype(PixelDescription.of(found.instance).dtype)
+        if dtype.kind != "u":
+            raise HeaderError(f"has labels of type {dtype}, not unsigned whole numbers")
         values = frames_array(found.instance, frame_index[0], dtype)
         return xr.DataArray(values, dims=place.dims, coords=place.coordinates(), name="labels")
     largest = int(found.ds.get("MaximumFractionalValue") or 0)

@@ -16,8 +16,9 @@ def mapping(
     label: str, unit: Any, *, slope: float = 1.0, intercept: float = 0.0, integer: bool = False
 ) -> Any:
     return highdicom.pm.RealWorldValueMapping(
-        lut_label=label, lut_explanation=label, unit=unit, value_range=(0, 4000) if integer else (-4000.0, 4000.0), slope=slope,
-        intercept=intercept, quantity_definition=codes.SCT.Volume if label == "second" else None,
+        lut_label=label, lut_explanation=label, unit=unit, slope=slope, intercept=intercept,
+        value_range=(0, 4000) if integer else (-4000.0, 4000.0),
+        quantity_definition=codes.SCT.Volume if label == "second" else None,
     )  # fmt: skip
 
 

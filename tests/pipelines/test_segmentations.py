@@ -137,7 +137,8 @@ def test_fractions_are_parts_of_the_largest_value(ct, tmp_path):
     with pytest.raises(StepError, match="threshold"):
         label_array(found)
     half = (found >= 0.5).isel(segment=[0])
-    assert np.array_equal(label_array(half).values, fractions[..., 0] >= 0.5)
+    for each in (half, half.drop_vars("has_frame")):
+        assert np.array_equal(label_array(each).values, fractions[..., 0] >= 0.5)
 
 
 @pytest.mark.parametrize("others", [{}, {"transfer_syntax_uid": pydicom.uid.RLELossless}])
@@ -227,6 +228,17 @@ def test_planes_at_unequal_distances_are_a_stack_with_a_reason(binary, ct):
     assert np.array_equal(found.values[:, order], masks)
 
 
+def test_planes_of_several_orientations_are_a_stack_with_a_reason(binary):
+    def turn(ds: pydicom.Dataset) -> None:
+        turned = pydicom.Dataset()
+        turned.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+        ds.PerFrameFunctionalGroupsSequence[0].PlaneOrientationSequence = [turned]
+
+    found = read_segmentation(edited(binary, turn))
+    assert found.attrs["reason"] == "planes of several orientations"
+    assert int(found.sum()) > 0
+
+
 def test_frames_without_a_position_are_told_apart_by_their_sources(binary, ct):
     def unplace(ds: pydicom.Dataset) -> None:
         for item in ds.PerFrameFunctionalGroupsSequence:
@@ -247,6 +259,17 @@ def same_plane(ds: pydicom.Dataset) -> None:
     second.SegmentIdentificationSequence = first.SegmentIdentificationSequence
 
 
+def no_number(ds: pydicom.Dataset) -> None:
+    del ds.SegmentSequence[0].SegmentNumber
+
+
+def signed_labels(ds: pydicom.Dataset) -> None:
+    ds.SegmentationType, ds.BitsAllocated, ds.BitsStored, ds.HighBit = "LABELMAP", 8, 8, 7
+    ds.PixelRepresentation, ds.PixelData = 1, bytes(ds.NumberOfFrames * ds.Rows * ds.Columns)
+    del ds.PerFrameFunctionalGroupsSequence[ds.NumberOfFrames // 3 :]
+    ds.NumberOfFrames = len(ds.PerFrameFunctionalGroupsSequence)
+
+
 def unknown_segment(ds: pydicom.Dataset) -> None:
     ds.PerFrameFunctionalGroupsSequence[2].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 77
 
@@ -260,6 +283,8 @@ def claims(keyword: str, value: Any):
     [
         (drop_frame, HeaderError, "functional groups for"),
         (same_plane, HeaderError, "of one segment and one plane"),
+        (no_number, HeaderError, "a segment without a Segment Number"),
+        (signed_labels, HeaderError, "labels of type int8"),
         (unknown_segment, HeaderError, "of segment 77, which is not described"),
         (claims("SegmentationType", "SURFACE"), HeaderError, "'SURFACE', not one of BINARY"),
         (claims("SegmentationType", "FRACTIONAL"), HeaderError, "Maximum Fractional Value"),

@@ -127,7 +127,7 @@ def test_counts_of_philips_have_a_factor_to_uptake_or_to_activity():
         (header(PatientWeight=None), r"lacks Patient's Weight \(0010,1030\)$"),
         (header(PatientWeight="0"), "Patient's Weight .* must be above 0"),
         (header({"RadionuclideHalfLife": "-1"}), "Half Life .* must be above 0"),
-        (header({"RadionuclideTotalDose": None, "RadionuclideHalfLife": None}), "Total Dose .*, Radionuclide"),
+        (header({"RadionuclideTotalDose": None, "RadionuclideHalfLife": None}), "Dose .*, Radionuclide"),
         (header({"RadiopharmaceuticalStartTime": None}), "Start DateTime"),
         (header(RadiopharmaceuticalInformationSequence=[]), "Total Dose .* Half Life .* Start DateTime"),
         (header(SeriesTime=None), "lacks Series Date and Series Time"),
