@@ -11,7 +11,7 @@ import xarray as xr
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 
-from catalog.errors import GeometryError, HeaderError, StepError
+from catalog.errors import GeometryError, HeaderError, NotFoundError, StepError
 from pipelines.geometry import FARTHEST_MM, Vector
 from pipelines.objects import named, numbers, open_object
 
@@ -70,12 +70,14 @@ class StructureSet:
 
         Raises
         ------
-        KeyError
+        NotFoundError
             If there is none, or several.
         """
         found = [each for each in self.structures if each.name == name]
         if len(found) != 1:
-            raise KeyError(f"{len(found)} structures have that name; there are {len(self.structures)} in all")
+            raise NotFoundError(
+                f"{len(found)} structures have that name; there are {len(self.structures)} in all"
+            )
         return found[0]
 
 

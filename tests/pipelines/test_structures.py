@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
-from catalog.errors import GeometryError, HeaderError, StepError
+from catalog.errors import GeometryError, HeaderError, NotFoundError, StepError
 from pipelines import structures
 from pipelines.structures import Contour, Structure, inside, read_structures, to_mask
 
@@ -105,7 +105,7 @@ def test_a_region_has_its_attributes(tmp_path):
     assert contour.points_lps_mm.tolist() == [[0, 0, 5], [1, 0, 5], [1, 1.5, 5]]
     assert contour.source_sop_instance_uids == ("2.25.5",)
     assert (found["empty"].contours, found["empty"].colour) == ((), None)
-    with pytest.raises(KeyError, match="0 structures have that name"):
+    with pytest.raises(NotFoundError, match="0 structures have that name"):
         _ = found["other"]
 
 
