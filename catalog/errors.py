@@ -14,6 +14,7 @@ WorkbenchError
 ├── HeaderError (ValueError)          a file is no readable DICOM; in bulk work it becomes an `Unreadable`
 ├── GeometryError (ValueError)        planes that do not form a regular volume; names the UIDs
 ├── ArrayError (ValueError)           a stored array that is absent, incomplete or altered
+├── ExportError (ValueError)          a file for another program that cannot be written as asked
 ├── StepError (ValueError)            a step that cannot be found, called or encoded
 └── EncodeError (ValueError)          a result that cannot become a conformant object
 """
@@ -61,6 +62,10 @@ class CodecMissingError(DecodeError):
 
 class ArrayError(WorkbenchError, ValueError):
     """A stored array that is absent, incomplete or altered."""
+
+
+class ExportError(WorkbenchError, ValueError):
+    """A file for another program that cannot be written as it was asked for."""
 
 
 class StepError(WorkbenchError, ValueError):

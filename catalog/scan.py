@@ -39,7 +39,7 @@ class Scan:
     Raises
     ------
     NotFoundError
-        If one of the paths does not exist.
+        If one of the paths does not exist or cannot be reached.
     """
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
@@ -135,8 +135,11 @@ _FROM_PRIVATE_USE = {private: surrogate for surrogate, private in _TO_PRIVATE_US
 def _real(path: str | Path) -> str:
     try:
         return os.path.realpath(path, strict=True)
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         raise NotFoundError(f"{path} does not exist; nothing was indexed") from None
+    except OSError as error:
+        words = (error.strerror or "input error").lower()
+        raise NotFoundError(f"{path} cannot be reached: {words}; nothing was indexed") from None
 
 
 def _look(folder: str, name: str) -> Found | Rejection:

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from catalog.errors import GeometryError
+from catalog.errors import ExportError, GeometryError
 from pipelines import accessor as accessor  # gives `volume.dicom`
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_ENDINGS = (".nii", ".nii.gz")
 _SCANNER = 1
 """Code of qform and sform: coordinates of the scanner (NIfTI-1, NIFTI_XFORM_SCANNER_ANAT)."""
 
@@ -26,9 +27,13 @@ def to_nifti(volume: xr.DataArray, path: Path) -> Path:
 
     Raises
     ------
+    ExportError
+        If the name of the file does not end in `.nii` or `.nii.gz`.
     GeometryError
         If it is a stack, or what was cut out of a volume is no regular grid.
     """
+    if not path.name.endswith(_ENDINGS):
+        raise ExportError(f"a NIfTI file ends in {' or '.join(_ENDINGS)}, and {path} does not")
     if tuple(volume.dims[-3:]) != ("z", "y", "x"):
         reason = volume.attrs.get("reason", f"its dimensions are {tuple(volume.dims)}, not (…, z, y, x)")
         raise GeometryError(f"NIfTI holds regular volumes, and this is none: {reason}")

@@ -12,6 +12,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings.exceptions import SettingsError as ValueUnreadableError
 
 from catalog.errors import SettingsError
 from workbench.pacs.node import Node
@@ -88,8 +89,10 @@ class Settings(BaseSettings):
         """
         try:
             return cls(home=home, **given)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{home / SETTINGS_FILE} is no TOML: {error}") from None
+        except ValueUnreadableError as error:
+            raise SettingsError(f"the environment: {error}; tables are written as JSON there") from None
         except ValidationError as error:
             faults = "; ".join(
                 f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"

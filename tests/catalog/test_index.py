@@ -495,3 +495,8 @@ def test_everything_broken_is_in_one_group_with_a_reason_and_a_second_run_agrees
         "dicm_then_random.dcm": "is cut or damaged",
     }.items():
         assert words in reasons[name], (name, reasons[name])
+
+
+def test_a_path_that_cannot_be_reached_says_why(catalog: Catalog, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="cannot be reached: file name too long"):
+        index_paths(catalog, [tmp_path / ("x" * 300)])
