@@ -4,7 +4,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -65,7 +65,7 @@ def apply_step(application: Application, given: RunInput, key: str, previous: Ru
     )
     try:
         made = _apply(application, given, folder)
-    except Exception as error:  # the step is the user's: one series that fails does not stop the others
+    except (Exception, SystemExit) as error:  # the step is the user's: one that fails stops no others
         shutil.rmtree(folder, ignore_errors=True)
         reason, seconds = reason_of(error, application.step), perf_counter() - started
         return RunItem(array.series_instance_uid, array.part, key, "failed", reason, seconds)
@@ -134,10 +134,11 @@ def _is_there(output: OutputRecord) -> bool:
 
 
 class _ComputingHere:
-    """While a step runs, dask computes in the step's own thread instead of asking the cluster again.
+    """While a step runs on a worker, its thread computes what it asks of dask, and its prints go to stderr.
 
-    dask knows one scheduler a process and a worker may run several steps at once: the first one in
-    sets it, the last one out gives it back.
+    Otherwise dask would ask the cluster again, and a print end up amid what the command line prints for
+    machines. Both are set for the whole process, and a worker may run several steps at once: the first one
+    in sets them, the last one out gives them back.
     """
 
     def __init__(self) -> None:
@@ -148,6 +149,7 @@ class _ComputingHere:
         with self._lock:
             if self._inside == 0 and _in_worker():
                 self._setting.enter_context(dask.config.set(scheduler="synchronous"))
+                self._setting.enter_context(redirect_stdout(sys.stderr))
             self._inside += 1
 
     def __exit__(self, *_error: object) -> None:

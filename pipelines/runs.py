@@ -161,6 +161,9 @@ def _item_of(future: Any, task: _Task, application: Application) -> RunItem:
     if error is None:
         item: RunItem = future.result()
         return item
+    from distributed import KilledWorker
+
     given, key, _ = task
-    reason = reason_of(error, application.step)
+    ended = "its worker process ended each time the step was tried: out of memory, or a crash in a library"
+    reason = ended if isinstance(error, KilledWorker) else reason_of(error, application.step)
     return RunItem(given.array.series_instance_uid, given.array.part, key, "failed", reason)

@@ -1,5 +1,8 @@
 """The Dask cluster of a bench that has no other: processes on this machine, reachable from it alone."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
@@ -9,14 +12,29 @@ def local_cluster(workers: int) -> Any:
     """Start a scheduler and single-threaded workers as processes of their own, all on loopback.
 
     They are separate programs rather than children that import the caller's script again, so a script
-    needs no `if __name__ == "__main__"` and a worker that dies takes nothing with it.
+    needs no `if __name__ == "__main__"` and a worker that dies takes nothing with it. Ctrl-C, which a
+    terminal and Jupyter send to all processes of a group, reaches this process alone: it ends what runs.
     """
     from distributed.deploy.subprocess import SubprocessCluster
 
-    return SubprocessCluster(
-        host=LOOPBACK,
-        n_workers=workers,
-        threads_per_worker=1,
-        dashboard_address=f"{LOOPBACK}:0",
-        silence_logs=40,
-    )
+    with _interrupts_held():
+        return SubprocessCluster(
+            host=LOOPBACK,
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=f"{LOOPBACK}:0",
+            silence_logs=40,
+        )
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold SIGINT back; threads and programs started meanwhile never get it, this thread gets it after."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

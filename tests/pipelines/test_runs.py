@@ -526,4 +526,4 @@ def test_a_step_that_kills_its_worker_fails_alone(three, tmp_path, client):
     parameters = {"bad": three[0].array.series_instance_uid}
     record = run_step(step, parameters, three, outputs_folder=tmp_path / "out", client=client)
     assert [item.state for item in record.items] == ["failed", "succeeded", "succeeded"]
-    assert record.items[0].reason.startswith("KilledWorker")
+    assert record.items[0].reason.startswith("its worker process ended")
