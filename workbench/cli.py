@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-HOME_HELP = "Where the bench lives; WORKBENCH_HOME when left out."
+HOME_HELP = "Where the bench lives; WORKBENCH_HOME, else ~/imaging-workbench, when left out."
 Home = Annotated[Path | None, typer.Option("--home", metavar="DIR", help=HOME_HELP)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 WHERE_HELP = "An expression over attributes: \"SliceThickness <= 1.5 and Modality == 'CT'\"."
@@ -34,7 +35,8 @@ Where = Annotated[str | None, typer.Option("--where", metavar="EXPRESSION", help
 Uids = Annotated[list[str] | None, typer.Argument(metavar="[UID]...", help="Series Instance UIDs.")]
 All = Annotated[bool, typer.Option("--all", help="Every series of the catalog.")]
 
-
+STOPPED = 130
+"""Exit code after Ctrl-C, as shells give it."""
 OFFLINE = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
 """Page configuration of JupyterLab: it asks nobody outside for news or updates."""
 
@@ -88,7 +90,8 @@ def series(
     query: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[QUERY]...", help="Words to find, or matches like Modality=CT or PatientName=M*."
+            metavar="[QUERY]...",
+            help="Words to find, or matches like PatientName=M*; Modality=CT Modality=MR finds both.",
         ),
     ] = None,
     where: Where = None,
@@ -103,7 +106,7 @@ def series(
 
     with _bench(context, home) as bench:
         found = bench.find(*(query or ()), where=where)
-    _show([as_dict(each) for each in found], repr(found), as_json=as_json)
+    _show([as_dict(each) for each in found], found.as_text(), as_json=as_json)
 
 
 @app.command()
@@ -134,7 +137,7 @@ def verify(
     """
     with _bench(context, home) as bench:
         report = bench.verify(_chosen(uids, every=every), quiet=as_json)
-    text = report.line() + (f"\n{report!r}" if report.mismatches else "")
+    text = report.line() + (f"\n{report.as_text()}" if report.mismatches else "")
     _show(report.as_json(), text, as_json=as_json, succeeded=not report.mismatches)
 
 
@@ -184,7 +187,11 @@ def run(
         if uids:
             selected = bench.series(where, series_instance_uid=uids)
         outcome = bench.run(step, selected, quiet=as_json, **dict(map(_parameter, parameters or ())))
-    _show(outcome.as_json(), f"{outcome!r}\n{outcome.line()}", as_json=as_json, succeeded=outcome.succeeded)
+        objects = f"\n{outcome.objects.as_text()}\n\n" if outcome.objects else ""
+        text = f"{outcome!r}\n{objects}{outcome.line()}{outcome.reasons()}"
+    _show(outcome.as_json(), text, as_json=as_json)
+    if not outcome.succeeded:
+        raise typer.Exit(1 if outcome.record.finished else STOPPED)
 
 
 @app.command()
@@ -203,7 +210,7 @@ def send(
     """
     with _bench(context, home) as bench:
         receipts = bench.send(objects, to=to, quiet=as_json)
-    text = f"{receipts.line()}\n\n{receipts!r}"
+    text = f"{receipts.line()}\n\n{receipts.as_text()}"
     _show(receipts.as_json(), text, as_json=as_json, succeeded=receipts.succeeded)
 
 
@@ -233,23 +240,34 @@ def _bench(context: typer.Context, home: Path | None) -> "Iterator[Bench]":
             yield bench
     except WorkbenchError as error:
         _fail(str(error), as_json=as_json)
+    except OSError as error:
+        _fail(_in_words(error), as_json=as_json)
     except KeyboardInterrupt:
         _fail(
             "stopped; what was done is kept, and the same command goes on from there",
             as_json=as_json,
-            code=130,
+            code=STOPPED,
         )
 
 
+def _in_words(error: OSError) -> str:
+    if error.strerror is None:
+        return str(error)
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return f"{where}{error.strerror.lower()}"
+
+
 def _fail(text: str, *, as_json: bool, code: int = 1) -> None:
+    from workbench.tables import plain
+
     if as_json:
         typer.echo(json.dumps({"error": text}))
-    typer.echo(f"workbench: {text}", err=True)
+    typer.echo(f"workbench: {plain(text)}", err=True)
     raise typer.Exit(code)
 
 
 def _show(data: Any, text: str, *, as_json: bool, succeeded: bool = True) -> None:
-    typer.echo(json.dumps(data, indent=1, ensure_ascii=False) if as_json else text)
+    typer.echo(json.dumps(data, indent=1) if as_json else text)
     if not succeeded:
         raise typer.Exit(1)
 
@@ -297,4 +315,10 @@ def _open_lab(home: Path) -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name the terminal's encoding lacks is no end of a command
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except OSError as error:  # a full disk behind `> file`; typer ends quietly where a pipe is closed
+        sys.exit(f"workbench: the output cannot be written: {_in_words(error)}")

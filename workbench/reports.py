@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from catalog.records import ArrayRecord, IndexReport, OutputRecord, Rejection, RunItem, RunRecord, as_dict
-from workbench.tables import Table
+from workbench.tables import Table, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ class Indexed(Table[Rejection]):
 
     def reasons(self) -> str:
         """Every rejection with its reason, one a line."""
-        return "".join(f"\n   {each.path}: {each.reason}" for each in self)
+        return "".join(f"\n   {plain(f'{each.path}: {each.reason}')}" for each in self)
 
     def _counts(self) -> str:
         report = self.report
@@ -124,7 +124,7 @@ class IngestReport(Table[ArrayRecord]):
             for each in self
             if each.reason
         ]
-        return "".join(f"\n   {each}" for each in lines)
+        return "".join(f"\n   {plain(each)}" for each in lines)
 
 
 class VerifyReport(Table["Mismatch"]):
@@ -163,7 +163,7 @@ class Run(Table[RunItem]):
         }  # fmt: skip
         self._step = record.step.rpartition(":")[2]
         note = f"step {self._step} · run {record.run[:8]}" + ("" if record.finished else " · stopped early")
-        super().__init__(record.items, columns, noun="series", note=note)
+        super().__init__(record.items, columns, noun="arrays", note=note)
 
     @property
     def succeeded(self) -> bool:
@@ -183,6 +183,15 @@ class Run(Table[RunItem]):
             "path": "path",
         }  # fmt: skip
         return Table([output for item in self for output in item.outputs], columns, noun="outputs")
+
+    @property
+    def objects(self) -> Table[OutputRecord]:
+        """The DICOM objects among the outputs: what a PACS takes."""
+        columns = {
+            "kind": "object", "sop_instance_uid": "sop instance uid", "series_instance_uid": "of series",
+        }  # fmt: skip
+        there = [output for output in self.outputs if output.sop_instance_uid is not None]
+        return Table(there, columns, noun="objects", note="workbench send OBJECT... --to NODE")
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -219,8 +228,16 @@ class Run(Table[RunItem]):
         done, failed = sum(each.state == "succeeded" for each in self), len(self.failed)
         text = counted((done, "ok"), (len(self) - done - failed, "as before"), (failed, "failed"))
         started, finished = self.record.started, self.record.finished
-        seconds = (finished - started).total_seconds() if finished else None
-        return line("run", len(self), "series", f"{self._step}: {text or 'nothing to do'}", seconds)
+        if finished is None:
+            stopped = "stopped early, the same command goes on from there"
+            return line("run", len(self), "arrays", f"{self._step}: {text or 'nothing done'} · {stopped}")
+        seconds = (finished - started).total_seconds()
+        return line("run", len(self), "arrays", f"{self._step}: {text or 'nothing to do'}", seconds)
+
+    def reasons(self) -> str:
+        """Why items failed, one a line."""
+        lines = [f"{each.series_instance_uid} part {each.part}: {each.reason}" for each in self.failed]
+        return "".join(f"\n   {plain(each)}" for each in lines)
 
 
 # --- send ------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from catalog.arrays import all_arrays, arrays_of, record_arrays
 from catalog.database import Catalog
-from catalog.errors import NotFoundError
+from catalog.errors import NotFoundError, SettingsError
 from catalog.identifiers import is_uid
 from catalog.index import index_paths, last_report
 from catalog.outbox import delivery
@@ -61,7 +61,9 @@ def open(where: str | Path | None = None, **settings: Any) -> "Bench":
     Raises
     ------
     catalog.errors.SettingsError
-        If the settings are impossible.
+        If the settings are impossible, or the folder cannot be made.
+    catalog.errors.CatalogError
+        If the catalog cannot be read or written.
     catalog.errors.SchemaError
         If the catalog was written by a newer workbench.
     """
@@ -92,7 +94,11 @@ class Bench:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        settings.home.mkdir(parents=True, exist_ok=True)
+        try:
+            settings.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            words = (error.strerror or "input error").lower()
+            raise SettingsError(f"{settings.home} cannot be the folder of a bench: {words}") from None
         self.catalog = Catalog(settings.catalog_url)
         self._client: Client | None = None
         self._cluster: Any = None
@@ -168,16 +174,23 @@ class Bench:
     def find(self, *words: str, where: str | None = None) -> Table[SeriesRecord]:
         """Find series as a person types: `Modality=CT` matches, any other word is looked for in the texts.
 
+        An attribute that is given several times matches any of the values.
+
         Raises
         ------
         catalog.errors.QuestionError
             If an attribute or the expression is not understood.
         """
-        matching = dict(word.split("=", 1) for word in words if "=" in word)
+        matching: dict[str, list[str]] = {}
+        for name, equals, value in (word.partition("=") for word in words):
+            if equals:
+                matching.setdefault(name, []).append(value)
         mentioned = [_mentions(word) for word in words if "=" not in word]
         if where and mentioned:
             where = f"({where})"
-        return self.series(" and ".join([*mentioned, *([where] if where else [])]) or None, **matching)
+        expression = " and ".join([*mentioned, *([where] if where else [])]) or None
+        single = {name: values[0] if len(values) == 1 else values for name, values in matching.items()}
+        return self.series(expression, **single)
 
     # --- pixels --------------------------------------------------------------------------------------
 
@@ -257,6 +270,8 @@ class Bench:
         for array in report:
             if array.part == part:
                 return array
+        if len(report) == 1:
+            raise NotFoundError(f"series {uid} is one array, there is no part {part} of it")
         parts = "; ".join(f"part={array.part}: {array.label}" for array in report)
         raise NotFoundError(f"series {uid} holds {len(report)} parts, choose one of: {parts}")
 
@@ -315,7 +330,7 @@ class Bench:
         previous = find_items(self.catalog, wanted)
         if client is None and not previous.keys() >= set(wanted):
             client = self.client  # a run that has nothing to compute needs no cluster
-        with bar("run", "series", quiet=quiet) as progress:
+        with bar("run", "arrays", quiet=quiet) as progress:
             record = run_step(
                 function,
                 parameters,

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 20
 """How many rows a table shows before it says how many more there are."""
-TEXT_CHARACTERS = 60
-"""How many characters a cell shows on a terminal."""
+TEXT_CHARACTERS = 64
+"""How many characters a cell shows on a terminal; a UID, valid or not, has no more."""
 HTML_CHARACTERS = 160
 """How many characters a cell shows in a notebook."""
 
@@ -62,12 +62,16 @@ class Table[R](Sequence[R]):
         return iter(self.records)
 
     def __repr__(self) -> str:
-        if not self.records:
-            return self._footer()
-        return text_table(list(self.columns.values()), self._shown(), footer=self._footer())
+        return self._as_text(SHOWN_ROWS)
 
     def _repr_html_(self) -> str:
-        return html_table(list(self.columns.values()), self._shown(), footer=self._footer())
+        return html_table(
+            list(self.columns.values()), self._shown(SHOWN_ROWS), footer=self._footer(SHOWN_ROWS)
+        )
+
+    def as_text(self) -> str:
+        """Every row, for a terminal or a pipe."""
+        return self._as_text(len(self.records))
 
     def to_pandas(self) -> "pd.DataFrame":
         """One row a record, every field a column."""
@@ -75,19 +79,31 @@ class Table[R](Sequence[R]):
 
         return pd.DataFrame([_fields(record) for record in self.records])
 
-    def _shown(self) -> list[list[Any]]:
-        return [
-            [row.get(column) for column in self.columns] for row in map(self._row, self.records[:SHOWN_ROWS])
-        ]
+    def _as_text(self, rows: int) -> str:
+        if not self.records:
+            return self._footer(rows)
+        return text_table(list(self.columns.values()), self._shown(rows), footer=self._footer(rows))
+
+    def _shown(self, rows: int) -> list[list[Any]]:
+        return [[row.get(column) for column in self.columns] for row in map(self._row, self.records[:rows])]
 
     def _row(self, record: R) -> Mapping[str, Any]:
         return _fields(record)
 
-    def _footer(self) -> str:
+    def _footer(self, rows: int) -> str:
         count = f"{len(self.records):,} {self.noun}"
-        hidden = len(self.records) - SHOWN_ROWS
+        hidden = len(self.records) - rows
         parts = [count, f"{hidden:,} not shown" if hidden > 0 else "", self.note]
         return " · ".join(part for part in parts if part)
+
+
+def plain(text: str) -> str:
+    """One line, with Python's escapes for what a terminal would obey or cannot show."""
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def _fields(record: Any) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The command line as it is typed: JSON that stays stable, exit codes, sentences instead of tracebacks."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from typer.testing import CliRunner
 
 from pipelines import phantoms
 from workbench.cli import app
+from workbench.tables import SHOWN_ROWS
 
 
 class Shell:
@@ -153,8 +157,9 @@ def test_broken_settings_are_a_sentence(shell: Shell) -> None:
     shell.home.mkdir()
     (shell.home / "workbench.toml").write_text("[nodes.PACS]\nae_title = 'X'\nhost = 'h'\nport = 99999\n")
     assert "port" in shell("series", code=1).stderr
-    (shell.home / "workbench.toml").write_text("nodes = [")
-    assert "workbench.toml" in shell("series", code=1).stderr
+    for content in (b"nodes = [", b"\xff"):
+        (shell.home / "workbench.toml").write_bytes(content)
+        assert "workbench.toml is no TOML" in shell("series", code=1).stderr
 
 
 def test_every_command_has_help_with_an_example_and_json() -> None:
@@ -189,3 +194,115 @@ def test_no_patient_data_is_printed_by_errors_or_reports(shell: Shell, tmp_path:
     for result in said:
         assert "Geheim" not in result.output
         assert "4711" not in result.output
+
+
+def test_a_folder_that_can_be_no_bench_is_a_sentence(shell: Shell, tmp_path: Path) -> None:
+    shell.home.write_text("a file")
+    assert "cannot be the folder of a bench: file exists" in shell("series", code=1).stderr
+    assert "bench" in shell.json("series", code=1)["error"]
+
+
+def test_every_row_is_printed_and_no_control_character(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    for each in range(SHOWN_ROWS + 5):
+        header = phantoms.write_series(folder / str(each), planes=1, rows=2, columns=2, seed=each)
+        header.paths[0].with_suffix(".txt").write_text("no DICOM")
+    (folder / "red\x1b[31m\nline.txt").write_text("no DICOM")
+    (folder / os.fsdecode(b"bytes\xff.txt")).write_text("no DICOM")
+    shell("index", folder)
+    listed = shell("series").stdout
+    assert listed.count(" CT ") == SHOWN_ROWS + 5
+    assert "not shown" not in listed
+    reasons = shell("index", "--last").stdout
+    assert len(reasons.splitlines()) == 1 + SHOWN_ROWS + 5 + 2
+    assert r"red\x1b[31m\nline.txt: is no DICOM" in reasons
+    assert r"bytes\udcff.txt: is no DICOM" in reasons
+    paths = {each["path"] for each in shell.json("index", "--last")["rejected"]}
+    assert str(folder / os.fsdecode(b"bytes\xff.txt")) in paths
+
+
+def test_a_terminal_that_lacks_letters_is_no_end(shell: Shell, archive: Path) -> None:
+    shell("index", archive)
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        for words in (["series"], ["series", "--json"]):
+            typed = subprocess.run(
+                [sys.executable, "-m", "workbench", *words, "--home", shell.home],
+                env=os.environ | {"PYTHONIOENCODING": f"{encoding}:strict"},
+                capture_output=True,
+                check=True,
+            )
+            assert b"M1" in typed.stdout
+            assert words == ["series"] or json.loads(typed.stdout)[0]["patient_name"] == "Müller^Änne"
+
+
+def test_an_attribute_given_twice_matches_either_value(shell: Shell, archive: Path) -> None:
+    shell("index", archive)
+    assert len(shell.json("series", "Modality=CT", "Modality=MR")) == 3
+    assert len(shell.json("series", "Modality=MR", "Modality=PT")) == 1
+
+
+def test_export_refuses_a_name_that_is_no_nifti_file(shell: Shell, ct: phantoms.Phantom) -> None:
+    shell("index", ct.paths[0].parent)
+    for name in ("volume.foo", "."):
+        sentence = shell("export", ct.series_instance_uid, "--nifti", name, code=1).stderr
+        assert "a NIfTI file ends in .nii or .nii.gz" in sentence
+    sentence = shell("export", ct.series_instance_uid, "--nifti", "/proc/x.nii", code=1).stderr
+    assert sentence == "workbench: /proc/x.nii: no such file or directory\n"
+
+
+def test_a_run_lists_its_objects_and_why_series_failed(shell: Shell, archive: Path, tmp_path: Path) -> None:
+    shell("index", archive)
+    run = shell.json("run", "threshold", "-p", "above=150", "--where", "Modality == 'CT'")
+    said = shell("run", "threshold", "-p", "above=150", "--where", "Modality == 'CT'").stdout
+    uids = [each["sop_instance_uid"] for each in run["outputs"] if each["sop_instance_uid"]]
+    assert len(uids) == 4
+    assert all(uid in said for uid in uids)
+    step = tmp_path / "steps.py"
+    reason = "a reason that is longer than any cell of a table on a terminal may be, and ends in a word"
+    step.write_text(f"def ends(volume):\n    raise SystemExit({reason!r})\n")
+    assert shell("run", f"{step}:ends", code=1).stdout.count(f"SystemExit: {reason} (line 2") == 3
+
+
+def test_what_a_step_prints_is_no_part_of_the_json(
+    shell: Shell, ct: phantoms.Phantom, tmp_path: Path
+) -> None:
+    step = tmp_path / "steps.py"
+    step.write_text("def talks(volume):\n    print('HELLO')\n    return 1\n")
+    shell("index", ct.paths[0].parent)
+    environment = {name: value for name, value in os.environ.items() if name != "WORKBENCH_SCHEDULER"}
+    typed = subprocess.run(
+        [sys.executable, "-m", "workbench", "run", f"{step}:talks", "--json", "--home", shell.home],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(typed.stdout)["succeeded"] == 1
+    assert "HELLO" in typed.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [("NODES", "x", "nodes"), ("CATALOG", "mysql://x", "postgresql://"), ("THREADS", "0", "threads")],
+)
+def test_a_strange_environment_is_a_sentence(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(f"WORKBENCH_{name}", value)
+    assert sentence in shell("series", code=1).stderr
+
+
+def test_output_that_cannot_be_written_is_a_sentence(shell: Shell, archive: Path) -> None:
+    shell("index", archive)
+    with Path("/dev/full").open("w") as full:
+        typed = subprocess.run(
+            [sys.executable, "-m", "workbench", "series", "--home", shell.home],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert typed.returncode == 1
+    assert "no space left on device" in typed.stderr
+    assert "Traceback" not in typed.stderr
