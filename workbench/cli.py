@@ -210,7 +210,7 @@ def send(
     """
     with _bench(context, home) as bench:
         receipts = bench.send(objects, to=to, quiet=as_json)
-    text = f"{receipts.line()}\n\n{receipts.as_text()}"
+    text = f"{receipts.line()}\n\n{receipts.as_text()}{receipts.reasons()}"
     _show(receipts.as_json(), text, as_json=as_json, succeeded=receipts.succeeded)
 
 

@@ -277,6 +277,15 @@ class Receipts(Table["Receipt"]):
         text = counted(*parts, failed) or "waiting for the node"
         return line("send", len(self), "objects", f"{nodes}: {text}", seconds)
 
+    def reasons(self) -> str:
+        """Why objects wait or failed, and what to do next, one a line."""
+        lines = [
+            f"{each.kind} {each.sop_instance_uid}: {each.reason}; {each.next_step}"
+            for each in self
+            if each.state != "confirmed"
+        ]
+        return "".join(f"\n   {plain(each)}" for each in lines)
+
     def _row(self, record: "Receipt") -> Mapping[str, Any]:
         times = {stage: f"{at.astimezone():%H:%M:%S}" for stage, at in record.times.items()}
         return {**as_dict(record), **times}

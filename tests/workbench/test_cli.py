@@ -116,6 +116,16 @@ def test_send_to_a_node_that_is_down_fails_and_keeps_the_object(shell: Shell, ct
     assert "GONE" in delivery["reason"] or "PACS" in delivery["reason"]
 
 
+def test_a_host_that_is_not_known_is_a_reason_and_printed_whole(shell: Shell, ct: phantoms.Phantom) -> None:
+    shell.home.mkdir()
+    (shell.home / "workbench.toml").write_text(
+        '[nodes.PACS]\nae_title = "GONE"\nhost = "pacs.invalid"\nport = 104\n'
+    )
+    said = shell("send", ct.paths[0], "--to", "PACS", code=1).stdout
+    assert "PACS (GONE at pacs.invalid:104) cannot be looked up: " in said
+    assert "nothing: due again at" in said
+
+
 def test_a_failing_series_is_listed_and_the_exit_code_says_so(
     shell: Shell, archive: Path, tmp_path: Path
 ) -> None:

@@ -61,15 +61,19 @@ def associate(
         answer_seconds=node.answer_seconds,
         maximum_pdu=node.maximum_pdu,
     )
-    association = ae.associate(
-        node.host,
-        node.port,
-        contexts=list(contexts),
-        ae_title=node.ae_title,
-        max_pdu=node.maximum_pdu,
-        ext_neg=list(roles),
-        evt_handlers=[(evt.EVT_CONN_OPEN, make_prompt), *handlers],
-    )
+    try:
+        association = ae.associate(
+            node.host,
+            node.port,
+            contexts=list(contexts),
+            ae_title=node.ae_title,
+            max_pdu=node.maximum_pdu,
+            ext_neg=list(roles),
+            evt_handlers=[(evt.EVT_CONN_OPEN, make_prompt), *handlers],
+        )
+    except OSError as error:  # before a connection is tried: the name of the host is looked up
+        words = (error.strerror or "input error").lower()
+        raise NodeUnavailableError(f"{_where(node)} cannot be looked up: {words}") from error
     if not association.is_established:
         raise _why_not(node, association)
     try:
@@ -81,8 +85,12 @@ def associate(
         association.release()
 
 
+def _where(node: Node) -> str:
+    return f"{node.name} ({node.ae_title} at {node.host}:{node.port})"
+
+
 def _why_not(node: Node, association: Association) -> DeliveryError:
-    where = f"{node.name} ({node.ae_title} at {node.host}:{node.port})"
+    where = _where(node)
     if association.is_rejected:
         answer = association.acceptor.primitive
         reason = str(answer.reason_str).lower() if answer is not None else "no reason given"
