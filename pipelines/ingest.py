@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
 from pipelines import arrays
 from pipelines.arrays import Block, Planes
+from pipelines.cine import frame_times_s
 from pipelines.frames import Frames, open_frames
 from pipelines.functional_groups import frames_of, is_enhanced
 from pipelines.layout import Layout, Slab
@@ -106,8 +107,11 @@ def _write_parts(
 ) -> tuple[ArrayRecord, ...]:
     frames, done = sum(each.number_of_frames or 1 for each in images), 0
     records = []
-    planes = [plane for image in images for plane in _frames(image)]
+    opened = [_opened(image) for image in images]
+    planes = [frame for each in opened for frame in each.frames]
+    times = {each.frames[0].sop_instance_uid: each.times for each in opened if each.times}
     for number, part in enumerate(split(planes) if planes else ()):
+        part = _timed(part, times)
         task = _Task(series, part, number, folder)
         before = done
 
@@ -120,15 +124,36 @@ def _write_parts(
     return tuple(records)
 
 
-def _frames(image: InstanceRecord) -> tuple[InstanceRecord, ...]:
-    """The frames of an enhanced object one by one; any other image as it is."""
-    if (image.number_of_frames or 1) == 1:
-        return (image,)
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An image with what its header says of its frames."""
+
+    frames: tuple[InstanceRecord, ...]
+    """Those of an enhanced object one by one; any other image as it is."""
+    times: Axis | None = None
+    """When the frames of a cine were taken, where it says so."""
+
+
+def _opened(image: InstanceRecord) -> _Opened:
+    count = image.number_of_frames or 1
+    if count == 1:
+        return _Opened((image,))
     try:
         ds = read_dataset(image.path)
-        return frames_of(image, ds) if is_enhanced(ds) else (image,)
+        if is_enhanced(ds):
+            return _Opened(frames_of(image, ds))
     except HeaderError as error:
         raise _UnreadableImageError(image, str(error)) from error
+    times = frame_times_s(ds, count).values
+    return _Opened((image,), None if times is None else Axis("time", "s", times))
+
+
+def _timed(part: Part, times: Mapping[str, Axis]) -> Part:
+    """A cine with its time axis; any other part as it is."""
+    first = part.instances[0]
+    if part.grid is None and first.frame_index is None and first.sop_instance_uid in times:
+        return replace(part, axes=(times[first.sop_instance_uid],))
+    return part
 
 
 class _UnreadableImageError(Exception):
@@ -175,7 +200,7 @@ class _Task:
         self._description = PixelDescription.of(part.instances[0])
         self._planes = [(each, frame) for each in part.instances for frame in _frame_indices(each)]
         self._kind = "stack" if part.grid is None else "volume"
-        repeats = tuple(len(axis.values) for axis in part.axes)
+        repeats = tuple(len(axis.values) for axis in part.axes) if part.grid else ()
         planes = len(self._planes) // math.prod(repeats)
         self._shape = (*repeats, planes, *self._description.shape)
         self._layout = Layout(self._shape, np.dtype(self._description.dtype).itemsize, self._kind)
@@ -217,7 +242,8 @@ class _Task:
     def _dims(self) -> tuple[str, ...]:
         if self._kind == "volume":
             return (*(axis.name for axis in self._part.axes), "z", "y", "x")
-        return ("frame", "y", "x", "sample")[: len(self._shape)]
+        first = self._part.axes[0].name if self._part.axes else "frame"
+        return (first, "y", "x", "channel")[: len(self._shape)]
 
     def _write(self, group: Path, threads: int | None, advance: Callable[[int], None]) -> Block:
         values = arrays.create_values(group, self._layout, self._description.dtype, self._dims)

@@ -1,7 +1,7 @@
 """How the stored values of an array are cut: planes into slabs, that is shards, and chunks; no I/O.
 
 A volume has dimensions (z, y, x), or axes before them along which it repeats (time, echo, b-value); a stack
-has (frame, y, x) or (frame, y, x, sample). Planes are numbered from 0, the last axis before the rows running
+has (frame, y, x) or (frame, y, x, channel). Planes are numbered from 0, the last axis before the rows running
 fastest. A slab is what is read, written, verified and made durable at once; it is one shard, so one file.
 """
 

@@ -32,7 +32,8 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     """Open an array lazily: modality values, float32 (PS3.3 C.11.1.1.2); colour stays stored values.
 
     A volume has dimensions (z, y, x) and coordinates in mm, after axes along which it repeats (`time` in s,
-    `echo_time` in ms, `b_value` in s/mm2, `temporal_position`); a stack has (frame, y, x[, sample]).
+    `echo_time` in ms, `b_value` in s/mm2, `temporal_position`); a stack has (frame, y, x[, channel]),
+    with `time` for `frame` where a cine says when its frames were taken.
     The coordinate `sop_instance_uid` names each plane's source; where slope or intercept differ between
     planes they are coordinates too. Stored values that float32 cannot hold become float64.
 
@@ -42,7 +43,7 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
         If the array is absent, incomplete or altered since it was written.
     """
     block = _checked_block(record)
-    is_colour = "sample" in record.dims
+    is_colour = "channel" in record.dims
     planes = record.shape[: _layout(record).plane_axis + 1]
     slopes, intercepts = (
         _one_or_all(each, planes) for each in (block.planes.rescale_slopes, block.planes.rescale_intercepts)
@@ -230,7 +231,8 @@ def _coordinates(record: ArrayRecord, block: Block, slopes: _Line, intercepts: _
     for along in block.along:
         coordinates |= _along_volumes(along, record.dims[: layout.plane_axis], layout.leading)
     if block.affine_lps is None:
-        coordinates["frame"] = np.arange(record.shape[0])
+        if not block.axes:
+            coordinates["frame"] = np.arange(record.shape[0])
     else:
         affine = np.array(block.affine_lps)
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
