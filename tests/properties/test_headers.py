@@ -128,7 +128,7 @@ def data_sets(draw: st.DrawFn) -> Dataset:
         if attribute.keyword not in ds:
             value = draw(made[attribute.vr])
             many = attribute.kind is Kind.NUMBERS
-            setattr(ds, attribute.keyword, [value, draw(DECIMALS)] if many else value)
+            setattr(ds, attribute.keyword, [value, draw(made[attribute.vr])] if many else value)
     return ds
 
 
