@@ -33,6 +33,8 @@ class Attribute:
     vr: str
     level: Level
     kind: Kind
+    many: bool = False
+    """Whether it holds several values; its column then has them all, with backslashes between."""
 
     @property
     def column(self) -> str:
@@ -57,9 +59,11 @@ _KIND_OF_VR = {
 def _rows(level: Level, table: str) -> tuple[Attribute, ...]:
     rows = []
     for line in table.strip().splitlines():
-        tag, vr, keyword, *many = line.split()
-        kind = Kind.NUMBERS if many else _KIND_OF_VR.get(vr, Kind.TEXT)
-        rows.append(Attribute(keyword, int(tag, 16), vr, level, kind))
+        tag, vr, keyword, *marks = line.split()
+        many, kind = "many" in marks, _KIND_OF_VR.get(vr, Kind.TEXT)
+        if many and kind is not Kind.TEXT:
+            kind = Kind.NUMBERS
+        rows.append(Attribute(keyword, int(tag, 16), vr, level, kind, many))
     return tuple(rows)
 
 
@@ -108,14 +112,14 @@ SERIES = _rows(
     00081090 LO ManufacturerModelName
     00081010 SH StationName
     00080080 LO InstitutionName
-    00181020 LO SoftwareVersions
+    00181020 LO SoftwareVersions many
     00181000 LO DeviceSerialNumber
     00200052 UI FrameOfReferenceUID
     00185100 CS PatientPosition
     00180087 DS MagneticFieldStrength
     00180010 LO ContrastBolusAgent
-    00181210 SH ConvolutionKernel
-    00180020 CS ScanningSequence
+    00181210 SH ConvolutionKernel many
+    00180020 CS ScanningSequence many
     00180024 SH SequenceName
 """,
 )
@@ -125,9 +129,9 @@ INSTANCE = _rows(
     """
     00080018 UI SOPInstanceUID
     00080016 UI SOPClassUID
-    00080005 CS SpecificCharacterSet
+    00080005 CS SpecificCharacterSet many
     00200013 IS InstanceNumber
-    00080008 CS ImageType
+    00080008 CS ImageType many
     00200012 IS AcquisitionNumber
     00080022 DA AcquisitionDate
     00080032 TM AcquisitionTime

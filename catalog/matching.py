@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from pydicom.datadict import dictionary_VM
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -54,9 +53,6 @@ _RANGES = {
     "TM": re.compile(r"([\d.:]*)-([\d.:]*)"),
     "DT": re.compile(rf"((?:{_DATE_TIME})?)-((?:{_DATE_TIME})?)"),
 }
-_MANY = frozenset(
-    each.tag for each in ATTRIBUTES if each.kind is Kind.TEXT and dictionary_VM(each.tag) != "1"
-)
 
 
 def attribute_named(name: str) -> Attribute:
@@ -204,7 +200,7 @@ def _any_of(attribute: Attribute, value: Any) -> Condition | None:
     each_of = value.split("\\") if isinstance(value, str) else list(value)
     if any(_is_universal(attribute, each) for each in each_of):
         return None
-    exact = attribute.vr != "PN" and attribute.tag not in _MANY
+    exact = attribute.vr != "PN" and not attribute.many
     special = [any(is_meant(attribute, each) for is_meant, _ in _KINDS) for each in each_of]
     equal = [each for each, odd in zip(each_of, special, strict=True) if exact and not odd]
     others = [each for each, odd in zip(each_of, special, strict=True) if odd or not exact]
@@ -269,7 +265,7 @@ def _single(attribute: Attribute, value: Any) -> Condition:
         return sa.false()
     if attribute.vr == "PN":
         return casefold(column) == casefold(sa.literal(text))
-    if attribute.tag not in _MANY:
+    if not attribute.many:
         return column == text
     escaped = text.translate(_GLOB).replace("*", "[*]").replace("?", "[?]")
     return sa.or_(

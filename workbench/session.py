@@ -13,7 +13,6 @@ from catalog.arrays import all_arrays, arrays_of, record_arrays
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, SettingsError
 from catalog.identifiers import is_uid
-from catalog.index import index_paths, last_report
 from catalog.outbox import delivery
 from catalog.query import find_series, instances_of
 from catalog.records import ArrayRecord, InstanceRecord, OutputRecord, SeriesRecord
@@ -133,6 +132,8 @@ class Bench:
         catalog.errors.NotFoundError
             If a path does not exist.
         """
+        from catalog.index import index_paths  # pydicom takes a while to load, and a question needs none
+
         with bar("index", "files", quiet=quiet) as progress:
             return Indexed(index_paths(self.catalog, paths, progress=progress))
 
@@ -144,6 +145,8 @@ class Bench:
         catalog.errors.NotFoundError
             If nothing was indexed yet.
         """
+        from catalog.index import last_report
+
         report = last_report(self.catalog)
         if report is None:
             raise NotFoundError(
@@ -207,7 +210,7 @@ class Bench:
                     each,
                     instances_of(self.catalog, each.series_instance_uid),
                     self.settings.arrays_folder,
-                    threads=self.settings.threads,
+                    threads=self.settings.cores,
                 )
                 record_arrays(self.catalog, each.series_instance_uid, ingested.arrays)
                 arrays += ingested.arrays
@@ -286,7 +289,7 @@ class Bench:
             if self.settings.scheduler:
                 self._client = Client(self.settings.scheduler, set_as_default=False)  # type: ignore[no-untyped-call]
             else:
-                self._cluster = local_cluster(self.settings.threads)
+                self._cluster = local_cluster(self.settings.cores)
                 atexit.register(self.close)  # a script or notebook that just ends leaves no process behind
                 self._client = Client(self._cluster, set_as_default=False)  # type: ignore[no-untyped-call]
         return self._client

@@ -25,12 +25,6 @@ def default_home() -> Path:
     return Path(os.environ.get("WORKBENCH_HOME") or Path.home() / "imaging-workbench").expanduser()
 
 
-def _cores() -> int:
-    from dask.system import CPU_COUNT  # knows containers and affinities
-
-    return CPU_COUNT
-
-
 class Settings(BaseSettings):
     """What one bench is set to.
 
@@ -57,10 +51,10 @@ class Settings(BaseSettings):
     """Its port; 0 takes a free one, which only a node on this machine can learn of."""
     commitment_seconds: float = Field(default=60.0, ge=0)
     """How long `send` waits for a node's storage commitment before it goes on to read back."""
-    threads: int = Field(default_factory=_cores, ge=1)
-    """Threads that decode and compress at ingest."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads that decode and compress at ingest, processes of the Dask cluster; every core when left out."""
     scheduler: str | None = None
-    """Address of a Dask scheduler; a LocalCluster on this machine when left out."""
+    """Address of a Dask scheduler; a cluster on this machine when left out."""
     nodes: dict[str, Node] = Field(default_factory=dict)
     """PACS nodes by the name used in `send(…, to=name)`."""
 
@@ -99,6 +93,13 @@ class Settings(BaseSettings):
                 for each in error.errors(include_input=False, include_url=False)
             )
             raise SettingsError(f"{home / SETTINGS_FILE} or the environment: {faults}") from None
+
+    @property
+    def cores(self) -> int:
+        """How much is done at the same time on this machine."""
+        from dask.system import CPU_COUNT  # knows containers and affinities, and takes a while to load
+
+        return self.threads or CPU_COUNT
 
     @property
     def catalog_url(self) -> str:

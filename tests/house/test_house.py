@@ -37,7 +37,7 @@ def loaded_by(statement: str) -> set[str]:
         ("import workbench", {"xarray", "pandas", "zarr", "sqlalchemy", "pydicom", "pynetdicom", "IPython"}),
         ("import workbench.pacs.deliver", {"ipywidgets", "IPython", "jupyterlab", "zarr"}),
         ("import pipelines.runs", {"ipywidgets", "IPython", "pynetdicom", "workbench", "sqlalchemy"}),
-        ("import workbench.session", {"ipywidgets", "jupyterlab", "matplotlib"}),
+        ("import workbench.session", {"ipywidgets", "jupyterlab", "matplotlib", "pydicom", "xarray", "dask"}),
     ],
 )
 def test_importing_the_core_loads_no_extra(statement: str, unwanted: set[str]) -> None:
