@@ -138,6 +138,8 @@ def _opened(image: InstanceRecord) -> _Opened:
     count = image.number_of_frames or 1
     if count == 1:
         return _Opened((image,))
+    with _naming(image), open_frames(image):
+        pass  # before anything is made for each frame: the file holds as many as its header promises
     try:
         ds = read_dataset(image.path)
         if is_enhanced(ds):
@@ -287,8 +289,11 @@ class _Task:
                     with open_frames(image) as frames:
                         digests.append(frames.load(frame, out))
         stored = stored.reshape(slab.shape)
-        values[slab.index] = stored
         shard = arrays.shard_path(group, slab)
+        try:
+            values[slab.index] = stored
+        except RuntimeError as error:  # so the codec says it of a full disk, too
+            raise OSError(f"{shard} cannot be written: {error}") from error
         if shard.exists():  # there is none where all values are 0
             sync(shard)
         if not np.array_equal(values[slab.index], stored, equal_nan=stored.dtype.kind == "f"):

@@ -2,11 +2,13 @@
 
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -231,6 +233,38 @@ def test_a_disk_that_gives_other_bytes_back_is_noticed_before_anything_is_publis
         series.ingest()
     folder = series.arrays_folder / folder_name(ct.series_instance_uid)
     assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("transfer_syntax", [uid.ExplicitVRLittleEndian, uid.JPEG2000Lossless])
+def test_frames_that_are_promised_and_not_there_take_no_memory(
+    indexed: Any, tmp_path: Path, transfer_syntax: str
+) -> None:
+    phantom = phantoms.write_series(tmp_path / "a", planes=1, transfer_syntax=transfer_syntax)
+    header = pydicom.dcmread(phantom.paths[0])
+    header.NumberOfFrames = 1_000_000
+    header.save_as(phantom.paths[0])
+    (series,) = indexed(tmp_path / "a")
+    tracemalloc.start()
+    ingested = series.ingest()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert ingested.arrays == ()
+    assert "1000000 frames" in ingested.rejected[0].reason
+    assert peak < 20_000_000
+
+
+def test_a_disk_that_takes_no_more_ends_the_ingest_in_words(indexed: Any, tmp_path: Path) -> None:
+    phantoms.write_series(tmp_path / "a", planes=4, rows=256, columns=256)
+    (series,) = indexed(tmp_path / "a")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"(?i)file too large"):
+            series.ingest()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(series.arrays_folder.rglob(".partial-*"))
+    assert series.array.kind == "volume"
 
 
 def test_zarr_is_left_configured_as_it_was(indexed: Any, ct: phantoms.Phantom) -> None:
