@@ -86,3 +86,8 @@ class RefusedError(DeliveryError):
 
 class NodeUnavailableError(DeliveryError, ConnectionError):
     """For now: the same delivery may succeed later."""
+
+
+def words_of(error: OSError) -> str:
+    """Return what the system says of a call that failed, as a part of a sentence: `permission denied`."""
+    return (error.strerror or "input error").lower()

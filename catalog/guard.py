@@ -26,7 +26,7 @@ from catalog.encoding import (
     Encoding,
     encoding_of,
 )
-from catalog.errors import HeaderError
+from catalog.errors import HeaderError, words_of
 from catalog.records import PixelData
 from catalog.signatures import look_of
 from catalog.window import Window, cut, inflating, name_of
@@ -133,7 +133,7 @@ def inflated(path: str | Path, start: int, length: int) -> bytes:
 
 
 def _words(error: Exception) -> str:
-    return (error.strerror or "input error").lower() if isinstance(error, OSError) else "not a path"
+    return words_of(error) if isinstance(error, OSError) else "not a path"
 
 
 def _scan(descriptor: int, found: os.stat_result, wanted: Container[int], deep: bool) -> Head:

@@ -1,5 +1,6 @@
 """The tables; the four levels take their columns from `catalog.attributes`. They stay in `catalog`."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +22,29 @@ _TYPES: dict[Kind, type[sa.types.TypeEngine[Any]]] = {
     Kind.INTEGER: sa.BigInteger,
     Kind.REAL: sa.Double,
 }
+
+
+class NoTimeZoneError(ValueError, sa.exc.DontWrapMixin):
+    """A time without a time zone is no moment."""
+
+
+class Moment(sa.TypeDecorator[datetime]):
+    """A moment, in UTC; SQLite keeps no time zone, so it is given back its own."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Bring what is written to UTC."""
+        if value is not None and value.tzinfo is None:
+            raise NoTimeZoneError(f"A time without a time zone cannot be kept: {value.isoformat()}")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Say that what is read is in UTC."""
+        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
+
+
 _PATH = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # in the order of its characters
 _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
@@ -96,7 +120,7 @@ index_reports = sa.Table(
     "index_reports",
     metadata,
     sa.Column("id", _ID, primary_key=True),
-    sa.Column("finished", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("finished", Moment(), nullable=False),
     sa.Column("report", sa.JSON, nullable=False),
 )
 
@@ -122,8 +146,8 @@ runs = sa.Table(
     sa.Column("version", sa.Text, nullable=False),
     sa.Column("parameters", sa.JSON, nullable=False),
     sa.Column("environment", sa.JSON, nullable=False),
-    sa.Column("started", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("finished", sa.DateTime(timezone=True), nullable=True),
+    sa.Column("started", Moment(), nullable=False),
+    sa.Column("finished", Moment(), nullable=True),
     sa.UniqueConstraint("run"),
 )
 
@@ -165,9 +189,9 @@ deliveries = sa.Table(
     sa.Column("state", sa.Text, nullable=False, index=True),
     sa.Column("reason", sa.Text, nullable=False, default=""),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
-    sa.Column("next_attempt", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("next_attempt", Moment(), nullable=False),
     sa.Column("transaction_uid", sa.Text, nullable=True, index=True),
-    sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=True),  # the lease of the sender at work
+    sa.Column("claimed_until", Moment(), nullable=True),  # the lease of the sender at work
     sa.UniqueConstraint("sop_instance_uid", "node"),
 )
 
@@ -177,6 +201,6 @@ stages = sa.Table(
     sa.Column("id", _ID, primary_key=True),
     sa.Column("delivery", _ID, sa.ForeignKey("deliveries.id"), nullable=False, index=True),
     sa.Column("name", sa.Text, nullable=False),
-    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("at", Moment(), nullable=False),
     sa.Column("text", sa.Text, nullable=False, default=""),
 )

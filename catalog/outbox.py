@@ -5,7 +5,7 @@ bytes; if it was only slow, its later writes are refused because the count of at
 """
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def queue(
                 path=str(path),
                 digest=digest,
                 state=State.QUEUED.value,
-                next_attempt=_utc(now),
+                next_attempt=now,
             )
             identity = connection.execute(row.returning(table.c.id)).scalar_one()
             _add_stage(connection, identity, State.QUEUED.value, now, "")
@@ -104,7 +104,7 @@ def claim(catalog: Catalog, node: str, now: datetime, lease: timedelta, *, limit
                 _write(connection, row.id, decision, reason=text)
                 _add_stage(connection, row.id, State.FAILED.value, now, text)
                 continue
-            _write(connection, row.id, decision, attempts=row.attempts + 1, claimed_until=_utc(now + lease))
+            _write(connection, row.id, decision, attempts=row.attempts + 1, claimed_until=now + lease)
             if decision.stage is not None:
                 text = f"the sender stopped while it was {row.state}; the same bytes go out again"
                 _add_stage(connection, row.id, decision.stage, now, text)
@@ -208,8 +208,8 @@ def _given_up(attempts: int, reason: str) -> str:
 
 
 def _is_due(node: str, now: datetime) -> sa.ColumnElement[bool]:
-    free = table.c.claimed_until.is_(None) | (table.c.claimed_until <= _utc(now))
-    return sa.and_(table.c.node == node, table.c.state.in_(_OPEN), table.c.next_attempt <= _utc(now), free)
+    free = table.c.claimed_until.is_(None) | (table.c.claimed_until <= now)
+    return sa.and_(table.c.node == node, table.c.state.in_(_OPEN), table.c.next_attempt <= now, free)
 
 
 def _write(
@@ -221,7 +221,7 @@ def _write(
 ) -> bool:
     values["state"] = decision.state.value
     if decision.next_attempt is not None:
-        values["next_attempt"] = _utc(decision.next_attempt)
+        values["next_attempt"] = decision.next_attempt
     if decision.released:
         values["claimed_until"] = None
     update = table.update().where(table.c.id == identity, *conditions).values(values)
@@ -229,7 +229,7 @@ def _write(
 
 
 def _add_stage(connection: sa.Connection, identity: int, name: str, at: datetime, text: str) -> None:
-    connection.execute(stages.insert().values(delivery=identity, name=name, at=_utc(at), text=text))
+    connection.execute(stages.insert().values(delivery=identity, name=name, at=at, text=text))
 
 
 def _read(connection: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Delivery]:
@@ -237,7 +237,7 @@ def _read(connection: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Del
     found: dict[int, list[Stage]] = {row.id: [] for row in rows}
     of_wanted = sa.select(stages).where(stages.c.delivery.in_(sa.select(table.c.id).where(wanted)))
     for row in connection.execute(of_wanted.order_by(stages.c.id)):
-        found[row.delivery].append(Stage(row.name, _aware(row.at), row.text))
+        found[row.delivery].append(Stage(row.name, row.at, row.text))
     return [
         Delivery(
             delivery=row.id,
@@ -249,19 +249,9 @@ def _read(connection: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Del
             state=row.state,
             reason=row.reason,
             attempts=row.attempts,
-            next_attempt=_aware(row.next_attempt),
+            next_attempt=row.next_attempt,
             transaction_uid=row.transaction_uid,
             stages=tuple(found[row.id]),
         )
         for row in rows
     ]
-
-
-def _utc(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError(f"A time without a time zone cannot be kept: {moment.isoformat()}")
-    return moment.astimezone(UTC)
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)  # SQLite drops it

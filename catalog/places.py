@@ -10,6 +10,7 @@ from enum import Enum, StrEnum
 from pathlib import Path
 
 from catalog.durable import file_digest
+from catalog.errors import words_of
 from catalog.records import InstanceHeader, PixelData
 from catalog.scan import Found, openable, storable
 
@@ -103,7 +104,7 @@ def decide(found: Found, header: InstanceHeader, before: Place | None, instance:
     try:
         outcome = _decide(place, header, before, instance, others)
     except OSError as error:
-        return reject(found, f"cannot be read: {(error.strerror or 'input error').lower()}")
+        return reject(found, f"cannot be read: {words_of(error)}")
     instance.places = [each for each in instance.places if each.path != place.path] + [place]
     if outcome.moved_from is not None:
         outcome.moved_from.state = State.VANISHED

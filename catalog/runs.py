@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -162,8 +161,8 @@ def _record(row: sa.Row[Any], items: Iterable[RunItem]) -> RunRecord:
         version=row.version,
         parameters=row.parameters,
         environment=row.environment,
-        started=_utc(row.started),
-        finished=None if row.finished is None else _utc(row.finished),
+        started=row.started,
+        finished=row.finished,
         items=tuple(items),
     )
 
@@ -206,8 +205,3 @@ def _output(row: sa.Row[Any]) -> OutputRecord:
 def _portions[T](values: list[T]) -> Iterator[list[T]]:
     for start in range(0, len(values), _AT_ONCE):
         yield values[start : start + _AT_ONCE]
-
-
-def _utc(moment: datetime) -> datetime:
-    """SQLite forgets the zone; everything is kept in UTC."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

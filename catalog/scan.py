@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.errors import NotFoundError
+from catalog.errors import NotFoundError, words_of
 from catalog.records import Rejection
 
 
@@ -88,7 +88,7 @@ class Scan:
                         else:
                             names.append(entry.name)
             except OSError as error:
-                words = (error.strerror or "input error").lower()
+                words = words_of(error)
                 yield folder, Rejection(folder, f"is a folder that cannot be read: {words}")
                 continue
             yield folder, sorted(names)
@@ -138,7 +138,7 @@ def _real(path: str | Path) -> str:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise NotFoundError(f"{path} does not exist; nothing was indexed") from None
     except OSError as error:
-        words = (error.strerror or "input error").lower()
+        words = words_of(error)
         raise NotFoundError(f"{path} cannot be reached: {words}; nothing was indexed") from None
 
 
@@ -147,7 +147,7 @@ def _look(folder: str, name: str) -> Found | Rejection:
     try:
         found = os.stat(path)  # noqa: PTH116
     except OSError as error:
-        return Rejection(path, f"cannot be read: {(error.strerror or 'input error').lower()}")
+        return Rejection(path, f"cannot be read: {words_of(error)}")
     if not stat.S_ISREG(found.st_mode):
         return Rejection(path, "is no regular file")
     return Found(folder, name, found.st_size, found.st_mtime_ns)

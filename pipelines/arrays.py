@@ -20,7 +20,7 @@ from typing import Any, Self
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from catalog.errors import ArrayError
+from catalog.errors import ArrayError, words_of
 from catalog.identifiers import digest
 from pipelines.layout import Layout, Slab
 from pipelines.repeats import Along, Axis
@@ -219,7 +219,7 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(METADATA_LIMIT + 1)
     except OSError as error:
-        reason = (error.strerror or "input error").lower()
+        reason = words_of(error)
         raise ArrayError(f"{path} cannot be read: {reason}; ingest its series again") from None
     if len(content) > METADATA_LIMIT:
         raise ArrayError(f"{path} is longer than {METADATA_LIMIT >> 20} MiB")

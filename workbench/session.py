@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from catalog.arrays import all_arrays, arrays_of, record_arrays
 from catalog.database import Catalog
-from catalog.errors import NotFoundError, SettingsError
+from catalog.errors import NotFoundError, SettingsError, words_of
 from catalog.identifiers import is_uid
 from catalog.outbox import delivery
 from catalog.query import find_series, instances_of
@@ -96,7 +96,7 @@ class Bench:
         try:
             settings.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            words = (error.strerror or "input error").lower()
+            words = words_of(error)
             raise SettingsError(f"{settings.home} cannot be the folder of a bench: {words}") from None
         self.catalog = Catalog(settings.catalog_url)
         self._client: Client | None = None

@@ -63,7 +63,7 @@ def test_a_file_that_has_changed_is_not(catalog: Catalog, plane: Path) -> None:
 def test_a_file_that_is_gone_is_not(catalog: Catalog, plane: Path) -> None:
     before = queued(plane)
     plane.unlink()
-    assert reason(examine(catalog, before)) == "the file cannot be read: No such file or directory"
+    assert reason(examine(catalog, before)) == "the file cannot be read: no such file or directory"
 
 
 def test_another_instance_than_was_queued_is_not(catalog: Catalog, plane: Path) -> None:

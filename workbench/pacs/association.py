@@ -11,7 +11,7 @@ from pynetdicom.events import EventHandlerType
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
 
-from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError
+from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError, words_of
 from workbench.pacs.node import Node
 from workbench.pacs.transport import PromptEntity, make_prompt
 
@@ -72,7 +72,7 @@ def associate(
             evt_handlers=[(evt.EVT_CONN_OPEN, make_prompt), *handlers],
         )
     except OSError as error:  # before a connection is tried: the name of the host is looked up
-        words = (error.strerror or "input error").lower()
+        words = words_of(error)
         raise NodeUnavailableError(f"{_where(node)} cannot be looked up: {words}") from error
     if not association.is_established:
         raise _why_not(node, association)

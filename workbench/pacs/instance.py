@@ -9,6 +9,7 @@ from pynetdicom.dsutils import split_dataset
 
 from catalog.database import Catalog
 from catalog.durable import file_digest
+from catalog.errors import words_of
 from catalog.headers import read_header
 from catalog.identifiers import is_uid
 from catalog.query import find_series
@@ -51,7 +52,7 @@ def examine(catalog: Catalog, delivery: Delivery) -> Instance | Unfit:
             return Unfit(_CHANGED)
         meta, _ = split_dataset(path)
     except OSError as error:
-        return Unfit(f"the file cannot be read: {error.strerror}")
+        return Unfit(f"the file cannot be read: {words_of(error)}")
     except InvalidDicomError:
         return Unfit("the file has no DICOM file meta information")
     header = read_header(path)
