@@ -12,8 +12,6 @@ import pandas as pd
 type Row = Mapping[str, Any]
 """One measurement: `name`, `value`, `unit` (UCUM) and, for a mask, `segment` and `label`."""
 
-MM3_PER_ML = 1000.0
-
 
 @dataclass(frozen=True, slots=True)
 class Moments:
@@ -64,11 +62,6 @@ def voxel_volume_mm3(affine_lps: npt.ArrayLike) -> float:
     """Volume of one voxel in mm³, from a 4 × 4 affine of index to LPS mm; right for sheared grids too."""
     column, row, plane = np.asarray(affine_lps, dtype=np.float64)[:3, :3].T
     return abs(float(np.dot(np.cross(column, row), plane)))
-
-
-def mask_volume_mm3(mask: npt.NDArray[Any], affine_lps: npt.ArrayLike) -> float:
-    """Volume in mm³ of the voxels that are set: their count times the volume of one."""
-    return int(np.count_nonzero(mask)) * voxel_volume_mm3(affine_lps)
 
 
 def labels_in(labels: npt.NDArray[Any]) -> list[int]:

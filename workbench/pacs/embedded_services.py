@@ -21,7 +21,7 @@ from catalog.errors import DeliveryError, QuestionError
 from catalog.identifiers import folder_name, is_uid
 from catalog.index import index_paths
 from catalog.query import find_level
-from workbench.pacs.association import associate
+from workbench.pacs.association import CONTEXTS_AT_MOST, associate
 from workbench.pacs.node import Node
 from workbench.pacs.sop_classes import (
     STORAGE_COMMITMENT_PUSH_MODEL,
@@ -133,7 +133,14 @@ class EmbeddedServices:
             ImplicitVRLittleEndian,
         }
         pairs = [(sop_class, syntax) for sop_class in classes for syntax in sorted(syntaxes)]
-        yield *address, {"contexts": [build_context(UID(each), UID(syntax)) for each, syntax in pairs[:128]]}
+        yield (
+            *address,
+            {
+                "contexts": [
+                    build_context(UID(each), UID(syntax)) for each, syntax in pairs[:CONTEXTS_AT_MOST]
+                ]
+            },
+        )
         yield len(paths)
         yield from ((PENDING, dcmread(path)) for path in paths)
 
