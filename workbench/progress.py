@@ -1,5 +1,6 @@
 """A progress bar with rate and rest for anything that takes longer than a moment."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,8 +11,8 @@ from catalog.records import Progress, no_progress
 
 @contextmanager
 def bar(label: str, unit: str, *, quiet: bool = False) -> Iterator[Progress]:
-    """Show a bar while the body runs; `quiet` shows none."""
-    if quiet:
+    """Show a bar while the body runs, where somebody looks: none in a log or a pipe, none when `quiet`."""
+    if quiet or not (sys.stderr.isatty() or "ipykernel" in sys.modules):
         yield no_progress
         return
     with tqdm(desc=f" {label:<9}", unit=f" {unit}", leave=False, dynamic_ncols=True, delay=0.2) as shown:

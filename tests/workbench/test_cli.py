@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def test_a_host_that_is_not_known_is_a_reason_and_printed_whole(shell: Shell, ct
     )
     said = shell("send", ct.paths[0], "--to", "PACS", code=1).stdout
     assert "PACS (GONE at pacs.invalid:104) cannot be looked up: " in said
-    assert "nothing: due again at" in said
+    assert "; it is due again at " in said
 
 
 def test_a_failing_series_is_listed_and_the_exit_code_says_so(
@@ -272,6 +273,20 @@ def test_a_run_lists_its_objects_and_why_series_failed(shell: Shell, archive: Pa
     reason = "a reason that is longer than any cell of a table on a terminal may be, and ends in a word"
     step.write_text(f"def ends(volume):\n    raise SystemExit({reason!r})\n")
     assert shell("run", f"{step}:ends", code=1).stdout.count(f"SystemExit: {reason} (line 2") == 3
+
+
+def test_a_bar_is_shown_to_a_terminal_and_to_nothing_else(shell: Shell, archive: Path) -> None:
+    words = [sys.executable, "-m", "workbench", "index", str(archive), "--home", str(shell.home)]
+    logged = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert logged.stderr == ""
+    parent, child = os.openpty()
+    termios.tcsetwinsize(child, (24, 80))
+    code = "import time; from workbench.progress import bar\nwith bar('look', 'files') as p:\n"
+    code += "    p(1, 4); time.sleep(0.3); p(2, 4); p(4, 4)"
+    subprocess.run([sys.executable, "-c", code], stderr=child, check=True)
+    assert b"look" in os.read(parent, 10_000)
+    os.close(child)
+    os.close(parent)
 
 
 def test_what_a_step_prints_is_no_part_of_the_json(

@@ -60,9 +60,7 @@ class Receipt:
     def of(cls, delivery: Delivery) -> Self:
         """Write the receipt of a delivery as it stands."""
         state = State(delivery.state)
-        waits = (
-            f"nothing: due again at {delivery.next_attempt.astimezone():%d %b %H:%M}, sent with the next send"
-        )
+        waits = f"it is due again at {delivery.next_attempt.astimezone():%d %b %H:%M}: send again then"
         return cls(
             delivery.sop_instance_uid,
             _SHORT.get(delivery.sop_class_uid) or UID(delivery.sop_class_uid).name.removesuffix(" Storage"),
