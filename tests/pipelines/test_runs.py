@@ -34,7 +34,7 @@ def client() -> Iterator[Client]:
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
         ) as cluster,
-        Client(cluster) as connected,
+        Client(cluster, set_as_default=False) as connected,  # else every later test computes on it
     ):
         yield connected
 
