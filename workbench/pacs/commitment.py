@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Condition
+from threading import Event as ThreadEvent
 from time import monotonic
 
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.association import Association
+from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
 from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.presentation import build_context
 
 from catalog.errors import NodeUnavailableError, RefusedError
@@ -81,6 +84,44 @@ class Reports:
             self._by_transaction.pop(transaction_uid, None)
 
 
+class _Answer:
+    """Our answer to a report on the association that asked, which must not be released before it is sent.
+
+    pynetdicom holds an association for idle while a handler runs, so a release would overtake the answer.
+    """
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+        self._due = False
+        self._on_its_way = False
+        self._sent = ThreadEvent()
+
+    @property
+    def handlers(self) -> list[EventHandlerType]:
+        """To be bound to the association."""
+        return [
+            (evt.EVT_N_EVENT_REPORT, self._take),
+            (evt.EVT_DIMSE_SENT, self._answered),
+            (evt.EVT_PDU_SENT, self._passed),
+        ]
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a report that came has its answer, for at most so many seconds."""
+        if self._due:
+            self._sent.wait(seconds)
+
+    def _take(self, event: Event) -> tuple[int, None]:
+        self._due = True  # before whoever waits for the report is told of it
+        return self._reports.take(event)
+
+    def _answered(self, event: Event) -> None:
+        self._on_its_way = self._on_its_way or isinstance(event.message, N_EVENT_REPORT_RSP)
+
+    def _passed(self, event: Event) -> None:
+        if self._on_its_way and isinstance(event.pdu, P_DATA_TF):
+            self._sent.set()
+
+
 def request_commitment(
     node: Node,
     references: Sequence[tuple[str, str]],
@@ -109,12 +150,13 @@ def request_commitment(
     """
     until = monotonic() + seconds
     reports.expect(transaction_uid)
-    handlers: list[EventHandlerType] = [(evt.EVT_N_EVENT_REPORT, reports.take)]
+    answer = _Answer(reports)
     try:
         contexts = [build_context(STORAGE_COMMITMENT_PUSH_MODEL)]
-        with associate(node, contexts, handlers=handlers) as association:
+        with associate(node, contexts, handlers=answer.handlers) as association:
             _ask(association, _request(references, transaction_uid))
             report = reports.wait(transaction_uid, min(SAME_ASSOCIATION_SECONDS, seconds))
+            answer.wait(node.answer_seconds)
         report = report or reports.wait(transaction_uid, max(until - monotonic(), 0))
     except RefusedError as error:
         return NotOffered(f"without storage commitment: {error}")
