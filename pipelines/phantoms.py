@@ -16,6 +16,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGLSLossless,
     MRImageStorage,
+    PositronEmissionTomographyImageStorage,
 )
 
 from catalog.errors import EncodeError
@@ -23,7 +24,7 @@ from catalog.identifiers import digest_of_texts
 
 type Numbers = Sequence[float]
 
-_STORAGE = {"CT": CTImageStorage, "MR": MRImageStorage}
+_STORAGE = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def write_series(  # every keyword is one attribute a test wants to vary
     folder.mkdir(parents=True, exist_ok=True)
     paths, sop_uids = [], []
     for index, plane in enumerate(stored):
-        ds = _header(modality, patient_name, patient_id)
+        ds = header(modality, patient_name=patient_name, patient_id=patient_id)
         ds.StudyDescription, ds.SeriesDescription = study, description
         ds.SeriesNumber, ds.InstanceNumber = series_number, index + 1
         ds.StudyInstanceUID, ds.SeriesInstanceUID = study_uid, series_uid
@@ -167,11 +168,18 @@ def write_series(  # every keyword is one attribute a test wants to vary
     )  # fmt: skip
 
 
-def _header(modality: str, patient_name: str, patient_id: str) -> Dataset:
+def header(
+    modality: str,
+    *,
+    sop_class: str | None = None,
+    patient_name: str = "Phantom^Sphere",
+    patient_id: str = "PHANTOM",
+) -> Dataset:
+    """Return what every phantom says of patient, study and equipment; its SOP class follows the modality."""
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    ds.SOPClassUID = _STORAGE[modality]
+    ds.SOPClassUID = sop_class or _STORAGE[modality]
     ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20260105"
     ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = "101500"
     ds.AccessionNumber = "A2026"
@@ -188,7 +196,7 @@ def _header(modality: str, patient_name: str, patient_id: str) -> Dataset:
     ds.AcquisitionNumber = 1
     if modality == "CT":
         ds.KVP, ds.RescaleType = 120, "HU"
-    else:
+    elif modality == "MR":
         ds.ScanningSequence, ds.SequenceVariant, ds.ScanOptions, ds.MRAcquisitionType = "GR", "NONE", "", "3D"
         ds.EchoTime, ds.EchoTrainLength, ds.RepetitionTime = 4.6, 1, 12
     return ds
