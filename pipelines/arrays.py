@@ -17,9 +17,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from catalog.durable import sync
 from catalog.errors import ArrayError, words_of
 from catalog.identifiers import digest
 from pipelines.layout import Layout, Slab
@@ -118,6 +121,25 @@ def create_values(group: Path, layout: Layout, dtype: str, dims: tuple[str, ...]
             compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"), Crc32cCodec()],
             dimension_names=dims,
         )
+
+
+def write_slab(group: Path, values: Any, slab: Slab, stored: npt.NDArray[Any]) -> None:
+    """Write the stored values of a slab into `values` of `create_values`, make them durable, read them back.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, or gives other values back than were written.
+    """
+    shard = shard_path(group, slab)
+    try:
+        values[slab.index] = stored
+    except RuntimeError as error:  # so the codec says it of a full disk, too
+        raise OSError(f"{shard} cannot be written: {error}") from error
+    if shard.exists():  # there is none where all values are 0
+        sync(shard)
+    if not np.array_equal(values[slab.index], stored, equal_nan=stored.dtype.kind == "f"):
+        raise OSError(f"{shard} reads back otherwise than it was written; check the disk, then ingest again")
 
 
 def write_attributes(group: Path, block: Block) -> None:

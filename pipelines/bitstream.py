@@ -13,21 +13,9 @@ from pydicom import uid
 from catalog import guard
 from catalog.errors import DecodeError, HeaderError
 from pipelines.frames import Bytes, File, items_of
+from pipelines.pixels import VIDEO_CODECS
 
 _PREAMBLE, _PREFIX = 128, b"DICM"
-
-CODECS: dict[str, str] = {
-    **dict.fromkeys((uid.MPEG2MPML, uid.MPEG2MPMLF, uid.MPEG2MPHL, uid.MPEG2MPHLF), "mpeg2video"),
-    **dict.fromkeys(
-        (
-            uid.MPEG4HP41, uid.MPEG4HP41F, uid.MPEG4HP41BD, uid.MPEG4HP41BDF, uid.MPEG4HP422D,
-            uid.MPEG4HP422DF, uid.MPEG4HP423D, uid.MPEG4HP423DF, uid.MPEG4HP42STEREO, uid.MPEG4HP42STEREOF,
-        ),
-        "h264",
-    ),
-    **dict.fromkeys((uid.HEVCMP51, uid.HEVCM10P51), "hevc"),
-}  # fmt: skip
-"""FFmpeg's name of the codec by transfer syntax UID (PS3.5 A.4.5 to A.4.8), fragmentable ones included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +32,7 @@ class Bitstream:
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> Self:
-        """Find the video of a DICOM file with one of `CODECS`, or take the whole of any other file.
+        """Find the video of a DICOM file with one of `VIDEO_CODECS`, or take the whole of any other file.
 
         Raises
         ------
@@ -141,7 +129,7 @@ def _in_dicom(path: str, file: File) -> tuple[str, tuple[tuple[int, int], ...]]:
         head = guard.scan(path, ())
     except HeaderError as error:
         raise DecodeError(f"{path} {error}") from None
-    if head.transfer_syntax_uid not in CODECS:
+    if head.transfer_syntax_uid not in VIDEO_CODECS:
         name = uid.UID(head.transfer_syntax_uid).name
         raise DecodeError(f"{path} has transfer syntax {name}, which is none of videos")
     if head.pixel_data is None or head.pixel_data.length is not None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from pydicom import uid
 
-from catalog.durable import publish, sync
+from catalog.durable import publish
 from catalog.errors import ArrayError, DecodeError, HeaderError
 from catalog.headers import read_dataset
 from catalog.identifiers import digest_of_texts, folder_name
@@ -288,18 +288,7 @@ class _Task:
                 else:
                     with open_frames(image) as frames:
                         digests.append(frames.load(frame, out))
-        stored = stored.reshape(slab.shape)
-        shard = arrays.shard_path(group, slab)
-        try:
-            values[slab.index] = stored
-        except RuntimeError as error:  # so the codec says it of a full disk, too
-            raise OSError(f"{shard} cannot be written: {error}") from error
-        if shard.exists():  # there is none where all values are 0
-            sync(shard)
-        if not np.array_equal(values[slab.index], stored, equal_nan=stored.dtype.kind == "f"):
-            raise OSError(
-                f"{shard} reads back otherwise than it was written; check the disk, then ingest again"
-            )
+        arrays.write_slab(group, values, slab, stored.reshape(slab.shape))
         return digests
 
     def _block(self, group: Path, digests: Sequence[tuple[str, str]]) -> Block:

@@ -57,6 +57,18 @@ ENCAPSULATED = frozenset(
     )
 )
 """Transfer syntaxes of encapsulated still images (PS3.5 A.4)."""
+VIDEO_CODECS: dict[str, str] = {
+    **dict.fromkeys((uid.MPEG2MPML, uid.MPEG2MPMLF, uid.MPEG2MPHL, uid.MPEG2MPHLF), "mpeg2video"),
+    **dict.fromkeys(
+        (
+            uid.MPEG4HP41, uid.MPEG4HP41F, uid.MPEG4HP41BD, uid.MPEG4HP41BDF, uid.MPEG4HP422D,
+            uid.MPEG4HP422DF, uid.MPEG4HP423D, uid.MPEG4HP423DF, uid.MPEG4HP42STEREO, uid.MPEG4HP42STEREOF,
+        ),
+        "h264",
+    ),
+    **dict.fromkeys((uid.HEVCMP51, uid.HEVCM10P51), "hevc"),
+}  # fmt: skip
+"""FFmpeg's name of the codec by transfer syntax UID (PS3.5 A.4.5 to A.4.8), fragmentable ones included."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,30 +16,8 @@ from pipelines.arrays import Block
 from pipelines.frames import open_frames
 from pipelines.ingest import input_digest
 from pipelines.layout import Layout, Slab
+from pipelines.mismatch import Mismatch, Verified
 from pipelines.pixels import PixelDescription, Stored
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """One place where the archive or Zarr no longer is what was ingested."""
-
-    series_instance_uid: str
-    part: int
-    frame_index: int | None
-    """Plane of the array, from 0; the first one of a chunk that cannot be read."""
-    sop_instance_uid: str | None
-    path: str
-    """The DICOM file, or the file of the Zarr group."""
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What one verification found."""
-
-    frames: int
-    """Planes that were compared."""
-    mismatches: tuple[Mismatch, ...]
 
 
 def verify_array(

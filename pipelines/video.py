@@ -22,9 +22,10 @@ from pydicom import Dataset, uid
 from catalog.errors import DecodeError, HeaderError
 from catalog.headers import read_dataset
 from catalog.identifiers import digest_of_texts
-from pipelines.bitstream import CODECS, Bitstream
+from pipelines.bitstream import Bitstream
 from pipelines.cine import frame_times_s
 from pipelines.demux import Demuxer, FrameIndex, in_words, index_of, number_of, pyav
+from pipelines.pixels import VIDEO_CODECS
 
 if TYPE_CHECKING:
     import av
@@ -120,8 +121,8 @@ def _contradictions(video: "Video", ds: Dataset) -> Iterator[str]:
     transfer_syntax = video.stream.transfer_syntax_uid
     if transfer_syntax is None:
         return
-    if CODECS[transfer_syntax] != video.index.codec:
-        yield f"the transfer syntax is for {CODECS[transfer_syntax]}, the stream is {video.index.codec}"
+    if VIDEO_CODECS[transfer_syntax] != video.index.codec:
+        yield f"the transfer syntax is for {VIDEO_CODECS[transfer_syntax]}, the stream is {video.index.codec}"
     if transfer_syntax in _STEREO:
         yield "of the two views of the stereo stream the base view is decoded"
     promised, there = ds.get("NumberOfFrames"), len(video.index.packets)

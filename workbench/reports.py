@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipelines.ingest import Rejected
-    from pipelines.verify import Mismatch
+    from pipelines.mismatch import Mismatch
     from workbench.pacs.receipt import Receipt
 
 

@@ -10,7 +10,8 @@ from pydicom import uid
 
 from catalog.records import ArrayRecord
 from pipelines import phantoms
-from pipelines.verify import Mismatch, verify_array
+from pipelines.mismatch import Mismatch
+from pipelines.verify import verify_array
 
 POSITIONS = 40
 """How many bytes of each file are flipped, spread at random over it."""
