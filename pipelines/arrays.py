@@ -28,7 +28,7 @@ from catalog.identifiers import digest
 from pipelines.layout import Layout, Slab
 from pipelines.repeats import Along, Axis
 
-LAYOUT = 2
+LAYOUT = 3
 """Goes up when arrays are written in another way; part of every input digest."""
 VALUES = "values"
 BLOCK = "imaging_workbench"
@@ -44,18 +44,39 @@ _TYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "floa
 
 @dataclass(frozen=True, slots=True)
 class Planes:
-    """What is known of each plane of an array; every column has one entry a plane."""
+    """What is known of each plane of an array; every column has one entry a plane, or says otherwise."""
 
     sop_instance_uids: tuple[str, ...]
     frame_indices: tuple[int, ...]
     """From 0 within the instance."""
     positions_lps_mm: tuple[tuple[float, ...] | None, ...]
+    image_orientations: tuple[tuple[float, ...] | None, ...]
+    """Cosines of the rows, then of the columns; a single entry where it is that of every plane."""
+    pixel_spacings_mm: tuple[tuple[float, ...] | None, ...]
+    """Between rows, then between columns; a single entry where it is that of every plane."""
     rescale_slopes: tuple[float, ...]
     rescale_intercepts: tuple[float, ...]
     source_digests: tuple[str, ...]
     """SHA-256 of the frame's bytes as they stand in the archive."""
     stored_digests: tuple[str, ...]
     """SHA-256 of the frame's stored values, little-endian, row by row."""
+
+    def orientation(self, number: int) -> tuple[float, ...] | None:
+        """Image Orientation (Patient) (0020,0037) of a plane."""
+        return _entry(self.image_orientations, number)
+
+    def pixel_spacing_mm(self, number: int) -> tuple[float, ...] | None:
+        """Pixel Spacing (0028,0030) of a plane."""
+        return _entry(self.pixel_spacings_mm, number)
+
+
+def once[T](column: tuple[T, ...]) -> tuple[T, ...]:
+    """Return a column of planes with a single entry where all are equal."""
+    return column[:1] if len(set(column)) == 1 else column
+
+
+def _entry[T](column: tuple[T, ...], number: int) -> T:
+    return column[0 if len(column) == 1 else number]
 
 
 @dataclass(frozen=True, slots=True)

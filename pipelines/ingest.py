@@ -25,7 +25,7 @@ from catalog.headers import read_dataset
 from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
 from pipelines import arrays
-from pipelines.arrays import Block, Planes
+from pipelines.arrays import Block, Planes, once
 from pipelines.cine import frame_times_s
 from pipelines.frames import Frames, open_frames
 from pipelines.functional_groups import frames_of, is_enhanced
@@ -314,6 +314,8 @@ class _Task:
                 sop_instance_uids=tuple(image.sop_instance_uid for image in images),
                 frame_indices=tuple(frame for _, frame in self._planes),
                 positions_lps_mm=tuple(image.image_position_patient for image in images),
+                image_orientations=once(tuple(image.image_orientation_patient for image in images)),
+                pixel_spacings_mm=once(tuple(image.pixel_spacing for image in images)),
                 rescale_slopes=tuple(_or(image.rescale_slope, 1.0) for image in images),
                 rescale_intercepts=tuple(_or(image.rescale_intercept, 0.0) for image in images),
                 source_digests=tuple(source for source, _ in digests),

@@ -42,7 +42,7 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     ArrayError
         If the array is absent, incomplete or altered since it was written.
     """
-    block = _checked_block(record)
+    block = checked_block(record)
     is_colour = "channel" in record.dims
     planes = record.shape[: _layout(record).plane_axis + 1]
     slopes, intercepts = (
@@ -64,7 +64,7 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
 
 def stored_values(record: ArrayRecord) -> xr.DataArray:
     """Open the stored values of an array lazily, those before the modality LUT; else as `open_array`."""
-    block = _checked_block(record)
+    block = checked_block(record)
     attrs = _attributes(record, block, is_colour=True)
     data = _lazy(_Values(record.path, record.shape, record.dtype, None), record, "stored")
     coords = _coordinates(record, block, 1.0, 0.0)
@@ -206,7 +206,8 @@ def _lazy(values: _Values, record: ArrayRecord, what: str) -> da.Array:
 # --- what stands beside the values -----------------------------------------------------------------------
 
 
-def _checked_block(record: ArrayRecord) -> Block:
+def checked_block(record: ArrayRecord) -> Block:
+    """Read what an array's group says of it; raises `ArrayError` where it is altered or incomplete."""
     group = Path(record.path)
     if arrays.metadata_digest(group) != record.metadata_digest:
         raise ArrayError(
