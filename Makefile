@@ -9,6 +9,7 @@ PYTHON := $(shell for each in python3.13 python3.14 python3.12 python python3; d
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1 && { echo $$each; break; }; done)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 BENCH_HOME := .bench/demo
+NGFF := .bench/ngff/bin/python
 
 .PHONY: help demo lab test check bench soak lock format clean
 
@@ -55,7 +56,9 @@ format: $(VENV)/installed-dev ## put the source in its one form
 bench: $(VENV)/installed-dev ## speed, as ratios to peers in the same run
 	@sh tests/install_system.sh tests/benchmarks/system-packages.txt
 	@$(INSTALL) --requirement tests/benchmarks/peers.txt
-	@$(BIN)/python tests/benchmarks/run.py
+	@test -x $(NGFF) || { $(BIN)/python -m venv .bench/ngff && \
+		$(NGFF) -m pip install --quiet --disable-pip-version-check 'ngff-zarr[cli]>=0.50'; }
+	@NGFF_PYTHON=$(NGFF) $(BIN)/python tests/benchmarks/run.py
 
 soak: $(VENV)/installed-dev ## the slow tests
 	@$(BIN)/python -m pytest -m soak --override-ini addopts= --import-mode=importlib

@@ -1,8 +1,10 @@
 """Series with known answers, written as real DICOM files: for the demo, the tests and the benchmarks."""
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +14,14 @@ from pydicom.uid import (
     UID,
     CTImageStorage,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     MRImageStorage,
     PositronEmissionTomographyImageStorage,
+    RLELossless,
 )
 
 from catalog.errors import EncodeError
@@ -217,19 +222,36 @@ def _set_pixels(ds: Dataset, plane: npt.NDArray[np.uint16], transfer_syntax: UID
 
 
 def _compressed(plane: npt.NDArray[np.uint16], transfer_syntax: UID) -> bytes:
+    encode = _ENCODERS.get(transfer_syntax)
+    if encode is None:
+        names = ", ".join(UID(each).name for each in _ENCODERS)
+        raise EncodeError(
+            f"a phantom cannot be written as {transfer_syntax.name}; use explicit or implicit VR little "
+            f"endian, or one of {names}"
+        )
     import imagecodecs
 
-    match transfer_syntax:
-        case _ if transfer_syntax == JPEG2000Lossless:
-            return bytes(
-                imagecodecs.jpeg2k_encode(
-                    plane, codecformat="j2k", reversible=True, level=0, bitspersample=12, mct=False
-                )
-            )
-        case _ if transfer_syntax == JPEGLSLossless:
-            return bytes(imagecodecs.jpegls_encode(plane))
-        case _:
-            raise EncodeError(
-                f"a phantom cannot be written as {transfer_syntax.name}; use explicit or implicit VR "
-                "little endian, JPEG 2000 lossless or JPEG-LS lossless"
-            )
+    return bytes(encode(imagecodecs, plane))
+
+
+def _run_lengths(codecs: Any, plane: npt.NDArray[np.uint16]) -> bytes:
+    """Two segments, the more significant bytes first, each row by itself (PS3.5 annex G)."""
+    high_low = plane.astype(">u2").view(np.uint8).reshape(*plane.shape, 2)
+    segments = []
+    for byte in range(2):
+        segment = b"".join(codecs.packbits_encode(row.tobytes()) for row in high_low[..., byte])
+        segments.append(segment + bytes(len(segment) % 2))
+    offsets = [2, 64, 64 + len(segments[0])] + [0] * 13
+    return struct.pack("<16L", *offsets) + b"".join(segments)
+
+
+_ENCODERS: dict[str, Callable[[Any, npt.NDArray[np.uint16]], Any]] = {
+    RLELossless: lambda codecs, plane: _run_lengths(codecs, plane),
+    JPEGLosslessSV1: lambda codecs, plane: codecs.ljpeg_encode(plane, bitspersample=12),
+    JPEGLSLossless: lambda codecs, plane: codecs.jpegls_encode(plane),
+    JPEG2000Lossless: lambda codecs, plane: codecs.jpeg2k_encode(
+        plane, codecformat="j2k", reversible=True, level=0, bitspersample=12, mct=False
+    ),
+    HTJ2KLossless: lambda codecs, plane: codecs.htj2k_encode(plane, reversible=True, bitspersample=12),
+}
+"""Transfer syntax to how imagecodecs, given first, encodes a plane of 12 bits without loss."""

@@ -16,6 +16,7 @@ from time import perf_counter
 HERE = Path(__file__).resolve().parent
 IMPORT_LIMIT_SECONDS = 0.5
 REPEATS = 7
+SCRIPTS = ("index_speed.py", "planes_speed.py", "video_speed.py", "ingest_speed.py", "ingest_memory.py")
 PACKAGES = ("numpy", "zarr", "zarrs", "imagecodecs", "pydicom")
 
 
@@ -40,15 +41,13 @@ def import_seconds(module: str) -> float:
 
 def main() -> None:
     """Print everything."""
-    packages = " ".join(
-        f"{name} {version(name)}" for name in ("numpy", "zarr", "zarrs", "imagecodecs", "pydicom")
-    )
+    packages = " ".join(f"{name} {version(name)}" for name in PACKAGES)
     say = sys.stdout.write
     say(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC · {processor()}, {os.process_cpu_count()} cores\n")
     say(f"Python {platform.python_version()} · {packages}\n\n")
     say(f"import workbench: {import_seconds('workbench'):.2f} s (limit {IMPORT_LIMIT_SECONDS})\n\n")
     sys.stdout.flush()
-    for name in ("index_speed.py", "planes_speed.py", "ingest_speed.py"):
+    for name in SCRIPTS:
         subprocess.run([sys.executable, HERE / name], check=True)
         say("\n")
         sys.stdout.flush()
