@@ -55,9 +55,8 @@ def _orthogonal(volume: xr.DataArray, tile: int) -> Picture:
         values = plane.to_numpy()[::-1] if flipped else plane.to_numpy()
         views.append((values, (spacing[str(down)], spacing[str(right)])))
     low, high = _range(np.concatenate([values.ravel() for values, *_ in views]))
-    return montage(
-        np.stack([_fitted(_gray(values, low, high), *mm, tile) for values, *mm in views]), columns=3
-    )
+    tiles = [_fitted(_gray(values, low, high), mm, tile) for values, mm in views]
+    return montage(np.stack(tiles), columns=3)
 
 
 def _frames(array: xr.DataArray, tile: int) -> Picture:
