@@ -14,6 +14,7 @@ def local_cluster(workers: int) -> Any:
     They are separate programs rather than children that import the caller's script again, so a script
     needs no `if __name__ == "__main__"` and a worker that dies takes nothing with it. Ctrl-C, which a
     terminal and Jupyter send to all processes of a group, reaches this process alone: it ends what runs.
+    A step that ends its worker is tried once more, on another one.
     """
     from distributed.deploy.subprocess import SubprocessCluster
 
@@ -23,8 +24,19 @@ def local_cluster(workers: int) -> Any:
             n_workers=workers,
             threads_per_worker=1,
             dashboard_address=f"{LOOPBACK}:0",
+            scheduler_kwargs={"allowed_failures": 1},
+            worker_kwargs={"preload_nanny": [__name__]},
             silence_logs=40,
         )
+
+
+def dask_setup(_nanny: object) -> None:
+    """Ignore SIGINT from here on: dask calls this in each process that starts and watches a worker.
+
+    Such a process inherits that SIGINT is held back, but multiprocessing lets it through again when it
+    starts the worker; the one that is interrupted then closes its worker while this process does the same.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

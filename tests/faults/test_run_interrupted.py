@@ -52,9 +52,7 @@ def test_a_run_ends_at_ctrl_c_and_goes_on_from_there(tmp_path: Path) -> None:
     said, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors
     assert "stopped early, the same command goes on from there" in said
-    assert (
-        "KeyboardInterrupt" not in errors
-    )  # a worker that is closed at work may say so, but was not hit itself
+    assert "Traceback" not in errors, errors
     (begun / "quick").touch()
     again = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(again.stdout)["succeeded"] == 3
