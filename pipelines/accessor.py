@@ -12,12 +12,16 @@ import xarray as xr
 
 from catalog.errors import GeometryError
 from pipelines.display import window
+from pipelines.lattice import Raster
+from pipelines.resampling import Spacing, resampled, sampling
 
 type Numbers = npt.NDArray[np.float64]
 
 _AXES = ("x", "y", "z")
 _RELATIVE_TOLERANCE = 1e-6
 """How evenly coordinates must be spaced, as a part of their distance."""
+_OF_A_STACK = ("reason", "image_orientation_patient", "pixel_spacing", "affine_lps", "direction")
+"""Attributes that a regular volume made of planes does not take over."""
 
 
 @xr.register_dataarray_accessor("dicom")  # type: ignore[no-untyped-call]  # xarray leaves it untyped
@@ -38,8 +42,7 @@ class DicomAccessor:
         """
         full = self._array.attrs.get("affine_lps")
         if full is None:
-            reason = self._array.attrs.get("reason", "its attributes were dropped")
-            raise GeometryError(f"array {self._array.name!r} has no place in the patient: {reason}")
+            raise GeometryError(self._no_affine())
         affine = np.array(full, np.float64)
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         cut = affine.copy()
@@ -54,6 +57,61 @@ class DicomAccessor:
         """Distance of voxels along z, y and x: slices, rows, columns."""
         x, y, z = np.linalg.norm(self.affine_lps[:3, :3], axis=0)
         return float(z), float(y), float(x)
+
+    @property
+    def positions_lps_mm(self) -> Numbers:
+        """Position of the first pixel of each plane that is left, LPS mm; shape (planes, 3).
+
+        Those of a stack, too, as far as its planes have a place in the patient.
+
+        Raises
+        ------
+        GeometryError
+            If they have none, or coordinates or attributes were lost.
+        """
+        return self._planes()[0]
+
+    def to_regular(self, spacing_mm: Spacing = None, *, fill_value: float = float("nan")) -> xr.DataArray:
+        """Resample parallel planes, linearly and lazily, into a regular volume with an exact affine.
+
+        Gantry tilt is undone as a shear; unequal distances are interpolated along the stack. Nothing is
+        smoothed before a coarser grid is read out. The planes are no longer those of the instances, so
+        `sources` is gone; the attribute `resampled` says what was done. A regular volume comes back as it is.
+
+        Parameters
+        ----------
+        spacing_mm
+            Along z, y and x, or one number for all; left out, the median distance of the planes and their
+            own pixel spacing.
+        fill_value
+            Of voxels beyond the edges of the planes.
+
+        Raises
+        ------
+        GeometryError
+            If the array is no row of three or more parallel planes with a place in the patient, each at a
+            position of its own.
+        """
+        array = self._array
+        if spacing_mm is None and "affine_lps" in array.attrs and self._is_regular():
+            return array
+        if array.ndim != 3 or array.dims[1:] != ("y", "x"):
+            raise GeometryError(f"array {array.name!r} has dimensions {array.dims}; pick one row of planes")
+        positions, raster = self._planes()
+        order = np.argsort(positions @ raster.normal, kind="stable")
+        in_order = bool((np.diff(order) == 1).all())
+        grid = sampling(positions[order], raster, spacing_mm)
+        values = array.data if in_order else array.data[order]
+        attrs = {name: value for name, value in array.attrs.items() if name not in _OF_A_STACK}
+        reason = array.attrs.get("reason", "asked for another spacing")
+        attrs["resampled"] = f"linearly from {len(order)} planes ({reason}); outside is {fill_value:g}"
+        return xr.DataArray(
+            resampled(values, grid, fill_value=fill_value),
+            dims=grid.lattice.dims,
+            coords=grid.lattice.coordinates(),
+            attrs=attrs | grid.lattice.attributes(),
+            name=array.name,
+        )
 
     def to_lps(self, index: npt.ArrayLike) -> Numbers:
         """Positions in the patient, LPS mm, of (column, row, plane) indices; any shape (..., 3)."""
@@ -95,6 +153,59 @@ class DicomAccessor:
         )
         shown.attrs.pop("units", None)
         return shown
+
+    def _no_affine(self) -> str:
+        name, attrs = repr(self._array.name), self._array.attrs
+        if "x_lps_mm" in self._array.coords:
+            return (
+                f"array {name} is no regular volume: {attrs.get('reason')}; its planes keep their positions "
+                "as coordinates, and array.dicom.to_regular() resamples them"
+            )
+        reason = attrs.get("reason", "its attributes were dropped")
+        return f"array {name} has no place in the patient: {reason}"
+
+    def _is_regular(self) -> bool:
+        try:
+            return bool(self.affine_lps.size)
+        except GeometryError:
+            return False
+
+    def _planes(self) -> tuple[Numbers, Raster]:
+        """Positions of the planes that are left, and what their pixels have in common."""
+        coords, attrs = self._array.coords, self._array.attrs
+        if "affine_lps" in attrs:
+            affine = np.array(attrs["affine_lps"], np.float64)
+            spacing = np.linalg.norm(affine[:3, :3], axis=0)
+            axes = affine[:3, :3] / spacing
+            if "z" not in coords:
+                raise GeometryError(f"array {self._array.name!r} lost its coordinate z")
+            offsets = np.atleast_1d(coords["z"].values) - affine[2, 3]
+            positions = affine[:3, 3] + np.outer(offsets, axes[:, 2])
+            origin = affine[:2, 3]
+        elif {"x_lps_mm", "y_lps_mm", "z_lps_mm"} <= {str(each) for each in coords}:
+            positions = np.stack([np.atleast_1d(coords[f"{axis}_lps_mm"].values) for axis in "xyz"], axis=-1)
+            if "pixel_spacing" not in attrs:
+                raise GeometryError(
+                    f"array {self._array.name!r}: its planes are not parallel, or of unequal size"
+                )
+            spacing = np.array(attrs["pixel_spacing"], np.float64)[::-1]
+            axes = np.reshape(attrs["image_orientation_patient"], (2, 3)).T
+            origin = np.zeros(2)
+        else:
+            raise GeometryError(self._no_affine())
+        lines = [
+            self._line(dim, origin=origin[axis], spacing=spacing[axis]) for axis, dim in enumerate(_AXES[:2])
+        ]
+        for axis, (start, _) in enumerate(lines):
+            positions = positions + axes[:, axis] * spacing[axis] * start
+        (_, x), (_, y) = lines
+        raster = Raster(
+            self._array.sizes.get("y", 1),
+            self._array.sizes.get("x", 1),
+            (*(axes[:, 0] * np.sign(x)).tolist(), *(axes[:, 1] * np.sign(y)).tolist()),
+            (float(spacing[1] * abs(y)), float(spacing[0] * abs(x))),
+        )
+        return positions, raster
 
     def _line(self, dim: str, *, origin: float, spacing: float) -> tuple[float, float]:
         """Index of the first voxel along a dimension, in the array as it was opened, and the step."""

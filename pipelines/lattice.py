@@ -160,6 +160,24 @@ def _affine(raster: Raster, origin: Vector, step: Vector) -> Affine:
 # --- planes that are no lattice --------------------------------------------------------------------------
 
 
+def placed_coordinates(
+    dim: str, positions_lps_mm: Sequence[Sequence[float]], raster: Raster
+) -> dict[str, Any]:
+    """Where parallel planes that follow each other along `dim` lie.
+
+    `x_lps_mm`, `y_lps_mm` and `z_lps_mm` are those of each plane's first pixel, `distance_mm` is along the
+    normal from the first plane, and `y` and `x` are within the plane, from its first pixel.
+    """
+    positions, units = np.array(positions_lps_mm, np.float64), {"units": "mm"}
+    lines = dict(zip("xyz", positions.T, strict=True))
+    between_rows, between_columns = raster.pixel_spacing
+    return {f"{axis}_lps_mm": (dim, line, units) for axis, line in lines.items()} | {
+        "distance_mm": (dim, (positions - positions[0]) @ raster.normal, units),
+        "y": ("y", np.arange(raster.rows) * between_rows, units),
+        "x": ("x", np.arange(raster.columns) * between_columns, units),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """Planes one after the other, and why they are no lattice."""
@@ -177,12 +195,11 @@ class Stack:
     dims = ("frame", "y", "x")
 
     def coordinates(self) -> dict[str, Any]:
-        """Coordinate `frame` and, where positions are known, `x_lps_mm`, `y_lps_mm`, `z_lps_mm` along it."""
-        lines = zip(*self.positions_lps_mm, strict=True)
-        return {"frame": np.arange(self.shape[0])} | {
-            f"{axis}_lps_mm": ("frame", np.array(line), {"units": "mm"})
-            for axis, line in zip("xyz", lines, strict=False)
-        }
+        """Coordinate `frame` and, where positions are known, those that `pipelines.volumes` gives a stack."""
+        found: dict[str, Any] = {"frame": np.arange(self.shape[0])}
+        if self.raster is None or not self.positions_lps_mm:
+            return found
+        return found | placed_coordinates("frame", self.positions_lps_mm, self.raster)
 
     def attributes(self) -> dict[str, Any]:
         """`kind` and `reason`, as those of `pipelines.volumes`; orientation and spacing where known."""

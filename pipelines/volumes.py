@@ -5,7 +5,7 @@ Coordinates follow ITK: along each dimension the origin plus index times spacing
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import numpy.typing as npt
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
-from catalog.errors import ArrayError, NotFoundError
+from catalog.errors import ArrayError, GeometryError, NotFoundError
 from catalog.identifiers import digest_of_texts, is_uid
 from catalog.records import ArrayRecord
 from pipelines import accessor, arrays
 from pipelines.arrays import Block
+from pipelines.geometry import COSINE_TOLERANCE, SPACING_TOLERANCE_MM
+from pipelines.lattice import Raster, placed_coordinates
 from pipelines.layout import Layout
 from pipelines.repeats import Along
 
@@ -33,7 +35,9 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
 
     A volume has dimensions (z, y, x) and coordinates in mm, after axes along which it repeats (`time` in s,
     `echo_time` in ms, `b_value` in s/mm2, `temporal_position`); a stack has (frame, y, x[, channel]),
-    with `time` for `frame` where a cine says when its frames were taken.
+    with `time` for `frame` where a cine says when its frames were taken. Planes of a stack that have a place
+    in the patient keep it as the coordinates `x_lps_mm`, `y_lps_mm` and `z_lps_mm`, and where they are
+    parallel `distance_mm` along their normal, for `array.dicom.to_regular()`.
     The coordinate `sop_instance_uid` names each plane's source; where slope or intercept differ between
     planes they are coordinates too. Stored values that float32 cannot hold become float64.
 
@@ -234,6 +238,7 @@ def _coordinates(record: ArrayRecord, block: Block, slopes: _Line, intercepts: _
     if block.affine_lps is None:
         if not block.axes:
             coordinates["frame"] = np.arange(record.shape[0])
+        coordinates |= _places(record, block)
     else:
         affine = np.array(block.affine_lps)
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -244,6 +249,54 @@ def _coordinates(record: ArrayRecord, block: Block, slopes: _Line, intercepts: _
         if not isinstance(line, float):
             coordinates[name] = (planes, line)
     return coordinates
+
+
+def _places(record: ArrayRecord, block: Block) -> dict[str, Any]:
+    """Where the planes of a stack lie, as far as they have a place in the patient.
+
+    `x_lps_mm`, `y_lps_mm` and `z_lps_mm` are those of each plane's first pixel. Parallel planes also have
+    `distance_mm` along their normal from the first plane, and y and x from their first pixel.
+    """
+    positions, raster = _positions(block), _raster(record, block)
+    if not positions:
+        return {}
+    if raster is not None:
+        return placed_coordinates(record.dims[0], positions, raster)
+    lines = zip("xyz", np.array(positions, np.float64).T, strict=True)
+    return {f"{axis}_lps_mm": (record.dims[0], line, {"units": "mm"}) for axis, line in lines}
+
+
+def _raster(record: ArrayRecord, block: Block) -> Raster | None:
+    """What the pixels of parallel planes have in common; `None` where planes are turned or have no place."""
+    planes = block.planes
+    if block.affine_lps is not None or not _positions(block):
+        return None
+    orientations, spacings = planes.image_orientations, planes.pixel_spacings_mm
+    if orientations[0] is None or spacings[0] is None:
+        return None
+    if not (_are_alike(orientations, COSINE_TOLERANCE) and _are_alike(spacings, SPACING_TOLERANCE_MM)):
+        return None
+    try:
+        return Raster(record.shape[1], record.shape[2], orientations[0], spacings[0])
+    except GeometryError:
+        return None
+
+
+def _positions(block: Block) -> Sequence[Sequence[float]]:
+    """Positions of the planes; none where one of them has none."""
+    found: list[Sequence[float]] = [
+        each for each in block.planes.positions_lps_mm if each is not None and len(each) == 3
+    ]
+    return found if len(found) == len(block.planes.positions_lps_mm) else ()
+
+
+def _are_alike(column: tuple[tuple[float, ...] | None, ...], tolerance: float) -> bool:
+    first = column[0]
+    return all(
+        each is first
+        or (each is not None and first is not None and np.allclose(each, first, rtol=0, atol=tolerance))
+        for each in column
+    )
 
 
 def _along_volumes(along: Along, dims: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Any]:
@@ -270,6 +323,10 @@ def _attributes(record: ArrayRecord, block: Block, *, is_colour: bool) -> dict[s
         "frame_of_reference_uid": block.frame_of_reference_uid,
         "input_digest": block.input_digest,
     }
+    raster = _raster(record, block)
+    if raster is not None:
+        attributes["image_orientation_patient"] = list(raster.orientation)
+        attributes["pixel_spacing"] = list(raster.pixel_spacing)
     if block.affine_lps is not None:
         affine = np.array(block.affine_lps)
         direction = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
