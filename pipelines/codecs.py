@@ -1,16 +1,21 @@
-"""A codec for each transfer syntax of encapsulated still images: a frame to stored values; no I/O."""
+"""A codec for each transfer syntax of encapsulated pixel data: which function decodes it, and how; no I/O.
+
+This is the one place that says which library serves which transfer syntax. The functions are called in
+another process (`pipelines.jail`), as they are C code that meets whatever bytes a file has.
+"""
 
 import struct
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 from pydicom import uid
 
-from catalog.errors import CodecMissingError, DecodeError
+from catalog.errors import DecodeError
 from pipelines.pixels import (
+    DEFLATED_IMAGE_FRAME,
+    ENCAPSULATED_UNCOMPRESSED,
     JPEG_XL,
     JPEG_XL_JPEG_RECOMPRESSION,
     JPEG_XL_LOSSLESS,
@@ -20,84 +25,193 @@ from pipelines.pixels import (
     to_rgb,
 )
 
+RATIO = 1000
+"""How many times its encoded bytes a large frame may have."""
+UNQUESTIONED_BYTES = 64 << 20
+"""A frame of no more is decoded from however few bytes: an empty image of JPEG 2000 has a hundred."""
+
+type Options = Mapping[str, str | int | None]
 type _FrameHeader = tuple[int, int, int]
 """Rows, columns and bits of a sample, as the encoded frame itself says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of a library that makes an array of an encoded frame."""
+
+    function: str
+    """With its module, e.g. `imagecodecs:jpegls_decode`."""
+    encoded: bytes
+    """Its argument."""
+    options: Options
+    """Its keywords."""
+    most_bytes: int
+    """How large the array may be."""
+    fills: tuple[tuple[int, ...], str] | None = None
+    """Shape and type of an array that the function fills, as its keyword `out`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one call may take."""
+
+    memory_bytes: int
+    """Beyond what the process has when it begins, and beyond the frame and its array; on Linux."""
+    cpu_seconds: int
+    wall_seconds: float
+    """Several times the other, as the machine may be busy."""
+
+    @classmethod
+    def of(cls, description: PixelDescription) -> "Limits":
+        """Some four times what the hungriest and the slowest codec (OpenJPEG) took for such a frame."""
+        samples = description.rows * description.columns * description.samples
+        cpu_seconds = 20 + 2 * samples // 1_000_000
+        return cls((128 << 20) + 24 * samples, cpu_seconds, 60.0 + 4 * cpu_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
     """What decodes the frames of a transfer syntax."""
 
+    library: str
+    """Whose code it is."""
     function: str
-    """Of imagecodecs."""
-    decode: Callable[[Any, bytes, PixelDescription, int], Stored]
-    """From the function, the encoded frame, its description and the bits of a sample."""
+    """Through which it is called, with its module."""
+    stored: Callable[[Stored, PixelDescription, int], Stored]
+    """From what the function gave, the description of the frame and the bits of a sample."""
+    is_masked: bool
+    """Whether bits that hold no value are cleared; a lossy frame may exceed Bits Stored a little."""
     header: Callable[[bytes], _FrameHeader | None]
-    """Looked at before anything is allocated for the frame; `None` where it cannot grow beyond bounds."""
+    """Looked at before the decoder is; `None` where the decoder fills a frame and cannot go beyond."""
+    options: Callable[[bytes, PixelDescription], Options] = lambda encoded, description: {}
+    fills: Callable[[PixelDescription], tuple[tuple[int, ...], str]] | None = None
 
 
-def decode_encapsulated(encoded: bytes, description: PixelDescription) -> Stored:
-    """Decode the joined fragments of one frame; raises as `pipelines.decode.decode_frame` does."""
-    import imagecodecs
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How one frame is decoded: a call, and how its array becomes stored values."""
 
-    codec, name = CODECS[description.transfer_syntax_uid], uid.UID(description.transfer_syntax_uid).name
-    function = getattr(imagecodecs, codec.function, None)
-    if function is None or not getattr(imagecodecs, codec.function.split("_")[0].upper()).available:
-        raise CodecMissingError(
-            f"{name} needs imagecodecs with {codec.function}: pip install --upgrade imagecodecs"
-        )
+    call: Call
+    fill: Callable[[Stored, Stored], None]
+    """Takes the array of the call and the stored values to be filled."""
+
+
+def decoding(encoded: bytes, description: PixelDescription) -> Decoding:
+    """Say how the joined fragments of one frame are decoded.
+
+    Raises
+    ------
+    DecodeError
+        If the frame is not of the size that its description promises, cut, or too short for what it claims.
+    """
+    codec = CODECS[description.transfer_syntax_uid]
     size = (description.rows, description.columns)
     rows, columns, bits = codec.header(encoded) or (*size, description.bits_stored)
     if (rows, columns) != size:
         raise DecodeError(f"the frame has {rows} x {columns} pixels, its header says {size[0]} x {size[1]}")
+    check_ratio(len(encoded), description)
+    call = Call(
+        codec.function,
+        encoded,
+        codec.options(encoded, description),
+        rows * columns * max(description.samples, 4) * 4,
+        codec.fills(description) if codec.fills else None,
+    )
+
+    def fill(decoded: Stored, out: Stored) -> None:
+        if decoded.ndim == 3 and decoded.shape[0] == description.samples != decoded.shape[-1]:
+            decoded = np.moveaxis(decoded, 0, -1)
+        if not codec.fills and decoded.shape != description.shape:
+            raise DecodeError(f"decoded to shape {decoded.shape}, the header says {description.shape}")
+        out[...] = codec.stored(decoded, description, bits)
+        if codec.is_masked:
+            mask_unused_bits(out, description)
+
+    return Decoding(call, fill)
+
+
+def check_ratio(encoded_bytes: int, description: PixelDescription) -> None:
+    """Refuse a large frame that a few bytes claim to be, as memory follows the file and not its header.
+
+    Raises
+    ------
+    DecodeError
+        If the frame has more than `UNQUESTIONED_BYTES` and more than `RATIO` times the encoded bytes.
+    """
+    frame_bytes = description.frame_bytes
+    if frame_bytes > max(UNQUESTIONED_BYTES, RATIO * encoded_bytes):
+        raise DecodeError(
+            f"{encoded_bytes:,} bytes claim to be a frame of {frame_bytes:,}; more than {RATIO} times the "
+            f"bytes is refused above {UNQUESTIONED_BYTES >> 20} MiB"
+        )
+
+
+def unwrapped(encoded: bytes, description: PixelDescription) -> bytes:
+    """The native frame within an encapsulated one of `PLAIN`; no longer than the frame is.
+
+    Raises
+    ------
+    DecodeError
+        If the frame is declared deflated and cannot be inflated.
+    """
+    if description.transfer_syntax_uid == ENCAPSULATED_UNCOMPRESSED:
+        return encoded
+    check_ratio(len(encoded), description)
     try:
-        frame = codec.decode(function, encoded, description, bits)
-    except (RuntimeError, ValueError, TypeError, IndexError, MemoryError) as error:
-        raise DecodeError(f"{name}: {error}") from error
-    if frame.ndim == 3 and frame.shape[0] == description.samples != frame.shape[-1]:
-        frame = np.moveaxis(frame, 0, -1)
-    return frame
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(encoded, (description.frame_bits + 7) // 8)
+    except zlib.error:
+        raise DecodeError("the frame is declared deflated and cannot be inflated") from None
 
 
-def _jpeg(function: Any, encoded: bytes, description: PixelDescription, _: int) -> Stored:
+# --- options, and stored values --------------------------------------------------------------------------
+
+
+def _jpeg_options(encoded: bytes, description: PixelDescription) -> Options:
+    """Libjpeg goes by the JFIF and Adobe markers, and takes images without them for YCbCr."""
     if description.samples == 1:
-        return _masked(function(encoded), description)
-    # libjpeg goes by the JFIF and Adobe markers, and takes images without them for YCbCr.
+        return {}
     is_rgb = description.photometric_interpretation == "RGB" and not _names_colour(encoded)
-    return np.asarray(function(encoded, colorspace="RGB" if is_rgb else None, outcolorspace="RGB"))
+    return {"colorspace": "RGB" if is_rgb else None, "outcolorspace": "RGB"}
 
 
-def _codestream(function: Any, encoded: bytes, description: PixelDescription, bits: int) -> Stored:
-    """JPEG-LS and JPEG 2000: a lossy frame may exceed Bits Stored a little, so nothing is masked."""
-    decoded = function(encoded)
-    frame = decoded.astype(description.dtype)
-    if frame.dtype.kind == "i" and decoded.dtype.kind == "u":  # encoded without the sign that the header says
+def _one_thread(_: bytes, __: PixelDescription) -> Options:
+    return {"numthreads": 1}
+
+
+def _same(decoded: Stored, _: PixelDescription, __: int) -> Stored:
+    return decoded
+
+
+def _codestream(decoded: Stored, description: PixelDescription, bits: int) -> Stored:
+    """JPEG-LS and JPEG 2000, with the sign that the header says where the frame was encoded without."""
+    frame = decoded.astype(description.dtype, copy=False)
+    if frame.dtype.kind == "i" and decoded.dtype.kind == "u":
         unused = frame.dtype.itemsize * 8 - min(bits, frame.dtype.itemsize * 8)
         frame = np.right_shift(np.left_shift(frame, unused), unused)
     return to_rgb(frame, description.photometric_interpretation)
 
 
-def _jpeg2000(function: Any, encoded: bytes, description: PixelDescription, bits: int) -> Stored:
-    return _codestream(partial(function, numthreads=1), encoded, description, bits)
+def _unsigned_frame(description: PixelDescription) -> tuple[tuple[int, ...], str]:
+    return description.shape, description.dtype.replace("i", "u")
 
 
-def _jpeg_xl(function: Any, encoded: bytes, description: PixelDescription, _: int) -> Stored:
-    out = np.empty(description.shape, np.dtype(description.dtype.replace("i", "u")))
-    return _masked(function(encoded, numthreads=1, out=out), description)
-
-
-def _rle(function: Any, encoded: bytes, description: PixelDescription, _: int) -> Stored:
-    size = description.rows * description.columns * description.samples * description.bits_allocated // 8
-    decoded = function(encoded, dtype=description.dtype, out=bytearray(size))
-    planes = np.frombuffer(decoded, description.dtype).reshape(-1, description.rows, description.columns)
+def _planes(decoded: Stored, description: PixelDescription, _: int) -> Stored:
+    if decoded.nbytes != description.frame_bytes:
+        raise DecodeError(f"decoded to {decoded.nbytes:,} bytes, a frame has {description.frame_bytes:,}")
+    planes = decoded.view(description.dtype).reshape(-1, description.rows, description.columns)
     frame = planes[0] if description.samples == 1 else np.moveaxis(planes, 0, -1)
-    return to_rgb(_masked(frame, description), description.photometric_interpretation)
+    return to_rgb(frame, description.photometric_interpretation)
 
 
-def _masked(frame: Stored, description: PixelDescription) -> Stored:
-    masked = frame.astype(description.dtype)
-    mask_unused_bits(masked, description)
-    return masked
+def _flat_frame(description: PixelDescription) -> tuple[tuple[int, ...], str]:
+    return (description.frame_bytes,), "|u1"
+
+
+def _rle_options(_: bytes, description: PixelDescription) -> Options:
+    return {"dtype": description.dtype}
+
+
+# --- what a frame says of itself -------------------------------------------------------------------------
 
 
 def _jpeg_header(encoded: bytes) -> _FrameHeader:
@@ -159,14 +273,17 @@ def _no_header(_: bytes) -> None:
     """RLE is decoded into as many bytes as the frame has, and JPEG XL into an array of its shape."""
 
 
-_JPEG = Codec("jpeg8_decode", _jpeg, _jpeg_header)
-_JPEG_LS = Codec("jpegls_decode", _codestream, _jpeg_header)
-_JPEG_2000 = Codec("jpeg2k_decode", _jpeg2000, _jpeg2000_header)
-_HTJ2K = Codec("htj2k_decode", _codestream, _jpeg2000_header)
-_JPEG_XL = Codec("jpegxl_decode", _jpeg_xl, _no_header)
+_JPEG = Codec("libjpeg-turbo", "imagecodecs:jpeg8_decode", _same, True, _jpeg_header, _jpeg_options)
+_JPEG_LS = Codec("CharLS", "imagecodecs:jpegls_decode", _codestream, False, _jpeg_header)
+_JPEG_2000 = Codec("OpenJPEG", "imagecodecs:jpeg2k_decode", _codestream, False, _jpeg2000_header, _one_thread)
+_HTJ2K = Codec("OpenJPH", "imagecodecs:htj2k_decode", _codestream, False, _jpeg2000_header)
+_JPEG_XL = Codec("libjxl", "imagecodecs:jpegxl_decode", _same, True, _no_header, _one_thread, _unsigned_frame)
+_RLE = Codec(
+    "imagecodecs", "imagecodecs:dicomrle_decode", _planes, True, _no_header, _rle_options, _flat_frame
+)
 
 CODECS: dict[str, Codec] = {
-    uid.RLELossless: Codec("dicomrle_decode", _rle, _no_header),
+    uid.RLELossless: _RLE,
     uid.JPEGBaseline8Bit: _JPEG,
     uid.JPEGExtended12Bit: _JPEG,
     uid.JPEGLossless: _JPEG,
@@ -182,4 +299,9 @@ CODECS: dict[str, Codec] = {
     JPEG_XL_JPEG_RECOMPRESSION: _JPEG_XL,
     JPEG_XL: _JPEG_XL,
 }
-"""By transfer syntax UID; the keys are `pipelines.pixels.ENCAPSULATED`."""
+"""By transfer syntax UID."""
+PLAIN = {ENCAPSULATED_UNCOMPRESSED: "", DEFLATED_IMAGE_FRAME: "zlib"}
+"""Transfer syntaxes of encapsulated frames that are native ones when they are unwrapped, by which library.
+
+With the keys of `CODECS` they are `pipelines.pixels.ENCAPSULATED`.
+"""

@@ -1,15 +1,18 @@
-"""One frame of bytes to stored values, whatever the transfer syntax; no I/O.
+"""Frames of bytes to stored values, whatever the transfer syntax; codecs run in `pipelines.jail`.
 
 Stored values are those before the modality LUT (PS3.3 C.7.6.3.1). Colour comes out as RGB, interleaved;
 PALETTE COLOR stays an index.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydicom import uid
 
 from catalog.errors import DecodeError
-from pipelines.codecs import decode_encapsulated
-from pipelines.pixels import PixelDescription, Stored, mask_unused_bits, to_rgb
+from pipelines.codecs import PLAIN, Decoding, Limits, decoding, unwrapped
+from pipelines.jail import JAIL
+from pipelines.pixels import PixelDescription, Stored, mask_unused_bits, name_of, to_rgb
 
 
 def decode_frame(encoded: bytes, description: PixelDescription, *, first_bit: int = 0) -> Stored:
@@ -30,9 +33,51 @@ def decode_frame(encoded: bytes, description: PixelDescription, *, first_bit: in
         If the library for the transfer syntax is not installed.
     """
     if description.is_native:
-        frame = _native(encoded, description, first_bit)
-    else:
-        frame = decode_encapsulated(encoded, description)
+        return _checked(_native(encoded, description, first_bit), description)
+    frame = np.empty(description.shape, description.dtype)
+    (fault,) = decode_frames((encoded,), description, (frame,))
+    if fault:
+        raise fault
+    return frame
+
+
+def decode_frames(
+    encoded: Sequence[bytes], description: PixelDescription, out: Sequence[Stored]
+) -> list[DecodeError | None]:
+    """Fill arrays with encapsulated frames as `decode_frame` decodes them; for each, why it could not be."""
+    if description.transfer_syntax_uid in PLAIN:
+        return [_unwrap(each, description, frame) for each, frame in zip(encoded, out, strict=True)]
+    faults: list[DecodeError | None] = [None] * len(encoded)
+    decodings: dict[int, Decoding] = {}
+    for index, each in enumerate(encoded):
+        try:
+            decodings[index] = decoding(each, description)
+        except DecodeError as error:
+            faults[index] = error
+    numbers = list(decodings)
+
+    def take(number: int, array: Stored | DecodeError) -> None:
+        index = numbers[number]
+        try:
+            if isinstance(array, DecodeError):
+                raise type(array)(f"{name_of(description.transfer_syntax_uid)}: {array}")
+            decodings[index].fill(array, out[index])
+        except DecodeError as error:
+            faults[index] = error
+
+    JAIL.run([decodings[index].call for index in numbers], Limits.of(description), take)
+    return faults
+
+
+def _unwrap(encoded: bytes, description: PixelDescription, out: Stored) -> DecodeError | None:
+    try:
+        out[...] = _checked(_native(unwrapped(encoded, description), description, 0), description)
+    except DecodeError as error:
+        return error
+    return None
+
+
+def _checked(frame: Stored, description: PixelDescription) -> Stored:
     if frame.shape != description.shape:
         raise DecodeError(f"decoded to shape {frame.shape}, the header says {description.shape}")
     return np.ascontiguousarray(frame)

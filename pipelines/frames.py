@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import batched, pairwise
 from typing import Protocol
 
 import numpy as np
@@ -19,15 +19,20 @@ from catalog import guard
 from catalog.errors import DecodeError, HeaderError
 from catalog.identifiers import digest
 from catalog.records import InstanceRecord, PixelData
-from pipelines.decode import decode_frame
+from pipelines.decode import decode_frame, decode_frames
 from pipelines.pixels import PixelDescription, Stored, mask_unused_bits
 
 FRAGMENT_LIMIT = 1_000_000
 """How many fragments the frames of one instance may have."""
+TOGETHER_BYTES = 1 << 20
+"""How large frames are together that are decoded together."""
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _SEQUENCE_DELIMITATION = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _CHANGED = "changed since it was indexed; run the index again"
+
+
+type Digests = tuple[str, str]
 
 
 class Frames(Protocol):
@@ -36,8 +41,11 @@ class Frames(Protocol):
     def source(self, index: int) -> bytes:
         """Return the bytes of a frame as they stand in the archive."""
 
-    def load(self, index: int, out: Stored) -> tuple[str, str]:
+    def load(self, index: int, out: Stored) -> Digests:
         """Fill `out` with the stored values of a frame; digests of its source bytes and of those values."""
+
+    def load_all(self, indices: Sequence[int], out: Stored) -> list[Digests]:
+        """Fill each plane of `out` as `load` does; faster than one by one where frames are small."""
 
 
 @contextmanager
@@ -184,12 +192,15 @@ class _NativeFrames:
             )
         self._data, self._description, self._offset = data, description, pixels.offset
 
+    def load_all(self, indices: Sequence[int], out: Stored) -> list[Digests]:
+        return [self.load(index, each) for index, each in zip(indices, out, strict=True)]
+
     def source(self, index: int) -> bytes:
         first = self._description.frame_bits * index
         start, stop = first // 8, (first + self._description.frame_bits + 7) // 8
         return self._data.read(self._offset + start, stop - start)
 
-    def load(self, index: int, out: Stored) -> tuple[str, str]:
+    def load(self, index: int, out: Stored) -> Digests:
         description = self._description
         if not (description.is_direct and out.flags.c_contiguous and out.dtype == description.dtype):
             source = self.source(index)
@@ -228,15 +239,37 @@ class _EncapsulatedFrames:
             self._ranges[index].start, self._ranges[index].stop - self._ranges[index].start
         )
 
-    def load(self, index: int, out: Stored) -> tuple[str, str]:
-        source, within = self.source(index), self._ranges[index]
-        view = memoryview(source)
-        encoded = b"".join(
-            view[offset - within.start : offset - within.start + length]
-            for offset, length in within.fragments
-        )
-        out[...] = decode_frame(encoded, self._description)
-        return digest(source), digest(_memory(out))
+    def load(self, index: int, out: Stored) -> Digests:
+        return self._load((index,), (out,))[0]
+
+    def load_all(self, indices: Sequence[int], out: Stored) -> list[Digests]:
+        together = max(1, TOGETHER_BYTES // self._description.frame_bytes)
+        parts = batched(zip(indices, out, strict=True), together)
+        return [digests for part in parts for digests in self._load(*zip(*part, strict=True))]
+
+    def _load(self, indices: Sequence[int], out: Sequence[Stored]) -> list[Digests]:
+        sources = [self.source(index) for index in indices]
+        encoded = [
+            _joined(source, self._ranges[index]) for source, index in zip(sources, indices, strict=True)
+        ]
+        for index, fault in zip(indices, decode_frames(encoded, self._description, out), strict=True):
+            if fault:
+                raise _numbered(fault, index, self._description)
+        return [(digest(source), digest(_memory(each))) for source, each in zip(sources, out, strict=True)]
+
+
+def _joined(source: bytes, within: _Range) -> bytes:
+    """The fragments of a frame without their item tags."""
+    view = memoryview(source)
+    return b"".join(
+        view[offset - within.start : offset - within.start + length] for offset, length in within.fragments
+    )
+
+
+def _numbered(error: DecodeError, index: int, description: PixelDescription) -> DecodeError:
+    if description.frames == 1:
+        return error
+    return type(error)(f"frame {index + 1} of {description.frames}: {error}")
 
 
 def _ranges(data: Bytes, offset: int, frames: int) -> list[_Range]:

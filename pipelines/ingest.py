@@ -11,8 +11,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord,
 from pipelines import arrays
 from pipelines.arrays import Block, Planes, once
 from pipelines.cine import frame_times_s
-from pipelines.frames import Frames, open_frames
+from pipelines.frames import Digests, Frames, open_frames
 from pipelines.functional_groups import frames_of, is_enhanced
 from pipelines.layout import Layout, Slab
 from pipelines.pixels import PixelDescription, Stored
@@ -280,14 +281,12 @@ class _Task:
     ) -> list[tuple[str, str]]:
         planes = self._planes[slab.start : slab.stop]
         stored: Stored = np.empty((len(planes), *self._layout.plane_shape), self._description.dtype)
-        digests = []
-        for (image, frame), out in zip(planes, stored, strict=True):
-            with _naming(image):
-                if image.sop_instance_uid in shared:
-                    digests.append(shared[image.sop_instance_uid].load(frame, out))
-                else:
-                    with open_frames(image) as frames:
-                        digests.append(frames.load(frame, out))
+        digests: list[Digests] = []
+        for name, some in groupby(planes, key=lambda plane: plane[0].sop_instance_uid):
+            (image, *_), numbers = zip(*some, strict=True)
+            opened = nullcontext(shared[name]) if name in shared else open_frames(image)
+            with _naming(image), opened as frames:
+                digests += frames.load_all(numbers, stored[len(digests) : len(digests) + len(numbers)])
         arrays.write_slab(group, values, slab, stored.reshape(slab.shape))
         return digests
 

@@ -36,7 +36,15 @@ NATIVE = frozenset(
 JPEG_XL_LOSSLESS, JPEG_XL_JPEG_RECOMPRESSION, JPEG_XL = (
     f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112)
 )
-"""Not in the dictionary of pydicom 3.0."""
+ENCAPSULATED_UNCOMPRESSED, DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.1.98", "1.2.840.10008.1.2.8.1"
+_NAMES = {
+    JPEG_XL_LOSSLESS: "JPEG XL Lossless",
+    JPEG_XL_JPEG_RECOMPRESSION: "JPEG XL JPEG Recompression",
+    JPEG_XL: "JPEG XL",
+    ENCAPSULATED_UNCOMPRESSED: "Encapsulated Uncompressed Explicit VR Little Endian",
+    DEFLATED_IMAGE_FRAME: "Deflated Image Frame Compression",
+}
+"""Of transfer syntaxes that are not in the dictionary of pydicom 3.0."""
 ENCAPSULATED = frozenset(
     (
         uid.RLELossless,
@@ -54,6 +62,8 @@ ENCAPSULATED = frozenset(
         JPEG_XL_LOSSLESS,
         JPEG_XL_JPEG_RECOMPRESSION,
         JPEG_XL,
+        ENCAPSULATED_UNCOMPRESSED,
+        DEFLATED_IMAGE_FRAME,
     )
 )
 """Transfer syntaxes of encapsulated still images (PS3.5 A.4)."""
@@ -69,6 +79,28 @@ VIDEO_CODECS: dict[str, str] = {
     **dict.fromkeys((uid.HEVCMP51, uid.HEVCM10P51), "hevc"),
 }  # fmt: skip
 """FFmpeg's name of the codec by transfer syntax UID (PS3.5 A.4.5 to A.4.8), fragmentable ones included."""
+_ELSEWHERE = "its pixels are on a server (JPIP); ask the archive for the images themselves"
+_UNREAD = {
+    "1.2.840.10008.1.2.4.94": _ELSEWHERE,
+    "1.2.840.10008.1.2.4.95": _ELSEWHERE,
+    "1.2.840.10008.1.2.4.204": _ELSEWHERE,
+    "1.2.840.10008.1.2.4.205": _ELSEWHERE,
+    **dict.fromkeys(
+        (f"1.2.840.10008.1.2.7.{number}" for number in (1, 2, 3)),
+        "SMPTE ST 2110 is a stream on a network and no file",
+    ),
+    **dict.fromkeys(
+        (f"1.2.840.10008.1.2.4.{number}" for number in (92, 93)),
+        "no library that is kept up decodes JPEG 2000 Part 2 with several components; ask the archive for "
+        "JPEG 2000 or an uncompressed transfer syntax",
+    ),
+}
+"""Why images in these transfer syntaxes cannot be read."""
+
+
+def name_of(transfer_syntax_uid: str) -> str:
+    """Name of a transfer syntax in the standard, or its UID."""
+    return _NAMES.get(transfer_syntax_uid) or uid.UID(transfer_syntax_uid).name
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +134,8 @@ class PixelDescription:
         """
         transfer_syntax = instance.transfer_syntax_uid
         if transfer_syntax not in NATIVE and transfer_syntax not in ENCAPSULATED:
-            raise DecodeError(f"transfer syntax {uid.UID(transfer_syntax).name} is not one of still images")
+            why = _UNREAD.get(transfer_syntax, "is not one of still images")
+            raise DecodeError(f"transfer syntax {name_of(transfer_syntax)}: {why}")
         photometric = instance.photometric_interpretation or "MONOCHROME2"
         samples = instance.samples_per_pixel or 1
         if _SAMPLES.get(photometric) != samples:
@@ -140,6 +173,11 @@ class PixelDescription:
     def shape(self) -> tuple[int, ...]:
         """Rows, columns and, for colour, samples."""
         return (self.rows, self.columns, self.samples)[: 2 if self.samples == 1 else 3]
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of the stored values of one frame, where a single bit takes a byte."""
+        return self.rows * self.columns * self.samples * max(self.bits_allocated // 8, 1)
 
     @property
     def is_native(self) -> bool:
