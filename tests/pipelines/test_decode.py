@@ -309,7 +309,7 @@ def test_rle_that_ends_between_two_runs_is_an_error(lost: int, gray: npt.NDArray
 def test_a_missing_codec_is_named_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = replace(CODECS[uid.RLELossless], function="imagecodecs:nothing_decode")
     monkeypatch.setitem(CODECS, uid.RLELossless, codec)
-    with pytest.raises(CodecMissingError, match="RLE Lossless: needs .* pip install --upgrade imagecodecs"):
+    with pytest.raises(CodecMissingError, match=r"RLE Lossless: needs .* pip install --upgrade imagecodecs"):
         decode_frame(b"", describe(transfer_syntax_uid=uid.RLELossless))
 
 
