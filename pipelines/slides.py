@@ -1,21 +1,16 @@
 """Whole slides: each level of a pyramid as a lazy array, its chunks the tiles of the files (PS3.3 A.32.8).
 
-Headers are read when a slide is opened, a tile when it is computed: its bytes and no others. The arrays go to
-Dask workers as records; each process opens a file when it reads the first tile of it.
+Headers are read when a slide is opened, a tile when it is computed (`pipelines.tiles`).
 """
 
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import dask.array as da
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from PIL import ImageCms
 
@@ -24,9 +19,9 @@ from catalog.headers import read_dataset
 from catalog.identifiers import digest_of_texts
 from catalog.records import InstanceRecord
 from pipelines.colour import icc_profile
-from pipelines.frames import Frames, open_frames
 from pipelines.objects import DicomObject, named, open_object
-from pipelines.pixels import PixelDescription, Stored
+from pipelines.pixels import PixelDescription
+from pipelines.tiles import Tiles
 from pipelines.tiling import Level, Tiling, tiling_of
 
 SLIDE_STORAGE = frozenset(("1.2.840.10008.5.1.4.1.1.77.1.6", "1.2.840.10008.5.1.4.1.1.77.1.9"))
@@ -134,18 +129,18 @@ def _levels(opened: Sequence[_Opened]) -> Iterator[tuple[Level, list[_Opened]]]:
         for number, (level, members) in enumerate(levels):
             if _is_alike(members[0], each) and level.takes(each.tiling):
                 levels[number] = (
-                    Level(level.raster, (*level.tilings, each.tiling)),
+                    Level(level.matrix, (*level.tilings, each.tiling)),
                     [*members, each],
                 )
                 break
         else:
-            levels.append((Level(each.tiling.raster, (each.tiling,)), [each]))
+            levels.append((Level(each.tiling.matrix, (each.tiling,)), [each]))
     yield from levels
 
 
 def _order(each: _Opened) -> tuple[Any, ...]:
     tiling, instance = each.tiling, each.found.instance
-    pixels = tiling.raster.rows * tiling.raster.columns
+    pixels = tiling.matrix.rows * tiling.matrix.columns
     return -pixels, tiling.first_frame, instance.instance_number or 0, instance.sop_instance_uid
 
 
@@ -177,7 +172,7 @@ def _image(level: Level, members: Sequence[_Opened]) -> xr.DataArray:
     description = PixelDescription.of(members[0].found.instance)
     absent = int(np.count_nonzero(level.index < 0))
     background, why = _background(members[0].found, description) if absent else (BLACK, "")
-    tiles = _Tiles([each.found.instance for each in members], level, description, background)
+    tiles = Tiles([each.found.instance for each in members], level, description, background)
     lazy: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask leaves it untyped
         tiles,
         chunks=tiles.chunks,
@@ -212,7 +207,7 @@ def _leading(level: Level) -> tuple[str, ...]:
 
 
 def _coordinates(level: Level, description: PixelDescription) -> dict[str, Any]:
-    coordinates = level.raster.coordinates()
+    coordinates = level.matrix.coordinates()
     if description.samples == 3:
         coordinates["channel"] = ["red", "green", "blue"]
     paths, leading = level.optical_paths, _leading(level)
@@ -235,7 +230,7 @@ def _coordinates(level: Level, description: PixelDescription) -> dict[str, Any]:
 def _attributes(level: Level, members: Sequence[_Opened]) -> dict[str, Any]:
     first = members[0].found
     powers = {path.objective_lens_power for path in level.optical_paths}
-    affine = level.raster.affine_slide
+    affine = level.matrix.affine_slide
     attributes = first.attributes() | {
         "kind": "slide",
         "flavor": level.tilings[0].flavor,
@@ -245,7 +240,7 @@ def _attributes(level: Level, members: Sequence[_Opened]) -> dict[str, Any]:
         "icc_profile": _icc_description(first),
         "objective_lens_power": powers.pop() if len(powers) == 1 else None,
         "affine_slide": None if affine is None else affine.tolist(),
-        "reason": level.raster.reason,
+        "reason": level.matrix.reason,
         "input_digest": _digest(members),
     }
     attributes.pop("object_sop_instance_uid", None)
@@ -263,120 +258,6 @@ def _attributes_of_all(tree: xr.DataTree, left_out: Sequence[WorkbenchError]) ->
     if left_out:
         attributes["left_out"] = [str(error) for error in left_out]
     return attributes
-
-
-# --- values ----------------------------------------------------------------------------------------------
-
-
-class _Files:
-    """The frames of some instances, opened when they are first read; shared by threads, not by processes."""
-
-    def __init__(self, instances: Sequence[InstanceRecord]) -> None:
-        self._instances = tuple(instances)
-        self._opened: dict[int, Frames] = {}
-        self._lock = Lock()
-        stack = self._stack = ExitStack()
-        weakref.finalize(self, stack.close)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Files, (self._instances,)
-
-    def load(self, number: int, frame: int, out: Stored) -> None:
-        """Fill `out` with a frame of an instance; raises `DecodeError`, which names the file."""
-        try:
-            with self._lock:
-                if number not in self._opened:
-                    frames = self._stack.enter_context(open_frames(self._instances[number]))
-                    self._opened[number] = frames
-            self._opened[number].load(frame, out)
-        except DecodeError as error:
-            path = self._instances[number].path
-            raise type(error)(f"{path}, tile {frame + 1}: {error}") from None
-
-
-class _Tiles:
-    """Stored values of a total pixel matrix, decoded tile by tile when indexed."""
-
-    def __init__(
-        self,
-        instances: Sequence[InstanceRecord],
-        level: Level,
-        description: PixelDescription,
-        background: int | tuple[int, ...],
-    ) -> None:
-        self._files, self._description, self._background = _Files(instances), description, background
-        self._firsts = np.cumsum([0, *(each.tiles for each in level.tilings)])[:-1]
-        """Number of the first frame of each instance."""
-        counts = level.index.shape[:2]
-        self._index = level.index.reshape(*(count for count in counts if count > 1), *level.raster.tiles)
-        size = (level.raster.rows, level.raster.columns)
-        self.shape = (*self._index.shape[:-2], *size, *description.shape[2:])
-        self.ndim, self.dtype = len(self.shape), np.dtype(description.dtype)
-
-    @property
-    def chunks(self) -> tuple[tuple[int, ...], ...]:
-        """Sizes along each dimension: a tile each."""
-        leading = len(self._index.shape) - 2
-        tile = (self._description.rows, self._description.columns)
-        edges = (
-            tuple(min(step, size - start) for start in range(0, size, step))
-            for size, step in zip(self.shape[leading : leading + 2], tile, strict=True)
-        )
-        return (
-            *((1,) * count for count in self.shape[:leading]),
-            *edges,
-            *((count,) for count in self.shape[leading + 2 :]),
-        )
-
-    def __getitem__(self, key: Any) -> npt.NDArray[Any]:
-        keys = key if isinstance(key, tuple) else (key,)
-        keys += (slice(None),) * (self.ndim - len(keys))
-        leading = self._index.ndim - 2
-        planes = self._index[keys[:leading]]
-        top, bottom, rows = _span(keys[leading], self.shape[leading])
-        left, right, columns = _span(keys[leading + 1], self.shape[leading + 1])
-        size = (bottom - top, right - left)
-        region = np.empty((*planes.shape[:-2], *size, *self._description.shape[2:]), self.dtype)
-        region[...] = self._background
-        for plane in np.ndindex(planes.shape[:-2]):
-            self._fill(region[plane], planes[plane], top, left)
-        values: npt.NDArray[Any] = region[(..., rows, columns, *keys[leading + 2 :])]
-        return values
-
-    def _fill(self, region: npt.NDArray[Any], index: npt.NDArray[np.intp], top: int, left: int) -> None:
-        """Put the tiles that a part of a plane crosses into it."""
-        height, width = self._description.rows, self._description.columns
-        tile = np.empty(self._description.shape, self.dtype)
-        bottom, right = top + region.shape[0], left + region.shape[1]
-        for row in range(top // height, -(-bottom // height)):
-            for column in range(left // width, -(-right // width)):
-                frame = int(index[row, column])
-                if frame < 0:
-                    continue
-                number = int(np.searchsorted(self._firsts, frame, side="right")) - 1
-                self._files.load(number, frame - int(self._firsts[number]), tile)
-                into, out_of = zip(
-                    _common(row * height, height, top, bottom),
-                    _common(column * width, width, left, right),
-                    strict=True,
-                )
-                region[into] = tile[out_of]
-
-
-def _span(key: int | slice, size: int) -> tuple[int, int, int | slice]:
-    """First index, the one after the last, and what to take of those between."""
-    picked: int | range = range(size)[key]
-    if isinstance(picked, int):
-        return picked, picked + 1, 0
-    if not picked:
-        return 0, 0, slice(None)
-    return min(picked), max(picked) + 1, slice(None, None, picked.step)
-
-
-def _common(start: int, count: int, first: int, stop: int) -> tuple[slice, slice]:
-    """What a tile and a part of the matrix share: counted from the part's start, and from the tile's."""
-    a, b = max(start, first), min(start + count, stop)
-    return slice(a - first, b - first), slice(a - start, b - start)
 
 
 # --- colour ----------------------------------------------------------------------------------------------

@@ -1,14 +1,13 @@
-"""Where tiles lie in the total pixel matrix of a slide image, and that on the slide (PS3.3 C.8.12); no I/O.
+"""Which frame of a slide image is the tile at which place (PS3.3 C.7.6.17, C.8.12); no I/O.
 
 A tile is a frame. Its place is (optical path, focal plane, tile row, tile column); tiles of the last row and
 column reach beyond the total pixel matrix and are cut to it.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +15,10 @@ from pydicom import Dataset
 
 from catalog.errors import GeometryError, HeaderError
 from catalog.records import InstanceRecord
+from pipelines.pixel_matrix import FARTHEST_MM, PixelMatrix, first_group, numbers, pixel_matrix
 
-LONGEST_SIDE = 1 << 21
-"""Pixels along a side of a total pixel matrix; a slide of 75 mm at 0.1 µm has 750,000."""
 MOST_TILES = 1 << 22
 """Places of tiles in an image; a slide of 300,000 × 200,000 pixels in tiles of 256 has 917,000."""
-FARTHEST_MM = 1000.0
-"""Nothing lies further from the origin of a slide, which is 76 mm long."""
-
-_COSINE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,80 +37,13 @@ type Index = npt.NDArray[np.intp]
 """Shape (planes, tile rows, tile columns): the frame at each place from 0, -1 where there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Raster:
-    """The pixels of a total pixel matrix on the slide: what images of one level have in common."""
-
-    rows: int
-    columns: int
-    tile_rows: int
-    tile_columns: int
-    spacing_mm: tuple[float, float] | None
-    """Between rows, then between columns."""
-    orientation: tuple[float, ...] | None
-    """Image Orientation (Slide): cosines of the rows, then of the columns."""
-    origin_mm: tuple[float, float] | None
-    """X and Y of the centre of the first pixel in the slide coordinate system."""
-    reason: str = ""
-    """Why it has no place on the slide, or only a size; empty where it has."""
-
-    @property
-    def tiles(self) -> tuple[int, int]:
-        """Rows and columns of tiles."""
-        return -(-self.rows // self.tile_rows), -(-self.columns // self.tile_columns)
-
-    @property
-    def affine_slide(self) -> npt.NDArray[np.float64] | None:
-        """3 × 3, from (column, row, 1) to X, Y in mm of the slide coordinate system; `None` if unknown."""
-        if self.spacing_mm is None or self.orientation is None or self.origin_mm is None:
-            return None
-        along_row, along_column = np.array(self.orientation[:2]), np.array(self.orientation[3:5])
-        affine = np.eye(3)
-        affine[:2, 0] = along_row * self.spacing_mm[1]
-        affine[:2, 1] = along_column * self.spacing_mm[0]
-        affine[:2, 2] = self.origin_mm
-        return affine
-
-    def coordinates(self) -> dict[str, Any]:
-        """Of the pixels' centres along `y` and `x`, in mm, and the same in the slide coordinate system.
-
-        A coordinate is the position on the slide along the columns or the rows, so that the levels of a
-        pyramid and whatever lies on the same slide can be cut by the same millimetres. Where the place is not
-        known, they count from the corner of the matrix.
-        """
-        if self.spacing_mm is None:
-            return {}
-        affine = self.affine_slide
-        found: dict[str, Any] = {}
-        for dim, count, mm, axis in zip(
-            "yx", (self.rows, self.columns), self.spacing_mm, (1, 0), strict=True
-        ):
-            start = mm / 2 if affine is None else float(affine[:2, 2] @ affine[:2, axis]) / mm
-            found[dim] = (dim, start + np.arange(count) * mm, {"units": "mm"})
-        return found if affine is None else found | _on_the_slide(affine, self.rows, self.columns)
-
-
-def _on_the_slide(affine: npt.NDArray[np.float64], rows: int, columns: int) -> dict[str, Any]:
-    """X and Y of the slide along the one dimension that each depends on; none where the image is turned."""
-    found = {}
-    for axis, name in enumerate(("x_slide_mm", "y_slide_mm")):
-        steps = {"x": (affine[axis, 0], columns), "y": (affine[axis, 1], rows)}
-        dim = max(steps, key=lambda each: abs(steps[each][0]))
-        step, count = steps.pop(dim)
-        ((other, _),) = steps.values()
-        if abs(other) > _COSINE_TOLERANCE * abs(step):
-            return {}
-        found[name] = (dim, affine[axis, 2] + step * np.arange(count), {"units": "mm"})
-    return found
-
-
 @dataclass(frozen=True)
 class Tiling:
     """What one instance says of its tiles."""
 
     flavor: str
     """Value 3 of Image Type (0008,0008): VOLUME, LABEL, OVERVIEW, THUMBNAIL."""
-    raster: Raster
+    matrix: PixelMatrix
     planes: tuple[Plane, ...]
     index: Index
     is_full: bool
@@ -144,12 +71,12 @@ def tiling_of(ds: Dataset, instance: InstanceRecord) -> Tiling:
     GeometryError
         If the tiles do not lie on a grid.
     """
-    raster, is_sparse = _raster(ds, instance), _is_sparse(ds)
-    planes, index = (_sparse if is_sparse else _full)(ds, instance, raster)
+    matrix, is_sparse = pixel_matrix(ds, instance), _is_sparse(ds)
+    planes, index = (_sparse if is_sparse else _full)(ds, instance, matrix)
     uids = (ds.get(keyword) for keyword in ("FrameOfReferenceUID", "ContainerIdentifier", "PyramidUID"))
     return Tiling(
         flavor=_flavor(ds),
-        raster=raster,
+        matrix=matrix,
         planes=planes,
         index=index,
         is_full=not is_sparse,
@@ -165,65 +92,6 @@ def _flavor(ds: Dataset) -> str:
     return str(words[2]) if len(words) > 2 else ""
 
 
-# --- the matrix ------------------------------------------------------------------------------------------
-
-
-def _raster(ds: Dataset, instance: InstanceRecord) -> Raster:
-    tile_rows, tile_columns = instance.rows or 0, instance.columns or 0
-    rows, columns = (
-        int(ds.get(keyword) or 0) for keyword in ("TotalPixelMatrixRows", "TotalPixelMatrixColumns")
-    )
-    if (rows, columns) == (0, 0) and (instance.number_of_frames or 1) == 1:
-        rows, columns = tile_rows, tile_columns
-    if not (0 < rows <= LONGEST_SIDE and 0 < columns <= LONGEST_SIDE and tile_rows > 0 and tile_columns > 0):
-        raise HeaderError(
-            f"has a total pixel matrix of {rows:,} x {columns:,} in tiles of {tile_rows:,} x "
-            f"{tile_columns:,}; a side may have up to {LONGEST_SIDE:,} pixels"
-        )
-    reason = ""
-    spacing = orientation = origin = None
-    try:
-        spacing = _spacing_mm(ds, rows, columns)
-        orientation = _orientation(ds)
-        origin = _origin_mm(ds)
-    except GeometryError as error:
-        reason = str(error)
-    return Raster(rows, columns, tile_rows, tile_columns, spacing, orientation, origin, reason)
-
-
-def _spacing_mm(ds: Dataset, rows: int, columns: int) -> tuple[float, float]:
-    """Pixel Spacing (0028,0030), or else the size of the imaged volume by its pixels (C.8.12.4)."""
-    measures = _first_group(ds, "PixelMeasuresSequence")
-    spacing = _numbers(measures.get("PixelSpacing")) if measures is not None else ()
-    if len(spacing) != 2:
-        size = (*_numbers(ds.get("ImagedVolumeHeight")), *_numbers(ds.get("ImagedVolumeWidth")))
-        spacing = (size[0] / rows, size[1] / columns) if len(size) == 2 else ()
-    if len(spacing) != 2 or not all(0 < each < FARTHEST_MM for each in spacing):
-        raise GeometryError("no usable Pixel Spacing (0028,0030), nor the size of the imaged volume")
-    return spacing[0], spacing[1]
-
-
-def _orientation(ds: Dataset) -> tuple[float, ...]:
-    cosines = _numbers(ds.get("ImageOrientationSlide"))
-    if len(cosines) != 6:
-        raise GeometryError("no Image Orientation (Slide) (0048,0102)")
-    rows, columns = np.array(cosines[:3]), np.array(cosines[3:])
-    products = np.array([rows @ rows - 1, columns @ columns - 1, rows @ columns, rows[2], columns[2]])
-    if not np.abs(products).max() <= _COSINE_TOLERANCE:
-        raise GeometryError("Image Orientation (Slide) (0048,0102) are not two directions across the slide")
-    return cosines
-
-
-def _origin_mm(ds: Dataset) -> tuple[float, float]:
-    items = ds.get("TotalPixelMatrixOriginSequence") or ()
-    found = [_numbers(items[0].get(f"{axis}OffsetInSlideCoordinateSystem")) if items else () for axis in "XY"]
-    if any(len(each) != 1 or not abs(each[0]) <= FARTHEST_MM for each in found):
-        raise GeometryError(
-            "no usable Total Pixel Matrix Origin (0048,0008); mm count from the corner of the matrix"
-        )
-    return found[0][0], found[1][0]
-
-
 # --- the tiles -------------------------------------------------------------------------------------------
 
 
@@ -231,27 +99,27 @@ def _is_sparse(ds: Dataset) -> bool:
     said = str(ds.get("DimensionOrganizationType") or "")
     if said in ("TILED_FULL", "TILED_SPARSE"):
         return said == "TILED_SPARSE"
-    return _first_group(ds, "PlanePositionSlideSequence") is not None
+    return first_group(ds, "PlanePositionSlideSequence") is not None
 
 
-def _full(ds: Dataset, instance: InstanceRecord, raster: Raster) -> tuple[tuple[Plane, ...], Index]:
+def _full(ds: Dataset, instance: InstanceRecord, matrix: PixelMatrix) -> tuple[tuple[Plane, ...], Index]:
     """Tiles of a row, rows of a plane, focal planes, optical paths, in this order (C.7.6.17.3)."""
     paths = _optical_paths(ds, instance)
     focal_planes = max(int(ds.get("TotalPixelMatrixFocalPlanes") or 1), 1)
-    needed = len(paths) * focal_planes * math.prod(raster.tiles)
+    needed = len(paths) * focal_planes * math.prod(matrix.tiles)
     frames, first = instance.number_of_frames or 1, _first_frame(ds)
     fits = 0 <= first <= needed - frames if ds.get("ConcatenationUID") else frames == needed
     if needed > MOST_TILES or not fits:
         raise HeaderError(
-            f"has {frames:,} tiles from {first:,} on, a total pixel matrix of {raster.rows:,} x "
-            f"{raster.columns:,} in {len(paths)} optical paths and {focal_planes:,} focal planes "
+            f"has {frames:,} tiles from {first:,} on, a total pixel matrix of {matrix.rows:,} x "
+            f"{matrix.columns:,} in {len(paths)} optical paths and {focal_planes:,} focal planes "
             f"needs {needed:,}"
         )
     index = np.full(needed, -1, np.intp)
     index[first : first + frames] = np.arange(frames)
     heights = _heights_mm(ds, focal_planes)
     planes = tuple((path, height) for path in paths for height in heights)
-    return planes, index.reshape(len(planes), *raster.tiles)
+    return planes, index.reshape(len(planes), *matrix.tiles)
 
 
 def _first_frame(ds: Dataset) -> int:
@@ -261,10 +129,10 @@ def _first_frame(ds: Dataset) -> int:
 
 def _heights_mm(ds: Dataset, count: int) -> tuple[float | None, ...]:
     """Z of the focal planes, from the slide to the cover slip."""
-    measures = _first_group(ds, "PixelMeasuresSequence")
-    spacing = _numbers(measures.get("SpacingBetweenSlices")) if measures is not None else ()
+    measures = first_group(ds, "PixelMeasuresSequence")
+    spacing = numbers(measures.get("SpacingBetweenSlices")) if measures is not None else ()
     items = ds.get("TotalPixelMatrixOriginSequence") or ()
-    start = _numbers(items[0].get("ZOffsetInSlideCoordinateSystem")) if items else ()
+    start = numbers(items[0].get("ZOffsetInSlideCoordinateSystem")) if items else ()
     if count > 1 and not (spacing and 0 < spacing[0] < FARTHEST_MM):
         raise HeaderError(f"has {count:,} focal planes and no usable Spacing Between Slices (0018,0088)")
     if count == 1 and not start:
@@ -284,55 +152,55 @@ def _millimetres(micrometres: float) -> float:
     return round(micrometres / 1000, 6)
 
 
-def _sparse(ds: Dataset, instance: InstanceRecord, raster: Raster) -> tuple[tuple[Plane, ...], Index]:
+def _sparse(ds: Dataset, instance: InstanceRecord, matrix: PixelMatrix) -> tuple[tuple[Plane, ...], Index]:
     """Tiles where Plane Position (Slide) says (C.8.12.6.1)."""
     frames, groups = instance.number_of_frames or 1, ds.get("PerFrameFunctionalGroupsSequence") or ()
     if len(groups) != frames:
         raise HeaderError(f"has {frames:,} frames and functional groups for {len(groups):,}")
     paths = {path.identifier: path for path in _optical_paths(ds, instance)}
-    found = [_place(groups[number], ds, paths, raster) for number in range(frames)]
+    found = [_place(groups[number], ds, paths, matrix) for number in range(frames)]
     order = {path: number for number, path in enumerate(paths.values())}
     planes = sorted(
         {plane for plane, _, _ in found}, key=lambda each: (order[each[0]], _from_slide_up(each[1]))
     )
-    if len(planes) * math.prod(raster.tiles) > MOST_TILES:
+    if len(planes) * math.prod(matrix.tiles) > MOST_TILES:
         raise HeaderError(
-            f"has a total pixel matrix of {raster.rows:,} x {raster.columns:,} in {len(planes):,} planes: "
+            f"has a total pixel matrix of {matrix.rows:,} x {matrix.columns:,} in {len(planes):,} planes: "
             f"more than {MOST_TILES:,} places of tiles"
         )
-    numbers = {plane: number for number, plane in enumerate(planes)}
-    index = np.full((len(planes), *raster.tiles), -1, np.intp)
+    ordinal = {plane: number for number, plane in enumerate(planes)}
+    index = np.full((len(planes), *matrix.tiles), -1, np.intp)
     for frame, (plane, row, column) in enumerate(found):
-        if index[numbers[plane], row, column] >= 0:
+        if index[ordinal[plane], row, column] >= 0:
             raise GeometryError("has two tiles at one place of the total pixel matrix")
-        index[numbers[plane], row, column] = frame
+        index[ordinal[plane], row, column] = frame
     return tuple(planes), index
 
 
 def _place(
-    groups: Dataset, ds: Dataset, paths: Mapping[str, OpticalPath], raster: Raster
+    groups: Dataset, ds: Dataset, paths: Mapping[str, OpticalPath], matrix: PixelMatrix
 ) -> tuple[Plane, int, int]:
     """Plane, row and column of a tile."""
     position = _item(groups, ds, "PlanePositionSlideSequence")
     row, column = (
         int(position.get(f"{axis}PositionInTotalImagePixelMatrix") or 0) - 1 for axis in ("Row", "Column")
     )
-    if not (0 <= row < raster.rows and 0 <= column < raster.columns):
+    if not (0 <= row < matrix.rows and 0 <= column < matrix.columns):
         raise GeometryError(f"has a tile at row {row + 1:,}, column {column + 1:,}, outside of its matrix")
-    if row % raster.tile_rows or column % raster.tile_columns:
+    if row % matrix.tile_rows or column % matrix.tile_columns:
         raise GeometryError(
-            f"has a tile at row {row + 1:,}, column {column + 1:,}: tiles of {raster.tile_rows} x "
-            f"{raster.tile_columns} that do not lie on a grid cannot be opened lazily"
+            f"has a tile at row {row + 1:,}, column {column + 1:,}: tiles of {matrix.tile_rows} x "
+            f"{matrix.tile_columns} that do not lie on a grid cannot be opened lazily"
         )
-    height = _numbers(position.get("ZOffsetInSlideCoordinateSystem"))
+    height = numbers(position.get("ZOffsetInSlideCoordinateSystem"))
     said = str(_item(groups, ds, "OpticalPathIdentificationSequence").get("OpticalPathIdentifier") or "")
     path = paths.get(said) if said or len(paths) > 1 else next(iter(paths.values()))
     if path is None:
         raise HeaderError(f"has a tile of an optical path {said[:16]!r} that it does not describe")
     return (
         (path, _millimetres(height[0]) if height else None),
-        row // raster.tile_rows,
-        column // raster.tile_columns,
+        row // matrix.tile_rows,
+        column // matrix.tile_columns,
     )
 
 
@@ -352,8 +220,8 @@ def _optical_path(item: Dataset) -> OpticalPath:
     return OpticalPath(
         str(item.get("OpticalPathIdentifier") or ""),
         str(item.get("OpticalPathDescription") or ""),
-        next(iter(_numbers(item.get("IlluminationWaveLength"))), None),
-        next(iter(_numbers(item.get("ObjectiveLensPower"))), None),
+        next(iter(numbers(item.get("IlluminationWaveLength"))), None),
+        next(iter(numbers(item.get("ObjectiveLensPower"))), None),
     )
 
 
@@ -364,7 +232,7 @@ def _optical_path(item: Dataset) -> OpticalPath:
 class Level:
     """Tiles of one or more instances that are one image: parts of a concatenation, its planes, its paths."""
 
-    raster: Raster
+    matrix: PixelMatrix
     tilings: tuple[Tiling, ...]
 
     @property
@@ -390,7 +258,7 @@ class Level:
             If tiles that must be there are not: a part of a concatenation is missing.
         """
         paths, heights = self.optical_paths, self.heights_mm
-        index = np.full((len(paths), len(heights), *self.raster.tiles), -1, np.intp)
+        index = np.full((len(paths), len(heights), *self.matrix.tiles), -1, np.intp)
         must = np.zeros(index.shape, bool)
         first = 0
         for each in self.tilings:
@@ -406,7 +274,7 @@ class Level:
 
     def takes(self, other: Tiling) -> bool:
         """Whether another instance has further planes of this image, or a part of its concatenation."""
-        same = self.raster == other.raster and self.tilings[0].belongs_to == other.belongs_to
+        same = self.matrix == other.matrix and self.tilings[0].belongs_to == other.belongs_to
         return same and not any(_overlap(each, other) for each in self.tilings)
 
 
@@ -419,28 +287,6 @@ def _overlap(one: Tiling, other: Tiling) -> bool:
         for plane, tiles in zip(other.planes, other.index, strict=True)
         if plane in places
     )
-
-
-# --- numbers and items -----------------------------------------------------------------------------------
-
-
-def _numbers(value: Any) -> tuple[float, ...]:
-    if value in (None, ""):
-        return ()
-    values = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
-    found = tuple(float(each) for each in values)
-    return found if all(map(math.isfinite, found)) else ()
-
-
-def _first_group(ds: Dataset, keyword: str) -> Dataset | None:
-    """A functional group of all frames, or else that of the first one."""
-    return next(_items(ds, keyword), None)
-
-
-def _items(ds: Dataset, keyword: str) -> Iterator[Dataset]:
-    for sequence in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for groups in list(ds.get(sequence) or ())[:1]:
-            yield from list(groups.get(keyword) or ())[:1]
 
 
 def _item(groups: Dataset, ds: Dataset, keyword: str) -> Dataset:
