@@ -188,13 +188,15 @@ class ArrayRecord:
     part: int
     """From 0, in a stable order; one series may hold a localizer, two orientations, ten time points."""
     kind: str
-    """`volume` where the planes form a regular grid, else `stack`."""
+    """`volume` where the planes form a regular grid, else `stack`; for what is no planes of a series, the
+    kind of object: `segmentation`, `parametric map`, `dose`, `waveform`, `video` (left as it is) or
+    `video frames`."""
     label: str
     """What sets this part apart from its siblings, for a person; empty where there is one part."""
     reason: str
     """Why this is a stack and not a volume, in words; empty for a volume."""
     path: str
-    """Absolute folder of the Zarr group."""
+    """Absolute folder of the Zarr group; of a video that is left as it is, its file."""
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: str
@@ -204,9 +206,10 @@ class ArrayRecord:
     input_digest: str
     """Over the instances' UIDs and header digests: what went in."""
     source_digest: str
-    """Over the per-frame digests of the frames' bytes as they stand in the archive."""
+    """Over the per-frame digests of the frames' bytes as they stand in the archive; for an object, of its
+    whole file."""
     stored_digest: str
-    """Over the per-frame digests of the decoded stored values."""
+    """Over the per-frame digests of the decoded stored values, or the per-slab ones of an object's."""
     metadata_digest: str
     """Of every file of the group except the chunks of the stored values, joined by hyphens."""
     sources: int = 0

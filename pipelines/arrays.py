@@ -25,7 +25,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from catalog.durable import sync
 from catalog.errors import ArrayError, words_of
 from catalog.identifiers import digest
-from pipelines.layout import Layout, Slab
+from pipelines.layout import Cut, Slab
 from pipelines.repeats import Along, Axis
 
 LAYOUT = 3
@@ -129,7 +129,7 @@ def _tuples(value: Any) -> Any:
 # --- writing ---------------------------------------------------------------------------------------------
 
 
-def create_values(group: Path, layout: Layout, dtype: str, dims: tuple[str, ...]) -> Any:
+def create_values(group: Path, layout: Cut, dtype: str, dims: tuple[str, ...]) -> Any:
     """Make the group's folder and its empty array of stored values, a `zarr.Array` to assign slabs to."""
     with _zarrs():
         root = zarr.create_group(group, zarr_format=3)
@@ -167,6 +167,11 @@ def write_attributes(group: Path, block: Block) -> None:
     """Describe a group whose values are complete."""
     root = zarr.open_group(group, mode="r+", zarr_format=3)
     root.update_attributes({BLOCK: asdict(block), **_ome(block, (group / VALUES / "zarr.json").read_bytes())})
+
+
+def write_content(group: Path, name: str, content: Mapping[str, Any]) -> None:
+    """Describe a group that is no array of planes, whose values are complete, under a name of its own."""
+    zarr.open_group(group, mode="r+", zarr_format=3).update_attributes({name: dict(content)})
 
 
 def _ome(block: Block, values_metadata: bytes) -> dict[str, Any]:
@@ -230,6 +235,20 @@ def read_block(group: Path) -> Block:
         raise ArrayError(f"{group} is incomplete or no array of ours; ingest its series again") from None
 
 
+def read_content(group: Path, name: str) -> dict[str, Any]:
+    """Read what `write_content` wrote.
+
+    Raises
+    ------
+    ArrayError
+        If the group is absent, incomplete or damaged.
+    """
+    content = _read_json(group / "zarr.json").get("attributes", {}).get(name)
+    if not isinstance(content, dict):
+        raise ArrayError(f"{group} is incomplete or no array of ours; ingest its series again")
+    return content
+
+
 def metadata_digest(group: Path) -> str:
     """SHA-256 of every file of the group except the chunks of the stored values, joined by a hyphen."""
     return "-".join(file_digest(group / name) for name in METADATA)
@@ -245,7 +264,7 @@ def shard_path(group: Path, slab: Slab) -> Path:
     return group.joinpath(VALUES, "c", *map(str, slab.shard))
 
 
-def shard_bytes(group: Path, layout: Layout) -> tuple[int, ...]:
+def shard_bytes(group: Path, layout: Cut) -> tuple[int, ...]:
     """Size of the file of each shard, 0 where there is none."""
     return tuple(_size(shard_path(group, slab)) for slab in layout.slabs())
 
@@ -260,7 +279,7 @@ def _size(path: Path) -> int:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            content = file.read(METADATA_LIMIT + 1)
+            content = file.read(min(path.stat().st_size, METADATA_LIMIT) + 1)  # so much memory is taken
     except OSError as error:
         reason = words_of(error)
         raise ArrayError(f"{path} cannot be read: {reason}; ingest its series again") from None

@@ -30,7 +30,9 @@ from pipelines.arrays import Block, Planes, once
 from pipelines.cine import frame_times_s
 from pipelines.frames import Digests, Frames, open_frames
 from pipelines.functional_groups import frames_of, is_enhanced
+from pipelines.kinds import Way, kind_of, without_pixels
 from pipelines.layout import Layout, Slab
+from pipelines.object_ingest import ingest_objects
 from pipelines.pixels import PixelDescription, Stored
 from pipelines.repeats import Axis
 from pipelines.split import Part, split
@@ -63,9 +65,12 @@ def ingest_series(
     arrays_folder: Path,
     *,
     threads: int | None = None,
+    video_chunks: bool | None = None,
     progress: Progress = no_progress,
 ) -> Ingested:
     """Write the pixel data of a series into Zarr, one group for each part; the same input again is reused.
+
+    Images are sorted into parts together; any other kind of `pipelines.kinds` is a part for each instance.
 
     Parameters
     ----------
@@ -75,6 +80,8 @@ def ingest_series(
         The series' groups go into a folder below it.
     threads
         As many as the machine has cores when left out; fewer where planes are large.
+    video_chunks
+        Whether videos are stored as chunks or left as they are; as before, else left, when `None`.
     progress
         Told the frames done and the frames of the series; from this thread.
 
@@ -90,13 +97,21 @@ def ingest_series(
         for leftover in folder.glob(".partial-*"):
             shutil.rmtree(leftover)
         while True:
-            images = [each for each in instances if each.sop_instance_uid not in rejected]
+            images = [each for each in instances if _is_image(each) and each.sop_instance_uid not in rejected]
             try:
                 records = _write_parts(series, images, folder, threads, progress)
             except _UnreadableImageError as error:  # without this image the parts are others: split again
                 rejected[error.image.sop_instance_uid] = _rejected(error.image, error.reason)
             else:
-                return Ingested(records, tuple(rejected.values()))
+                break
+        objects, unreadable = ingest_objects(
+            [each for each in instances if each.sop_instance_uid not in rejected],
+            folder,
+            first=len(records),
+            video_chunks=video_chunks,
+        )
+    left_out = (*rejected.values(), *(_rejected(each, reason) for each, reason in unreadable))
+    return Ingested(records + objects, left_out)
 
 
 def _write_parts(
@@ -165,11 +180,18 @@ class _UnreadableImageError(Exception):
         self.image, self.reason = image, reason
 
 
+def _is_image(instance: InstanceRecord) -> bool:
+    return kind_of(instance.sop_class_uid, instance.transfer_syntax_uid).way is Way.PLANES
+
+
 def _fault(instance: InstanceRecord) -> str:
-    """Why an instance is no image to begin with; empty if it may be one."""
+    """Why an instance is no array to begin with; empty if it may be one."""
+    kind = kind_of(instance.sop_class_uid, instance.transfer_syntax_uid)
+    if kind.way is not Way.PLANES:
+        return kind.reason if kind.way is Way.NONE else ""
     is_deflated = instance.transfer_syntax_uid == uid.DeflatedExplicitVRLittleEndian
     if instance.pixel_data is None and not (is_deflated and instance.rows):
-        return f"has no pixel data: {uid.UID(instance.sop_class_uid).name}"
+        return without_pixels(instance.sop_class_uid)
     try:
         PixelDescription.of(instance)
     except DecodeError as error:

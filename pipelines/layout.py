@@ -8,6 +8,7 @@ fastest. A slab is what is read, written, verified and made durable at once; it 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -37,6 +38,57 @@ class Slab:
     """Of what `index` selects."""
     shard: tuple[int, ...]
     """Coordinates of its shard."""
+
+
+class Cut(Protocol):
+    """How an array is cut, whatever its axes are."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        """Shape of a chunk."""
+
+    @property
+    def shard(self) -> tuple[int, ...]:
+        """Shape of a shard, a multiple of that of a chunk."""
+
+    def slabs(self) -> Iterator[Slab]:
+        """Every slab: what a shard holds of the array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """The cut of channels over time: all channels together, one stretch of time after the other."""
+
+    shape: tuple[int, ...]
+    """Channels, samples."""
+    itemsize: int
+
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        """Shape of a chunk."""
+        return self.shape[0], self._samples(CHUNK_BYTES)
+
+    @property
+    def shard(self) -> tuple[int, ...]:
+        """Shape of a shard."""
+        inner = self.chunk[1]
+        return self.shape[0], max(1, self._samples(SLAB_BYTES) // inner) * inner
+
+    def slabs(self) -> Iterator[Slab]:
+        """Every slab, in the order of time; its planes are its samples."""
+        step = self.shard[1]
+        for number, start in enumerate(range(0, self.shape[1], step)):
+            stop = min(start + step, self.shape[1])
+            yield Slab(
+                start, stop, (slice(None), slice(start, stop)), (self.shape[0], stop - start), (0, number)
+            )
+
+    def _samples(self, limit: int) -> int:
+        return max(1, min(self.shape[1], limit // (self.shape[0] * self.itemsize)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,10 @@ from pipelines import arrays
 from pipelines.arrays import Block
 from pipelines.frames import open_frames
 from pipelines.ingest import input_digest
+from pipelines.kinds import OBJECT_ARRAYS
 from pipelines.layout import Layout, Slab
 from pipelines.mismatch import Mismatch, Verified
+from pipelines.object_verify import verify_object
 from pipelines.pixels import PixelDescription, Stored
 
 
@@ -32,6 +34,8 @@ def verify_array(
     threads
         As many as the machine has cores when left out.
     """
+    if array.kind in OBJECT_ARRAYS:
+        return verify_object(array, instances)
     group = Path(array.path)
     mismatch = partial(Mismatch, array.series_instance_uid, array.part)
     altered = _altered_metadata(array)

@@ -22,7 +22,9 @@ from pipelines import accessor, arrays
 from pipelines.arrays import Block
 from pipelines.geometry import COSINE_TOLERANCE, SPACING_TOLERANCE_MM
 from pipelines.lattice import Raster, placed_coordinates
+from pipelines.kinds import OBJECT_ARRAYS
 from pipelines.layout import Layout
+from pipelines.object_arrays import open_object_array
 from pipelines.repeats import Along
 
 __all__ = ["WorkbenchBackend", "accessor", "open_array", "stored_values"]
@@ -40,12 +42,15 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     parallel `distance_mm` along their normal, for `array.dicom.to_regular()`.
     The coordinate `sop_instance_uid` names each plane's source; where slope or intercept differ between
     planes they are coordinates too. Stored values that float32 cannot hold become float64.
+    Any other kind opens as its reader of `pipelines.kinds` gives it.
 
     Raises
     ------
     ArrayError
         If the array is absent, incomplete or altered since it was written.
     """
+    if record.kind in OBJECT_ARRAYS:
+        return open_object_array(record)
     block = checked_block(record)
     is_colour = "channel" in record.dims
     planes = record.shape[: _layout(record).plane_axis + 1]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -111,14 +111,22 @@ def series(
 
 @app.command()
 def ingest(
-    context: typer.Context, uids: Uids = None, every: All = False, home: Home = None, as_json: AsJson = False
+    context: typer.Context,
+    uids: Uids = None,
+    every: All = False,
+    video: Annotated[
+        Literal["chunks", "left"] | None,
+        typer.Option("--video", help="Store the frames of videos as chunks, or leave videos as they are."),
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write pixel data into Zarr.
 
     Example: workbench ingest --all
     """
     with _bench(context, home) as bench:
-        report = bench.ingest(_chosen(uids, every=every), quiet=as_json)
+        report = bench.ingest(_chosen(uids, every=every), video=video, quiet=as_json)
     _show(
         report.as_json(),
         report.line() + report.reasons(),

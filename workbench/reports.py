@@ -73,6 +73,22 @@ class Indexed(Table[Rejection]):
 # --- ingest and verify -----------------------------------------------------------------------------------
 
 
+KINDS = {"volume": "volumes", "stack": "stacks of frames", "video": "videos left as they are",
+         "video frames": "videos as chunks"}  # fmt: skip
+"""Kinds of arrays, with the words for several of them; of the others an s makes the plural."""
+REMARKS = {
+    "stack": "stack of frames",
+    "video": "video left as it is (workbench ingest UID --video chunks stores its frames)",
+}
+"""What a reader is told of each array of these kinds."""
+
+
+def _place(counted: tuple[str, int]) -> tuple[int, str]:
+    """In the order of `KINDS`, then of the alphabet."""
+    words = list(KINDS.values())
+    return words.index(counted[0]) if counted[0] in words else len(words), counted[0]
+
+
 class IngestReport(Table[ArrayRecord]):
     """The arrays of one ingest, and the series that have none with the reason."""
 
@@ -108,21 +124,21 @@ class IngestReport(Table[ArrayRecord]):
 
     def line(self) -> str:
         """One line: how many series, and what they became."""
-        volumes = sum(each.kind == "volume" for each in self)
+        kinds = Counter(KINDS.get(each.kind, f"{each.kind}s") for each in self)
         series = {each.series_instance_uid for each in self} | set(self.without)
-        text = counted(
-            (volumes, "volumes"), (len(self) - volumes, "stacks of frames"), (len(self.without), "without")
-        )
+        counts = ((count, kind) for kind, count in sorted(kinds.items(), key=_place))
+        text = counted(*counts, (len(self.without), "without"))
         return line("ingest", len(series), "series", text or "nothing to do", self.seconds)
 
     def reasons(self) -> str:
         """Why instances are in no array and parts are no volume, one a line."""
         left_out = Counter((each.series_instance_uid, each.reason) for each in self.rejected)
-        lines = [f"{uid}: {count:,} without an array, {why}" for (uid, why), count in left_out.items()]
+        lines = [f"{uid}: {count:,} without an array: {why}" for (uid, why), count in left_out.items()]
         lines += [
-            f"{' '.join([each.series_instance_uid, each.label]).strip()}: stack of frames, {each.reason}"
+            f"{' '.join([each.series_instance_uid, each.label]).strip()}: {REMARKS.get(each.kind, each.kind)}"
+            + (f", {each.reason}" if each.reason else "")
             for each in self
-            if each.reason
+            if each.reason or each.kind == "video"
         ]
         return "".join(f"\n   {plain(each)}" for each in lines)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from catalog.arrays import all_arrays, arrays_of, record_arrays
 from catalog.database import Catalog
@@ -197,8 +197,17 @@ class Bench:
 
     # --- pixels --------------------------------------------------------------------------------------
 
-    def ingest(self, series: Selection = None, *, quiet: bool = False) -> IngestReport:
-        """Write the pixel data of series into Zarr; what is there and current stays as it is."""
+    def ingest(
+        self, series: Selection = None, *, video: Literal["chunks", "left"] | None = None, quiet: bool = False
+    ) -> IngestReport:
+        """Write the pixel data of series into Zarr; what is there and current stays as it is.
+
+        Parameters
+        ----------
+        video
+            Whether the frames of videos are stored as `chunks`, or the videos `left` as they are, to be
+            decoded when they are looked at; as it was done before, else left, where it is not said.
+        """
         from pipelines.ingest import ingest_series
 
         started, selected = monotonic(), self._selected(series)
@@ -211,6 +220,7 @@ class Bench:
                     instances_of(self.catalog, each.series_instance_uid),
                     self.settings.arrays_folder,
                     threads=self.settings.cores,
+                    video_chunks=None if video is None else video == "chunks",
                 )
                 record_arrays(self.catalog, each.series_instance_uid, ingested.arrays)
                 arrays += ingested.arrays

@@ -1,0 +1,301 @@
+"""Objects that are no images of planes into Zarr, one instance at a time; videos are left, or become chunks.
+
+Memory is bounded by a slab, whatever the size of the object. Groups are named after what goes in and appear
+when every byte of them is durable, as those of `pipelines.ingest`, which calls this.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from dask.base import compute
+
+from catalog import durable
+from catalog.errors import ArrayError, DecodeError, HeaderError, WorkbenchError, words_of
+from catalog.headers import read_header
+from catalog.identifiers import digest, digest_of_texts
+from catalog.records import ArrayRecord, InstanceRecord, Unreadable, as_dict
+from pipelines import arrays
+from pipelines.kinds import VIDEO, VIDEO_FRAMES, Kind, Way, kind_of
+from pipelines.layout import Slab
+from pipelines.object_arrays import ObjectBlock, cut_of, stored_dtype
+
+
+def ingest_objects(
+    instances: Iterable[InstanceRecord], folder: Path, *, first: int, video_chunks: bool | None
+) -> tuple[tuple[ArrayRecord, ...], list[tuple[InstanceRecord, str]]]:
+    """Write every object among the instances of a series; the records, and the instances that have none.
+
+    Parameters
+    ----------
+    folder
+        Of the series' groups.
+    first
+        Number of the first part.
+    video_chunks
+        Whether videos are stored as chunks, or left as they are; as it was done before, else left, when
+        `None`.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    records: list[ArrayRecord] = []
+    rejected = []
+    for instance in sorted(instances, key=lambda each: (each.instance_number or 0, each.sop_instance_uid)):
+        kind = kind_of(instance.sop_class_uid, instance.transfer_syntax_uid)
+        if kind.way not in (Way.OBJECT, Way.VIDEO):
+            continue
+        task = ObjectTask(instance, kind, folder, video_chunks)
+        try:
+            records += task.existing() or task.write()
+        except WorkbenchError as error:
+            rejected.append((instance, _without_path(str(error), instance.path)))
+    numbered = [replace(each, part=first + number) for number, each in enumerate(records)]
+    if first + len(numbered) == 1:
+        numbered = [replace(each, label="") for each in numbered]
+    return tuple(numbered), rejected
+
+
+def _without_path(reason: str, path: str) -> str:
+    return reason.removeprefix(path).lstrip(": ")
+
+
+def read_arrays(kind: Kind, path: str) -> list[xr.DataArray]:
+    """Open one file by the reader of its kind, lazily where that does.
+
+    Raises
+    ------
+    WorkbenchError
+        As the reader does.
+    """
+    module, _, function = kind.served_by.partition(":")
+    reader: Callable[[str], Any] = getattr(import_module(module), function)
+    read = reader(path)
+    return read if isinstance(read, list) else [read]
+
+
+def values_of(array: xr.DataArray, slab: Slab) -> npt.NDArray[Any]:
+    """Compute the values of a slab as they are stored: booleans are bytes."""
+    (values,) = compute(array.data[slab.index], scheduler="synchronous")  # type: ignore[no-untyped-call]
+    return np.ascontiguousarray(values, stored_dtype(array.dtype))
+
+
+def digest_of(values: npt.NDArray[Any]) -> str:
+    """SHA-256 of stored values, little-endian, row by row."""
+    contiguous = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    return digest(contiguous.reshape(-1).view(np.uint8).data)
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a source file; raises `DecodeError` where it cannot be read."""
+    try:
+        return durable.file_digest(Path(path))
+    except OSError as error:
+        raise DecodeError(f"cannot be read: {words_of(error)}") from None
+
+
+def input_digest(instance: InstanceRecord, kind: str, number: int) -> str:
+    """Digest over the layout, what the array is, and the instance's UID and header digest."""
+    layout = str(arrays.LAYOUT)
+    return digest_of_texts((layout, kind, str(number), instance.sop_instance_uid, instance.header_digest))
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTask:
+    """One instance on its way into its arrays."""
+
+    instance: InstanceRecord
+    kind: Kind
+    folder: Path
+    video_chunks: bool | None = None
+
+    def existing(self) -> list[ArrayRecord]:
+        """Arrays of an earlier run, if all are there and nothing of them is missing; else none."""
+        if self._is_left:
+            left = self._existing_video()
+            return [left] if left else []
+        try:
+            count = ObjectBlock.read(self._group(0)).siblings
+            return [self._existing_group(number) for number in range(count)]
+        except ArrayError:
+            return []
+
+    def write(self) -> list[ArrayRecord]:
+        """Read the object, write its arrays, read them back and publish them.
+
+        Raises
+        ------
+        WorkbenchError
+            If the object cannot be read: the text says why.
+        OSError
+            If the folder cannot be written.
+        """
+        source = file_digest(self.instance.path)
+        header = read_header(self.instance.path)
+        if isinstance(header, Unreadable):
+            raise HeaderError(header.reason)
+        if header.header_digest != self.instance.header_digest:
+            raise DecodeError("changed since it was indexed; run the index again")
+        read = read_arrays(self.kind, self.instance.path)
+        if self._is_left:
+            return [self._leave_video(read[0], source)]
+        return [self._write_group(array, number, len(read), source) for number, array in enumerate(read)]
+
+    # --- arrays in Zarr ------------------------------------------------------------------------------
+
+    @property
+    def _array_kind(self) -> str:
+        return VIDEO_FRAMES if self.kind.way is Way.VIDEO else self.kind.name
+
+    def _group(self, number: int) -> Path:
+        return self.folder / f"object-{input_digest(self.instance, self._array_kind, number)[:16]}"
+
+    def _existing_group(self, number: int) -> ArrayRecord:
+        group = self._group(number)
+        block = ObjectBlock.read(group)
+        values = group / arrays.VALUES / "zarr.json"
+        record = self._record(block, arrays.open_values(group).shape, group, group, number)
+        cut = cut_of(record.dims, record.shape, stored_dtype(record.dtype).itemsize)
+        if (
+            block.input_digest != record.input_digest
+            or block.shard_bytes != arrays.shard_bytes(group, cut)
+            or block.values_metadata_digest != arrays.file_digest(values)
+        ):
+            raise ArrayError(f"{group} is not whole")
+        return record
+
+    def _write_group(self, array: xr.DataArray, number: int, siblings: int, source: str) -> ArrayRecord:
+        group = self._group(number)
+        partial = self.folder / f".partial-{group.name}"
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            slab_digests = self._write_values(array, partial)
+            cut = cut_of(_dims(array), array.shape, stored_dtype(array.dtype).itemsize)
+            block = ObjectBlock.of(
+                array,
+                sop_instance_uid=self.instance.sop_instance_uid,
+                siblings=siblings,
+                frames=len(array) if self.kind.way is Way.VIDEO else self.instance.number_of_frames or 1,
+                input_digest=input_digest(self.instance, self._array_kind, number),
+                source_digest=source,
+                slab_digests=slab_digests,
+                shard_bytes=arrays.shard_bytes(partial, cut),
+                values_metadata_digest=arrays.file_digest(partial / arrays.VALUES / "zarr.json"),
+            )
+            block.write(partial)
+            record = self._record(block, array.shape, group, partial, number)
+            durable.publish(partial, group)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return record
+
+    def _write_values(self, array: xr.DataArray, partial: Path) -> tuple[str, ...]:
+        """Write slab by slab; the digest of each."""
+        dtype = stored_dtype(array.dtype)
+        cut = cut_of(_dims(array), array.shape, dtype.itemsize)
+        values = arrays.create_values(partial, cut, dtype.str, _dims(array))
+        digests = []
+        for slab in cut.slabs():
+            stored = values_of(array, slab)
+            arrays.write_slab(partial, values, slab, stored)
+            digests.append(digest_of(stored))
+        return tuple(digests)
+
+    def _record(
+        self, block: ObjectBlock, shape: tuple[int, ...], group: Path, written: Path, number: int
+    ) -> ArrayRecord:
+        attributes = block.attributes
+        affine = attributes.get("affine_lps")
+        return ArrayRecord(
+            series_instance_uid=self.instance.series_instance_uid,
+            study_instance_uid=self.instance.study_instance_uid,
+            part=0,
+            kind=self._array_kind,
+            label=self._label(attributes, number, block.siblings),
+            reason=str(attributes.get("reason") or ""),
+            path=str(group),
+            dims=block.dims,
+            shape=tuple(shape),
+            dtype=block.dtype,
+            affine_lps=tuple(tuple(row) for row in affine) if affine else None,
+            frame_of_reference_uid=attributes.get("frame_of_reference_uid"),
+            input_digest=input_digest(self.instance, self._array_kind, number),
+            source_digest=block.source_digest,
+            stored_digest=digest_of_texts(block.slab_digests),
+            metadata_digest=arrays.metadata_digest(written),
+            sources=1,
+        )
+
+    def _label(self, attributes: Mapping[str, Any], number: int, siblings: int) -> str:
+        """What sets the array apart from its siblings."""
+        instance = self.instance.instance_number
+        label = f"{self.kind.name} {'' if instance is None else instance}".strip()
+        if siblings == 1:
+            return label
+        return f"{label}, {attributes.get('label') or f'group {number + 1}'}"
+
+    # --- videos that are left ------------------------------------------------------------------------
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether it is a video that is left: where nobody said which, unless chunks of it are there."""
+        if self.kind.way is not Way.VIDEO or self.video_chunks:
+            return False
+        return self.video_chunks is False or not self._group(0).exists()
+
+    @property
+    def _note(self) -> Path:
+        """What is known of a video that is left; its bytes are not read again."""
+        return self.folder / f"video-{input_digest(self.instance, VIDEO.name, 0)[:16]}.json"
+
+    def _leave_video(self, array: xr.DataArray, source: str) -> ArrayRecord:
+        record = ArrayRecord(
+            series_instance_uid=self.instance.series_instance_uid,
+            study_instance_uid=self.instance.study_instance_uid,
+            part=0,
+            kind=VIDEO.name,
+            label=self._label(array.attrs, 0, 1),
+            reason=str(array.attrs.get("reason") or ""),
+            path=self.instance.path,
+            dims=_dims(array),
+            shape=array.shape,
+            dtype=array.dtype.name,
+            affine_lps=None,
+            frame_of_reference_uid=None,
+            input_digest=input_digest(self.instance, VIDEO.name, 0),
+            source_digest=source,
+            stored_digest="",
+            metadata_digest="",
+            sources=1,
+        )
+        note = {"file": _file_state(self.instance.path), "record": as_dict(record)}
+        durable.write(self._note, json.dumps(note).encode())
+        return record
+
+    def _existing_video(self) -> ArrayRecord | None:
+        try:
+            note = json.loads(self._note.read_bytes())
+            kept = note["record"]
+            if note["file"] != _file_state(self.instance.path) or kept["path"] != self.instance.path:
+                return None
+            return ArrayRecord(**kept | {"dims": tuple(kept["dims"]), "shape": tuple(kept["shape"])})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def _file_state(path: str) -> list[int]:
+    status = Path(path).stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _dims(array: xr.DataArray) -> tuple[str, ...]:
+    return tuple(map(str, array.dims))

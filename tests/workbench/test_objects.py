@@ -1,0 +1,468 @@
+"""What is no image of planes goes through the same doors: index, ingest, verify, volume."""
+
+import csv
+import hashlib
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+import xarray as xr
+from pydicom import uid
+from pydicom.sr.codedict import codes
+
+from catalog.errors import ArrayError, NotFoundError
+from pipelines import phantoms
+from pipelines.dose import read_dose
+from pipelines.kinds import BY_SOP_CLASS, IMAGE, STORAGE, VIDEO, Way, kind_of
+from pipelines.object_ingest import read_arrays
+from pipelines.parametric import read_parametric_map
+from pipelines.segmentations import read_segmentation
+from pipelines.waveforms import read_waveforms
+from workbench.session import Bench
+
+KINDS = {
+    "objects/seg/liver.dcm": ("segmentation", read_segmentation),
+    "objects/seg/partial_overlaps.dcm": ("segmentation", read_segmentation),
+    "objects/sr_tid1500/seg.dcm": ("segmentation", read_segmentation),
+    "objects/parametric_map/parametric_map_float.dcm": ("parametric map", read_parametric_map),
+    "objects/rt_small/rtdose.dcm": ("dose", read_dose),
+    "objects/waveform/waveform_ecg.dcm": ("waveform", read_waveforms),
+}
+"""Real files, with the kind of array and the reader that says what is in it."""
+
+
+def series_of(path: Path) -> str:
+    return str(pydicom.dcmread(path, specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID)
+
+
+def taken_up(bench: Bench, path: Path) -> str:
+    """Index and ingest one file; its series."""
+    bench.index(path, quiet=True)
+    report = bench.ingest(series_of(path), quiet=True)
+    assert report.rejected == ()
+    return series_of(path)
+
+
+def assert_as_read(found: xr.DataArray, read: xr.DataArray) -> None:
+    """The same values, coordinates and attributes, bit by bit."""
+    assert found.dtype == read.dtype
+    own = {"part", "input_digest"}
+    assert {name: found.attrs[name] for name in found.attrs.keys() - own} == {
+        name: each for name, each in read.attrs.items() if name not in own
+    }
+    xr.testing.assert_identical(found.compute().drop_attrs(), read.compute().drop_attrs())
+    for name, coordinate in read.coords.items():
+        assert found.coords[name].attrs == coordinate.attrs
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_real_object_comes_out_of_the_bench_as_its_reader_gives_it(
+    bench: Bench, shared_data: Path, name: str
+) -> None:
+    kind, reader = KINDS[name]
+    series = taken_up(bench, shared_data / name)
+    arrays = bench.arrays(series)
+    assert {each.kind for each in arrays} == {kind}
+    verified = bench.verify(series, quiet=True)
+    assert verified.mismatches == ()
+    assert verified.frames >= len(arrays)
+    read = reader(shared_data / name)
+    read = read if isinstance(read, list) else [read]
+    assert len(arrays) == len(read)
+    for part, each in enumerate(read):
+        found = bench.volume(series, part)
+        assert found.chunks is not None
+        assert_as_read(found, each)
+        ds = xr.open_dataset(series, engine="workbench", home=bench.settings.home, part=part)
+        assert_as_read(ds[each.name], each)
+
+
+@pytest.mark.parametrize("name", [name for name, (kind, _) in KINDS.items() if kind == "segmentation"])
+def test_segments_of_the_bench_have_the_voxels_that_their_makers_counted(
+    bench: Bench, shared_data: Path, name: str
+) -> None:
+    answer = json.loads((shared_data / "answers/objects.json").read_text())[name]
+    found = bench.volume(taken_up(bench, shared_data / name))
+    counts = found.sum(("z", "y", "x")).values.tolist()
+    assert dict(zip(map(str, found.segment.values), counts, strict=True)) == answer["voxels_by_segment"]
+    assert found.segment_label.values.tolist() == [each["label"] for each in answer["segments"]]
+
+
+def answer_of(shared_data: Path, name: str) -> dict[str, str]:
+    with (shared_data / "answers/files.csv").open(newline="") as file:
+        return next(row for row in csv.DictReader(file) if row["path"] == name)
+
+
+def test_a_map_and_a_dose_of_the_bench_have_the_digests_of_their_pixels(
+    bench: Bench, shared_data: Path
+) -> None:
+    name = "objects/parametric_map/parametric_map_float.dcm"
+    found = bench.volume(taken_up(bench, shared_data / name))
+    digest = hashlib.sha256(found.values.astype("<f4").tobytes()).hexdigest()
+    assert digest[:16] == answer_of(shared_data, name)["sha256_pixels"]
+
+    name = "objects/rt_small/rtdose.dcm"
+    dose = bench.volume(taken_up(bench, shared_data / name))
+    scaling = float(pydicom.dcmread(shared_data / name).DoseGridScaling)
+    stored = np.rint(dose.values / scaling).astype("<u4")
+    assert hashlib.sha256(stored.tobytes()).hexdigest()[:16] == answer_of(shared_data, name)["sha256_pixels"]
+    assert dose.attrs["units"] == "relative"
+
+
+def test_an_ecg_has_channels_over_seconds_in_microvolts_and_a_part_for_each_group(
+    bench: Bench, shared_data: Path
+) -> None:
+    path = shared_data / "objects/waveform/waveform_ecg.dcm"
+    series = taken_up(bench, path)
+    assert [each.label for each in bench.arrays(series)] == ["waveform 1, RHYTHM", "waveform 1, MEDIAN BEAT"]
+    rhythm = bench.volume(series, 0)
+    assert rhythm.dims == ("channel", "time")
+    assert rhythm.attrs["units"] == "uV"
+    assert rhythm.time.attrs["units"] == "s"
+    group = pydicom.dcmread(path).WaveformSequence[0]
+    samples = np.frombuffer(group.WaveformData, "<i2").reshape(-1, 12)
+    sensitivity = float(group.ChannelDefinitionSequence[0].ChannelSensitivity)
+    assert np.array_equal(rhythm.values[0], samples[:, 0] * sensitivity)
+    with pytest.raises(NotFoundError, match="choose one of: part=0: waveform 1, RHYTHM"):
+        bench.volume(series)
+
+
+# --- objects that are made here --------------------------------------------------------------------------
+
+
+def segmented(path: Path, ct: phantoms.Phantom, pixels: np.ndarray[Any, Any], kind: str, count: int) -> Path:
+    """A SEG by highdicom; pixels (z, y, x, segment), or labels (z, y, x)."""
+    segments = [
+        highdicom.seg.SegmentDescription(
+            number, f"part {number}", codes.SCT.Organ, codes.SCT.Kidney, "MANUAL"
+        )
+        for number in range(1, count + 1)
+    ]
+    seg = highdicom.seg.Segmentation(
+        [pydicom.dcmread(each) for each in ct.paths], pixels, kind, segments,
+        series_instance_uid=highdicom.UID(), series_number=9, sop_instance_uid=highdicom.UID(),
+        instance_number=1, manufacturer="m", manufacturer_model_name="n", software_versions="1",
+        device_serial_number="2",
+    )  # fmt: skip
+    seg.save_as(path)
+    if db := getattr(seg, "_db_con", None):
+        db.close()
+    return path
+
+
+def mapped(path: Path, ct: phantoms.Phantom, pixels: np.ndarray[Any, Any]) -> Path:
+    """A parametric map by highdicom, of 2 mm2/s a stored value and more for integers."""
+    is_whole = pixels.dtype.kind == "u"
+    mapping = highdicom.pm.RealWorldValueMapping(
+        lut_label="first", lut_explanation="first", unit=codes.UCUM.SquareMillimeterPerSecond,
+        slope=2.0 if is_whole else 1.0, intercept=1.0 if is_whole else 0.0,
+        value_range=(0, 4000) if is_whole else (-4000.0, 4000.0),
+    )  # fmt: skip
+    found = highdicom.pm.ParametricMap(
+        [pydicom.dcmread(each) for each in ct.paths], pixels, highdicom.UID(), 9, highdicom.UID(), 1,
+        "m", "n", "1", "2", contains_recognizable_visual_features=False, real_world_value_mappings=[mapping],
+        voi_lut_transformations=[highdicom.VOILUTTransformation(window_center=1.0, window_width=2.0)],
+    )  # fmt: skip
+    found.save_as(path)
+    if db := getattr(found, "_db_con", None):
+        db.close()
+    return path
+
+
+def test_fractions_labels_and_maps_of_every_type_come_back_where_they_were_made(
+    bench: Bench, tmp_path: Path
+) -> None:
+    ct = phantoms.write_series(tmp_path / "ct", orientation=(0, 1, 0, 0, 0, -1))
+    random, shape = np.random.default_rng(0), ct.stored.shape
+    fractions = np.round(random.random((*shape, 2)) * 255) / 255
+    labels = random.integers(0, 3, shape).astype(np.uint8)
+    whole = random.integers(0, 4000, shape).astype(np.uint16)
+    floats = random.normal(size=shape)
+    cases: list[tuple[Path, np.ndarray[Any, Any], Any]] = [
+        (segmented(tmp_path / "f.dcm", ct, fractions, "FRACTIONAL", 2), np.moveaxis(fractions, 3, 0), "f4"),
+        (segmented(tmp_path / "l.dcm", ct, labels, "LABELMAP", 2), labels, "u1"),
+        (mapped(tmp_path / "i.dcm", ct, whole), whole * 2.0 + 1, "f4"),
+        (mapped(tmp_path / "s.dcm", ct, floats.astype("f4")), floats.astype("f4"), "f4"),
+        (mapped(tmp_path / "d.dcm", ct, floats), floats, "f8"),
+    ]
+    for path, values, dtype in cases:
+        series = taken_up(bench, path)
+        assert bench.verify(series, quiet=True).mismatches == ()
+        found = bench.volume(series)
+        assert found.dtype == np.dtype(dtype)
+        np.testing.assert_allclose(found.values, values.astype(dtype), atol=1e-6)
+        assert np.allclose(found.dicom.affine_lps, ct.affine_lps, atol=1e-4)
+
+
+def test_several_objects_of_a_series_are_parts_in_the_order_of_their_numbers(
+    bench: Bench, shared_data: Path, tmp_path: Path
+) -> None:
+    for number in (10, 9):
+        ds = pydicom.dcmread(shared_data / "objects/rt_small/rtdose.dcm")
+        ds.InstanceNumber, ds.SOPInstanceUID = number, f"2.25.{number}"
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+        ds.save_as(tmp_path / f"{number}.dcm")
+    bench.index(tmp_path, quiet=True)
+    report = bench.ingest(quiet=True)
+    assert [(each.part, each.label) for each in report] == [(0, "dose 9"), (1, "dose 10")]
+    assert bench.volume(ds.SeriesInstanceUID, 1).attrs["object_sop_instance_uid"] == "2.25.10"
+
+
+def test_a_large_segmentation_is_never_held_whole(bench: Bench, tmp_path: Path) -> None:
+    planes, segments, side = 64, 12, 512
+    path = sparse_segmentation(tmp_path / "seg.dcm", planes, segments, side)
+    bench.index(path, quiet=True)
+    tracemalloc.start()
+    try:
+        (array,) = bench.ingest(quiet=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert array.shape == (segments, planes, side, side)
+    assert peak < planes * segments * side * side / 4
+    assert int(bench.volume(array.series_instance_uid).sum()) == planes * segments
+
+
+def sparse_segmentation(path: Path, planes: int, segments: int, side: int) -> Path:
+    """A SEG of one voxel for each segment and plane."""
+    ds = segmentation_header(segments)
+    ds.Rows = ds.Columns = side
+    ds.NumberOfFrames = planes * segments
+    frames = np.zeros((planes * segments, side * side // 8), np.uint8)
+    frames[:, 0] = 1
+    ds.PixelData = frames.tobytes()
+    groups = []
+    for number in range(segments):
+        for plane in range(planes):
+            segment, position, group = (pydicom.Dataset() for _ in range(3))
+            segment.ReferencedSegmentNumber = number + 1
+            position.ImagePositionPatient = [0, 0, plane]
+            group.SegmentIdentificationSequence, group.PlanePositionSequence = [segment], [position]
+            groups.append(group)
+    ds.PerFrameFunctionalGroupsSequence = groups
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def segmentation_header(segments: int) -> pydicom.Dataset:
+    ds = pydicom.Dataset()
+    ds.file_meta = pydicom.dataset.FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    ds.SOPClassUID, ds.SOPInstanceUID = uid.SegmentationStorage, "2.25.11"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.Modality = "2.25.12", "2.25.13", "SEG"
+    ds.SegmentationType, ds.PhotometricInterpretation, ds.SamplesPerPixel = "BINARY", "MONOCHROME2", 1
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 1, 1, 0, 0
+    items = []
+    for number in range(segments):
+        item = pydicom.Dataset()
+        item.SegmentNumber, item.SegmentLabel = number + 1, f"part {number + 1}"
+        items.append(item)
+    ds.SegmentSequence = items
+    orientation, measures, shared = (pydicom.Dataset() for _ in range(3))
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    measures.PixelSpacing, measures.SpacingBetweenSlices = [1, 1], 1
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    ds.SharedFunctionalGroupsSequence = [shared]
+    return ds
+
+
+# --- what must always hold -------------------------------------------------------------------------------
+
+
+def test_an_object_that_is_ingested_again_stays_as_it_is(bench: Bench, shared_data: Path) -> None:
+    states = []
+    for _ in range(2):
+        for name in KINDS:
+            taken_up(bench, shared_data / name)
+        files = sorted(bench.settings.arrays_folder.rglob("*"))
+        states.append(([each.stat().st_mtime_ns for each in files], files, list(bench.arrays())))
+    assert states[0] == states[1]
+
+
+def test_what_is_stopped_before_it_is_published_leaves_no_array(
+    bench: Bench, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shared_data / "objects/rt_small/rtdose.dcm"
+    bench.index(path, quiet=True)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("catalog.durable.publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            bench.ingest(quiet=True)
+    assert list(bench.arrays()) == []
+    assert_as_read(bench.volume(series_of(path)), read_dose(path))
+
+
+@pytest.fixture
+def copies(bench: Bench, shared_data: Path, tmp_path: Path) -> dict[str, Path]:
+    """Copies of a file of every kind, ingested; name to path."""
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    found = {}
+    for name in ("objects/seg/liver.dcm", "objects/rt_small/rtdose.dcm", "objects/waveform/waveform_ecg.dcm"):
+        found[name] = folder / Path(name).name
+        found[name].write_bytes((shared_data / name).read_bytes())
+        taken_up(bench, found[name])
+    return found
+
+
+def flipped(path: Path, check: Callable[[], None], positions: int = 6) -> None:
+    content = path.read_bytes()
+    random = np.random.default_rng(len(content))
+    for position in sorted({0, len(content) - 1, *random.integers(0, len(content), positions).tolist()}):
+        altered = bytearray(content)
+        altered[position] ^= 1 << int(random.integers(8))
+        path.write_bytes(altered)
+        check()
+    path.write_bytes(content)
+
+
+def test_a_flipped_byte_of_an_object_names_the_file(bench: Bench, copies: dict[str, Path]) -> None:
+    for path in copies.values():
+        series = series_of(path)
+        instance = str(pydicom.dcmread(path).SOPInstanceUID)
+
+        def check(series: str = series, path: Path = path, instance: str = instance) -> None:
+            found = bench.verify(series, quiet=True).mismatches
+            assert {(each.path, each.sop_instance_uid) for each in found} == {(str(path), instance)}
+            assert found[0].what == "bytes differ from those that were ingested"
+
+        flipped(path, check)
+        assert bench.verify(series, quiet=True).mismatches == ()
+
+
+def test_a_flipped_byte_of_an_objects_array_names_its_file(bench: Bench, copies: dict[str, Path]) -> None:
+    for path in copies.values():
+        series = series_of(path)
+        for array in bench.arrays(series):
+            shards = [each for each in Path(array.path, "values/c").rglob("*") if each.is_file()]
+            for file in (shards[0], Path(array.path, "zarr.json"), Path(array.path, "values/zarr.json")):
+
+                def check(series: str = series, file: Path = file) -> None:
+                    found = bench.verify(series, quiet=True).mismatches
+                    assert {each.path for each in found} == {str(file)}
+
+                flipped(file, check)
+
+
+def test_a_lost_or_altered_array_of_an_object_does_not_open_and_is_made_again(
+    bench: Bench, copies: dict[str, Path]
+) -> None:
+    from pipelines.volumes import open_array
+
+    path = copies["objects/rt_small/rtdose.dcm"]
+    (array,) = bench.arrays(series_of(path))
+    next(each for each in Path(array.path, "values/c").rglob("*") if each.is_file()).unlink()
+    with pytest.raises(ArrayError, match="missing or cut"):
+        open_array(array)
+    assert any("missing" in each.what for each in bench.verify(series_of(path), quiet=True).mismatches)
+    assert_as_read(bench.volume(series_of(path)), read_dose(path))
+
+
+def test_an_object_whose_file_changed_since_the_index_is_refused(
+    bench: Bench, copies: dict[str, Path]
+) -> None:
+    path = copies["objects/rt_small/rtdose.dcm"]
+    ds = pydicom.dcmread(path)
+    ds.DoseGridScaling = "2"
+    ds.save_as(path)
+    for array in bench.arrays(series_of(path)):
+        next(each for each in Path(array.path, "values/c").rglob("*") if each.is_file()).unlink()
+    (rejected,) = bench.ingest(series_of(path), quiet=True).rejected
+    assert rejected.reason == "changed since it was indexed; run the index again"
+    assert rejected.path == str(path)
+
+
+def test_an_object_that_contradicts_itself_is_a_value_with_its_reason(
+    bench: Bench, shared_data: Path, tmp_path: Path
+) -> None:
+    ds = pydicom.dcmread(shared_data / "objects/rt_small/rtdose.dcm")
+    del ds.DoseUnits
+    ds.save_as(tmp_path / "dose.dcm")
+    bench.index(tmp_path, quiet=True)
+    report = bench.ingest(quiet=True)
+    assert list(report) == []
+    assert [each.reason for each in report.rejected] == ["has no Dose Units (3004,0002) of GY or RELATIVE"]
+
+
+# --- what is no array ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "instead"),
+    [
+        ("objects/pdf/sample-pdf.dcm", "a document", "Encapsulated Document"),
+        ("objects/sr/sample-sr.dcm", "a structured report", "highdicom.sr.srread"),
+        ("objects/presentation_state/prLUTs.dcm", "a presentation state", "series of the images"),
+        ("objects/rt_small/rtplan.dcm", "an RT plan", "series of their own"),
+        ("objects/rt_small/rt.dcm", "a structure set", "bench.structures"),
+        ("objects/sr_tid1500/rwvm.dcm", "a real world value map", "the series that it refers to"),
+    ],
+)
+def test_what_is_no_array_says_what_it_is_and_what_to_do(
+    bench: Bench, shared_data: Path, name: str, kind: str, instead: str
+) -> None:
+    path = shared_data / name
+    bench.index(path, quiet=True)
+    (rejected,) = bench.ingest(quiet=True).rejected
+    assert rejected.reason.startswith(kind)
+    assert instead in rejected.reason
+    with pytest.raises(NotFoundError) as raised:
+        bench.volume(series_of(path))
+    assert str(raised.value) == f"series {series_of(path)} has no array: {rejected.reason}"
+
+
+def test_an_icon_is_no_image_of_what_has_none(bench: Bench, shared_data: Path, tmp_path: Path) -> None:
+    ds = pydicom.dcmread(shared_data / "objects/pdf/sample-pdf.dcm")
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = uid.SecondaryCaptureImageStorage
+    icon = pydicom.Dataset()
+    icon.Rows = icon.Columns = 8
+    icon.SamplesPerPixel, icon.PhotometricInterpretation = 1, "MONOCHROME2"
+    icon.BitsAllocated, icon.BitsStored, icon.HighBit, icon.PixelRepresentation = 8, 8, 7, 0
+    icon.PixelData = bytes(64)
+    ds.IconImageSequence = [icon]
+    ds.save_as(tmp_path / "icon.dcm")
+    bench.index(tmp_path, quiet=True)
+    report = bench.ingest(quiet=True)
+    assert list(report) == []
+    assert "has no pixel data (Secondary Capture Image Storage)" in report.rejected[0].reason
+
+
+# --- the table -------------------------------------------------------------------------------------------
+
+
+def test_each_row_of_the_table_names_a_reader_that_is_there(tmp_path: Path) -> None:
+    for kind in {VIDEO, *BY_SOP_CLASS.values()}:
+        assert bool(kind.instead) == (kind.way is Way.NONE)
+        if kind.way in (Way.OBJECT, Way.VIDEO):
+            with pytest.raises(ValueError, match="file"):
+                read_arrays(kind, str(tmp_path / "nothing.dcm"))
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "transfer_syntax", "name"),
+    [
+        (uid.SegmentationStorage, uid.RLELossless, "segmentation"),
+        (f"{STORAGE}66.7", uid.ExplicitVRLittleEndian, "segmentation"),
+        (uid.GeneralECGWaveformStorage, uid.ExplicitVRLittleEndian, "waveform"),
+        (uid.CTImageStorage, uid.ExplicitVRLittleEndian, IMAGE.name),
+        (uid.RTImageStorage, uid.ExplicitVRLittleEndian, IMAGE.name),
+        (uid.VideoEndoscopicImageStorage, uid.MPEG4HP41, "video"),
+        (uid.VideoEndoscopicImageStorage, uid.JPEGBaseline8Bit, IMAGE.name),
+        (uid.UltrasoundMultiFrameImageStorage, uid.HEVCMP51, "video"),
+        ("1.2.3", uid.ExplicitVRLittleEndian, IMAGE.name),
+    ],
+)
+def test_the_transfer_syntax_tells_a_video_and_the_sop_class_the_rest(
+    sop_class: str, transfer_syntax: str, name: str
+) -> None:
+    assert kind_of(sop_class, transfer_syntax).name == name
