@@ -21,8 +21,8 @@ from catalog.records import ArrayRecord
 from pipelines import accessor, arrays
 from pipelines.arrays import Block
 from pipelines.geometry import COSINE_TOLERANCE, SPACING_TOLERANCE_MM
-from pipelines.lattice import Raster, placed_coordinates
 from pipelines.kinds import OBJECT_ARRAYS
+from pipelines.lattice import Raster, placed_coordinates
 from pipelines.layout import Layout
 from pipelines.object_arrays import open_object_array
 from pipelines.repeats import Along
