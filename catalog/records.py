@@ -97,6 +97,19 @@ class IndexReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Mosaic:
+    """An image of which every tile is a plane of its own; tiles go from left to right, then down."""
+
+    rows: int
+    """Of the whole image."""
+    columns: int
+    across: int
+    """Tiles beside each other ..."""
+    down: int
+    """... and below each other, those without a plane included."""
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceRecord:
     """One instance of the catalog with the place its bytes are read from."""
 
@@ -146,6 +159,10 @@ class InstanceRecord:
     deviations: tuple[str, ...] = ()
     frame_index: int | None = None
     """From 0, where the record stands for one frame of an enhanced object; `None` for all of its frames."""
+    mosaic: Mosaic | None = None
+    """Where the record stands for one tile: its number is `frame_index`, `rows` and `columns` are its own."""
+    obstacle: str = ""
+    """Why the image is no plane of a volume, where its header shows it only on a closer look."""
 
 
 @dataclass(frozen=True, slots=True)

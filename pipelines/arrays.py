@@ -25,10 +25,11 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from catalog.durable import sync
 from catalog.errors import ArrayError, words_of
 from catalog.identifiers import digest
+from catalog.records import Mosaic
 from pipelines.layout import Cut, Slab
 from pipelines.repeats import Along, Axis
 
-LAYOUT = 3
+LAYOUT = 4
 """Goes up when arrays are written in another way; part of every input digest."""
 VALUES = "values"
 BLOCK = "imaging_workbench"
@@ -104,6 +105,8 @@ class Block:
     values_metadata_digest: str
     """SHA-256 of `values/zarr.json`."""
     sources: int
+    mosaic: Mosaic | None
+    """Of which the planes are tiles; their frame indices are then the numbers of the tiles."""
     planes: Planes
 
     @classmethod
@@ -115,6 +118,7 @@ class Block:
         rest |= {name: _tuples(rest[name]) for name in ("affine_lps", "shard_bytes")}
         rest["axes"] = tuple(Axis(**_deep(each)) for each in rest["axes"])
         rest["along"] = tuple(Along(**_deep(each)) for each in rest["along"])
+        rest["mosaic"] = rest["mosaic"] and Mosaic(**rest["mosaic"])
         return cls(**rest, planes=planes)
 
 

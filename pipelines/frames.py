@@ -8,8 +8,9 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import batched, pairwise
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from pydicom import uid
 from catalog import guard
 from catalog.errors import DecodeError, HeaderError
 from catalog.identifiers import digest
-from catalog.records import InstanceRecord, PixelData
+from catalog.records import InstanceRecord, Mosaic, PixelData
 from pipelines.decode import decode_frame, decode_frames
 from pipelines.pixels import PixelDescription, Stored, mask_unused_bits
 
@@ -58,6 +59,10 @@ def open_frames(instance: InstanceRecord) -> Iterator[Frames]:
         If the file is gone, changed or cut, or its pixel data are not what its header describes; the text
         has the reason and does not name the file.
     """
+    if instance.mosaic is not None:
+        with open_frames(_whole(instance, instance.mosaic)) as frames:
+            yield _Tiles(frames, instance, instance.mosaic)
+        return
     description = PixelDescription.of(instance)
     with _readable():
         descriptor = os.open(instance.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -174,6 +179,45 @@ def _deflated(instance: InstanceRecord, description: PixelDescription) -> Frames
         raise DecodeError("has no pixel data")
     pixels = PixelData(0x7FE00010, vr.decode("latin-1"), head.end + 12, length)
     return _NativeFrames(data, description, pixels)
+
+
+# --- mosaics ---------------------------------------------------------------------------------------------
+
+
+def _whole(tile: InstanceRecord, mosaic: Mosaic) -> InstanceRecord:
+    return replace(
+        tile, rows=mosaic.rows, columns=mosaic.columns, number_of_frames=1, frame_index=None, mosaic=None
+    )
+
+
+class _Tiles:
+    """Tiles of one frame: decoded once, and the source of each is the whole frame."""
+
+    def __init__(self, frames: Frames, tile: InstanceRecord, mosaic: Mosaic) -> None:
+        self._frames, self._across = frames, mosaic.across
+        self._rows, self._columns = tile.rows or 0, tile.columns or 0
+        description = PixelDescription.of(_whole(tile, mosaic))
+        self._whole: Stored = np.empty(description.shape, description.dtype)
+        self._digest = ""
+        self._lock = Lock()
+
+    def source(self, index: int) -> bytes:
+        return self._frames.source(0)
+
+    def load(self, index: int, out: Stored) -> Digests:
+        with self._lock:
+            if not self._digest:
+                self._digest, _ = self._frames.load(0, self._whole)
+        down, right = divmod(index, self._across)
+        top, left = down * self._rows, right * self._columns
+        tile = self._whole[top : top + self._rows, left : left + self._columns]
+        if tile.shape != out.shape:
+            raise DecodeError(f"there is no tile {index + 1} in its {self._whole.shape} pixels")
+        out[...] = tile
+        return self._digest, digest(_memory(out))
+
+    def load_all(self, indices: Sequence[int], out: Stored) -> list[Digests]:
+        return [self.load(index, plane) for index, plane in zip(indices, out, strict=True)]
 
 
 # --- native ----------------------------------------------------------------------------------------------

@@ -22,14 +22,12 @@ from pydicom import uid
 
 from catalog.durable import publish
 from catalog.errors import ArrayError, DecodeError, HeaderError
-from catalog.headers import read_dataset
 from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
 from pipelines import arrays
 from pipelines.arrays import Block, Planes, once
-from pipelines.cine import frame_times_s
+from pipelines.expansion import Expanded, expanded
 from pipelines.frames import Digests, Frames, open_frames
-from pipelines.functional_groups import frames_of, is_enhanced
 from pipelines.kinds import Way, kind_of, without_pixels
 from pipelines.layout import Layout, Slab
 from pipelines.object_ingest import ingest_objects
@@ -121,11 +119,11 @@ def _write_parts(
     threads: int | None,
     progress: Progress,
 ) -> tuple[ArrayRecord, ...]:
-    frames, done = sum(each.number_of_frames or 1 for each in images), 0
-    records = []
-    opened = [_opened(image) for image in images]
-    planes = [frame for each in opened for frame in each.frames]
-    times = {each.frames[0].sop_instance_uid: each.times for each in opened if each.times}
+    records, done = [], 0
+    found = [_expanded(image) for image in images]
+    planes = [plane for each in found for plane in each.planes]
+    frames = sum(len(_frame_indices(each)) for each in planes)
+    times = {each.planes[0].sop_instance_uid: each.times for each in found if each.times}
     for number, part in enumerate(split(planes) if planes else ()):
         part = _timed(part, times)
         task = _Task(series, part, number, folder)
@@ -140,30 +138,9 @@ def _write_parts(
     return tuple(records)
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """An image with what its header says of its frames."""
-
-    frames: tuple[InstanceRecord, ...]
-    """Those of an enhanced object one by one; any other image as it is."""
-    times: Axis | None = None
-    """When the frames of a cine were taken, where it says so."""
-
-
-def _opened(image: InstanceRecord) -> _Opened:
-    count = image.number_of_frames or 1
-    if count == 1:
-        return _Opened((image,))
-    with _naming(image), open_frames(image):
-        pass  # before anything is made for each frame: the file holds as many as its header promises
-    try:
-        ds = read_dataset(image.path)
-        if is_enhanced(ds):
-            return _Opened(frames_of(image, ds))
-    except HeaderError as error:
-        raise _UnreadableImageError(image, str(error)) from error
-    times = frame_times_s(ds, count).values
-    return _Opened((image,), None if times is None else Axis("time", "s", times))
+def _expanded(image: InstanceRecord) -> Expanded:
+    with _naming(image):
+        return expanded(image)
 
 
 def _timed(part: Part, times: Mapping[str, Axis]) -> Part:
@@ -290,10 +267,11 @@ class _Task:
         return block
 
     def _shared_frames(self, stack: ExitStack) -> dict[str, Frames]:
-        """SOP Instance UID to the frames of each multi-frame object, opened once."""
+        """SOP Instance UID to the frames of each multi-frame object, opened once; mosaics are not."""
         shared: dict[str, Frames] = {}
         for image in self._part.instances:
-            if (image.number_of_frames or 1) > 1 and image.sop_instance_uid not in shared:
+            is_many = image.mosaic is None and (image.number_of_frames or 1) > 1
+            if is_many and image.sop_instance_uid not in shared:
                 with _naming(image):
                     shared[image.sop_instance_uid] = stack.enter_context(open_frames(image))
         return shared
@@ -331,6 +309,7 @@ class _Task:
             shard_bytes=arrays.shard_bytes(group, self._layout),
             values_metadata_digest=arrays.file_digest(group / arrays.VALUES / "zarr.json"),
             sources=len({image.sop_instance_uid for image in images}),
+            mosaic=images[0].mosaic,
             planes=Planes(
                 sop_instance_uids=tuple(image.sop_instance_uid for image in images),
                 frame_indices=tuple(frame for _, frame in self._planes),
@@ -385,7 +364,7 @@ def _naming(image: InstanceRecord) -> Iterator[None]:
     """Say of which image a decoding error is."""
     try:
         yield
-    except DecodeError as error:
+    except (DecodeError, HeaderError) as error:
         raise _UnreadableImageError(image, str(error)) from error
 
 

@@ -2,7 +2,8 @@
 
 Images are told apart in this order, and parts never depend on the order of the input:
 
-1. kind of image: multi-frame objects each by itself, mosaics, colour, images without a place in the patient;
+1. kind of image: multi-frame objects each by itself, mosaics that could not be unfolded, colour, images
+   without a place in the patient;
 2. size, photometric interpretation, bits, units; localizer or not; orientation and pixel spacing;
 3. where positions repeat, the first of `SEPARATORS` that gives every position equally often, then the next,
    until no position repeats; last of all the order of Instance Number at each position.
@@ -76,6 +77,9 @@ SEPARATORS = (
         lambda each: (each.acquisition_date or "", each.acquisition_time or ""), _counted("time point")
     ),
     Separator(lambda each: (each.content_time or "",), _counted("time point")),
+    Separator(
+        lambda each: ("" if each.frame_index is None else each.sop_instance_uid,), _counted("instance")
+    ),
 )
 """Tried in this order where positions repeat."""
 
@@ -114,9 +118,11 @@ def _is_many(image: InstanceRecord) -> bool:
 
 
 def _obstacle(image: InstanceRecord) -> str:
+    if image.obstacle:
+        return image.obstacle
     if _is_many(image):
         return f"multi-frame object of {image.number_of_frames} frames"
-    if "MOSAIC" in (image.image_type or ""):
+    if "MOSAIC" in (image.image_type or "") and image.mosaic is None:
         return "mosaic: several planes tiled in one image"
     if (image.samples_per_pixel or 1) > 1 or image.photometric_interpretation == "PALETTE COLOR":
         return "colour images"
@@ -139,6 +145,7 @@ def _image_key(image: InstanceRecord) -> Key:
         image.units,
         "LOCALIZER" in (image.image_type or ""),
         _obstacle(image),
+        image.mosaic,
         image.sop_instance_uid if _is_many(image) else "",
     )
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def _check_instance(
 ) -> list[Mismatch]:
     found = []
     try:
+        instance = _as_stored(instance, block)
         description = PixelDescription.of(instance)
         out: Stored = np.empty(description.shape, description.dtype)
         with open_frames(instance) as frames:
@@ -136,6 +138,15 @@ def _check_instance(
     except DecodeError as error:
         found.append(mismatch(indices[len(found)], instance.sop_instance_uid, instance.path, str(error)))
     return found
+
+
+def _as_stored(instance: InstanceRecord, block: Block) -> InstanceRecord:
+    """A mosaic as its tiles; any other instance as it is."""
+    mosaic = block.mosaic
+    if mosaic is None:
+        return instance
+    rows, columns = mosaic.rows // mosaic.down, mosaic.columns // mosaic.across
+    return replace(instance, mosaic=mosaic, rows=rows, columns=columns)
 
 
 # --- Zarr ------------------------------------------------------------------------------------------------
