@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from catalog.errors import ExportError, GeometryError
+from catalog.errors import ExportError, GeometryError, StepError
 from pipelines import accessor as accessor  # gives `volume.dicom`
+from pipelines.segmentations import label_array
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ENDINGS = (".nii", ".nii.gz")
@@ -21,6 +22,9 @@ def to_nifti(volume: xr.DataArray, path: Path) -> Path:
     """Write a volume as NIfTI-1, in the order (column, row, plane), its affine turned from LPS to RAS.
 
     Axes along which it repeats are the fourth and further dimensions; evenly spaced times keep their step.
+
+    Segments that do not overlap become one array of segment numbers; those that do, and fractions, stay one
+    volume each.
 
     A volume whose slope and intercept are the same for all planes keeps its stored values and their type,
     with both numbers in the header; any other array is written as it is.
@@ -35,8 +39,11 @@ def to_nifti(volume: xr.DataArray, path: Path) -> Path:
     if not path.name.endswith(_ENDINGS):
         raise ExportError(f"a NIfTI file ends in {' or '.join(_ENDINGS)}, and {path} does not")
     if tuple(volume.dims[-3:]) != ("z", "y", "x"):
-        reason = volume.attrs.get("reason", f"its dimensions are {tuple(volume.dims)}, not (…, z, y, x)")
+        reason = f"its dimensions are {', '.join(map(str, volume.dims))}, not z, y, x"
+        if volume.attrs.get("kind") == "stack":
+            reason = volume.attrs.get("reason", reason)
         raise GeometryError(f"NIfTI holds regular volumes, and this is none: {reason}")
+    volume = _labels(volume)
     affine_ras = _LPS_TO_RAS @ volume.dicom.affine_lps
     values, slope, intercept = _stored(volume)
     image: Any = nibabel.Nifti1Image(values.transpose(), affine_ras)  # type: ignore[no-untyped-call]
@@ -49,6 +56,16 @@ def to_nifti(volume: xr.DataArray, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(image, path)
     return path
+
+
+def _labels(volume: xr.DataArray) -> xr.DataArray:
+    """Segment numbers where the segments allow it; anything else as it is."""
+    if volume.dims[0] != "segment" or volume.dtype != np.bool_:
+        return volume
+    try:
+        return label_array(volume)
+    except StepError:  # they overlap
+        return volume
 
 
 def _step(times: npt.NDArray[Any]) -> float:

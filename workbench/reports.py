@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from catalog.errors import NotFoundError
 from catalog.records import ArrayRecord, IndexReport, OutputRecord, Rejection, RunItem, RunRecord, as_dict
 from workbench.tables import Table, plain
 
@@ -104,6 +105,25 @@ class IngestReport(Table[ArrayRecord]):
         super().__init__(
             arrays, columns, noun="arrays", note=counted((len(rejected), "instances without one"))
         )
+
+    def part(self, number: int | None) -> ArrayRecord:
+        """The array of one series that was ingested: the only one, or that of a number.
+
+        Raises
+        ------
+        NotFoundError
+            If there are several to choose from, or none of that number.
+        """
+        if number is None and len(self) == 1:
+            return self[0]
+        for array in self:
+            if array.part == number:
+                return array
+        uid = self[0].series_instance_uid
+        if len(self) == 1:
+            raise NotFoundError(f"series {uid} is one array, there is no part {number} of it")
+        parts = "; ".join(f"part={array.part}: {array.label}" for array in self)
+        raise NotFoundError(f"series {uid} holds {len(self)} parts, choose one of: {parts}")
 
     @property
     def without(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from catalog.records import ArrayRecord, InstanceRecord, OutputRecord, SeriesRec
 from catalog.runs import find_items, find_output, save_run
 from workbench.cluster import local_cluster
 from workbench.progress import bar
+from workbench.question import question
 from workbench.reports import Indexed, IngestReport, Receipts, Run, VerifyReport
 from workbench.settings import SETTINGS_FILE, Settings, default_home
 from workbench.tables import Table
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from pipelines.ingest import Rejected
     from workbench.pacs.node import Node
+    from workbench.structures import Structures
 
 type Selection = str | SeriesRecord | Iterable[str | SeriesRecord] | None
 """Series by UID or record, several of them, or `None` for every series of the catalog."""
@@ -70,18 +72,6 @@ def open(where: str | Path | None = None, **settings: Any) -> "Bench":
         settings, where = {"catalog": where, **settings}, None
     home = Path(where).expanduser().absolute() if where is not None else default_home().absolute()
     return Bench(Settings.load(home, **settings))
-
-
-SEARCHED = (
-    "PatientID", "PatientName", "StudyDescription", "AccessionNumber", "Modality", "SeriesDescription",
-    "BodyPartExamined", "ProtocolName", "StudyDate", "Manufacturer",
-)  # fmt: skip
-"""Attributes a plain word is looked for in."""
-
-
-def _mentions(word: str) -> str:
-    quoted = "'" + word.replace("'", "") + "'"
-    return "(" + " or ".join(f"{keyword} ~ {quoted}" for keyword in SEARCHED) + ")"
 
 
 def _now() -> datetime:
@@ -184,16 +174,8 @@ class Bench:
         catalog.errors.QuestionError
             If an attribute or the expression is not understood.
         """
-        matching: dict[str, list[str]] = {}
-        for name, equals, value in (word.partition("=") for word in words):
-            if equals:
-                matching.setdefault(name, []).append(value)
-        mentioned = [_mentions(word) for word in words if "=" not in word]
-        if where and mentioned:
-            where = f"({where})"
-        expression = " and ".join([*mentioned, *([where] if where else [])]) or None
-        single = {name: values[0] if len(values) == 1 else values for name, values in matching.items()}
-        return self.series(expression, **single)
+        expression, matching = question(words, where)
+        return self.series(expression, **matching)
 
     # --- pixels --------------------------------------------------------------------------------------
 
@@ -254,6 +236,9 @@ class Bench:
     def volume(self, series: str | SeriesRecord, part: int | None = None) -> "xr.DataArray":
         """Open a series lazily as `DataArray(z, y, x)`: modality values, mm coordinates; ingested if need be.
 
+        Other kinds open as they are: a segmentation as `(segment, z, y, x)`, a dose in Gy, a waveform as
+        `(channel, time)`, a video as `(time, y, x, channel)`; `pipelines.kinds` has the table.
+
         A series that is no regular volume opens as a stack, `DataArray(frame, y, x)`, with the reason in
         `attrs["reason"]`.
 
@@ -271,6 +256,41 @@ class Bench:
 
         return open_array(self._array(series, part))
 
+    def video(self, path: str | Path) -> "xr.DataArray":
+        """Open a video file that is no DICOM (MP4, MOV, MPEG) lazily: `DataArray(time, y, x, channel)`.
+
+        Raises
+        ------
+        catalog.errors.DecodeError
+            If the file has no MPEG-2, H.264 or HEVC video that can be read.
+        catalog.errors.CodecMissingError
+            If PyAV is not installed: the text says how to.
+        """
+        from pipelines.video import open_video
+
+        return open_video(path)
+
+    def structures(self, series: str | SeriesRecord, *, sop_instance_uid: str | None = None) -> "Structures":
+        """Read the regions of interest of an RT structure set: names, colours, polygons in LPS mm, masks.
+
+        Parameters
+        ----------
+        sop_instance_uid
+            Which one, where the series holds several structure sets.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is no such series, no structure set in it, or several to choose from.
+        catalog.errors.HeaderError
+            If the file is gone or damaged.
+        """
+        from workbench.structures import read_structures_of
+
+        (selected,) = self._selected(series)
+        uid = selected.series_instance_uid
+        return read_structures_of(uid, instances_of(self.catalog, uid), sop_instance_uid)
+
     def _array(self, series: str | SeriesRecord, part: int | None) -> ArrayRecord:
         (selected,) = self._selected(series)
         uid = selected.series_instance_uid
@@ -278,15 +298,7 @@ class Bench:
         if not report:
             why = report.rejected[0].reason if report.rejected else "it has no pixel data"
             raise NotFoundError(f"series {uid} has no array: {why}")
-        if part is None and len(report) == 1:
-            return report[0]
-        for array in report:
-            if array.part == part:
-                return array
-        if len(report) == 1:
-            raise NotFoundError(f"series {uid} is one array, there is no part {part} of it")
-        parts = "; ".join(f"part={array.part}: {array.label}" for array in report)
-        raise NotFoundError(f"series {uid} holds {len(report)} parts, choose one of: {parts}")
+        return report.part(part)
 
     # --- runs ----------------------------------------------------------------------------------------
 

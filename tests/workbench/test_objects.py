@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import highdicom
+import nibabel
 import numpy as np
 import pydicom
 import pytest
 import xarray as xr
+from click.testing import Result
 from pydicom import uid
 from pydicom.sr.codedict import codes
+from typer.testing import CliRunner
 
 from catalog.errors import ArrayError, NotFoundError
 from pipelines import phantoms
@@ -24,6 +27,7 @@ from pipelines.object_ingest import read_arrays
 from pipelines.parametric import read_parametric_map
 from pipelines.segmentations import read_segmentation
 from pipelines.waveforms import read_waveforms
+from workbench.cli import app
 from workbench.session import Bench
 
 KINDS = {
@@ -270,6 +274,52 @@ def segmentation_header(segments: int) -> pydicom.Dataset:
     shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
     ds.SharedFunctionalGroupsSequence = [shared]
     return ds
+
+
+# --- to other programs -----------------------------------------------------------------------------------
+
+
+def exported(bench: Bench, series: str, *words: str, code: int = 0) -> Result:
+    """Type the command."""
+    home = str(bench.settings.home)
+    result = CliRunner().invoke(app, ["export", series, "--nifti", *words, "--home", home])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_segments_are_exported_as_labels_and_overlapping_ones_as_a_volume_each(
+    bench: Bench, shared_data: Path, tmp_path: Path
+) -> None:
+    for name in ("liver", "partial_overlaps"):
+        series = taken_up(bench, shared_data / f"objects/seg/{name}.dcm")
+        exported(bench, series, str(tmp_path / f"{name}.nii.gz"))
+    liver: Any = nibabel.load(tmp_path / "liver.nii.gz")
+    assert liver.get_data_dtype() == np.uint8
+    assert np.bincount(np.asarray(liver.dataobj).ravel()).tolist()[1:] == [107098]
+    overlapping: Any = nibabel.load(tmp_path / "partial_overlaps.nii.gz")
+    counts = np.asarray(overlapping.dataobj).sum(axis=(0, 1, 2), dtype=int)
+    assert counts.tolist() == [9602, 11888, 10743, 6693, 4713]
+
+
+def test_maps_and_doses_are_exported_with_their_values(
+    bench: Bench, shared_data: Path, tmp_path: Path
+) -> None:
+    for name in ("objects/parametric_map/parametric_map_float.dcm", "objects/rt_small/rtdose.dcm"):
+        series = taken_up(bench, shared_data / name)
+        exported(bench, series, str(tmp_path / "values.nii"))
+        image: Any = nibabel.load(tmp_path / "values.nii")
+        volume = bench.volume(series)
+        assert np.array_equal(np.asarray(image.dataobj).T, volume)
+        assert np.allclose(image.affine, np.diag([-1, -1, 1, 1]) @ volume.dicom.affine_lps, atol=1e-4)
+
+
+def test_a_waveform_is_no_nifti_and_says_why(bench: Bench, shared_data: Path, tmp_path: Path) -> None:
+    series = taken_up(bench, shared_data / "objects/waveform/waveform_ecg.dcm")
+    result = exported(bench, series, str(tmp_path / "ecg.nii"), "--part", "0", code=1)
+    assert result.stderr == (
+        "workbench: NIfTI holds regular volumes, and this is none: "
+        "its dimensions are channel, time, not z, y, x\n"
+    )
 
 
 # --- what must always hold -------------------------------------------------------------------------------
