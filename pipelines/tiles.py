@@ -110,8 +110,7 @@ class _Files:
                     self._opened[number] = frames
             self._opened[number].load(frame, out)
         except DecodeError as error:
-            path = self._instances[number].path
-            raise type(error)(f"{path}, tile {frame + 1}: {error}") from None
+            raise type(error)(f"{self._instances[number].path}: {error}") from None
 
 
 def _span(key: int | slice, size: int) -> tuple[int, int, int | slice]:

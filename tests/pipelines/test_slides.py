@@ -576,9 +576,9 @@ def test_a_tile_is_read_without_the_others(tmp_path: Path) -> None:
         row, column = divmod(number, 4)
         part = (slice(row * 64, row * 64 + 64), slice(column * 64, column * 64 + 64))
         np.testing.assert_array_equal(image[part], whole[part])
-    with pytest.raises(DecodeError, match=r"a\.dcm, tile 6: "):
+    with pytest.raises(DecodeError, match=r"a\.dcm: frame 6 of 16: "):
         image[64:128, 64:128].compute()
-    with pytest.raises(DecodeError, match=r"a\.dcm, tile 6: "):
+    with pytest.raises(DecodeError, match=r"a\.dcm: frame 6 of 16: "):
         image.compute()
 
 
