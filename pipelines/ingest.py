@@ -55,6 +55,8 @@ class Ingested:
 
     arrays: tuple[ArrayRecord, ...]
     rejected: tuple[Rejected, ...]
+    left: str = ""
+    """Why it stays in the archive and is opened from there, in a sentence; empty where it does not."""
 
 
 def ingest_series(
@@ -109,7 +111,7 @@ def ingest_series(
             video_chunks=video_chunks,
         )
     left_out = (*rejected.values(), *(_rejected(each, reason) for each, reason in unreadable))
-    return Ingested(records + objects, left_out)
+    return Ingested(records + objects, left_out, _left(instances))
 
 
 def _write_parts(
@@ -159,6 +161,11 @@ class _UnreadableImageError(Exception):
 
 def _is_image(instance: InstanceRecord) -> bool:
     return kind_of(instance.sop_class_uid, instance.transfer_syntax_uid).way is Way.PLANES
+
+
+def _left(instances: Iterable[InstanceRecord]) -> str:
+    kinds = (kind_of(each.sop_class_uid, each.transfer_syntax_uid) for each in instances)
+    return next((kind.reason for kind in kinds if kind.way is Way.ARCHIVE), "")
 
 
 def _fault(instance: InstanceRecord) -> str:

@@ -25,6 +25,8 @@ class Way(Enum):
     """One instance, one labelled array (or several), by a reader of its own and `pipelines.object_ingest`."""
     VIDEO = "video"
     """One instance, one movie: left as it is, or stored as chunks, by `pipelines.object_ingest`."""
+    ARCHIVE = "archive"
+    """Chunks already: left in the archive and opened from there, as `Kind.instead` says."""
     NONE = "none"
     """No array at all; `Kind.instead` says what there is."""
 
@@ -38,7 +40,7 @@ class Kind:
     served_by: str
     """`module:function` that opens one file of it, or the module that does; empty for no array."""
     instead: str = ""
-    """For what is no array: what to do with it."""
+    """For what becomes no array: what to do with it."""
 
     @property
     def reason(self) -> str:
@@ -52,6 +54,12 @@ SEGMENTATION = Kind("segmentation", Way.OBJECT, "pipelines.segmentations:read_se
 PARAMETRIC_MAP = Kind("parametric map", Way.OBJECT, "pipelines.parametric:read_parametric_map")
 DOSE = Kind("dose", Way.OBJECT, "pipelines.dose:read_dose")
 WAVEFORM = Kind("waveform", Way.OBJECT, "pipelines.waveforms:read_waveforms")
+SLIDE = Kind(
+    "a whole slide",
+    Way.ARCHIVE,
+    "pipelines.slides:open_slide",
+    "its tiles are chunks already and stay in the archive: bench.slide(series) opens its levels",
+)
 
 
 def _none(name: str, instead: str, served_by: str = "") -> Kind:
@@ -80,6 +88,7 @@ BY_SOP_CLASS: Mapping[str, Kind] = {
     "30": PARAMETRIC_MAP,
     "481.2": DOSE,
     "9.": WAVEFORM,
+    "77.1.6": SLIDE, "77.1.9": SLIDE,
     "481.3": STRUCTURES,
     "481.1": IMAGE, "481.23": IMAGE, "481.24": IMAGE, "481.": _THERAPY,
     "88.59": _none("a key object selection", "open the series of the instances it names"),
@@ -101,7 +110,7 @@ BY_SOP_CLASS: Mapping[str, Kind] = {
 }  # fmt: skip
 """By what follows `STORAGE` in a SOP Class UID; one that ends in a dot stands for all that begin so.
 
-What is not here is taken for an image. Whole slides (77.1.6) are so far, too.
+What is not here is taken for an image.
 """
 
 

@@ -19,12 +19,13 @@ from catalog.headers import read_dataset
 from catalog.identifiers import digest_of_texts
 from catalog.records import InstanceRecord
 from pipelines.colour import icc_profile
+from pipelines.kinds import BY_SOP_CLASS, SLIDE, STORAGE
 from pipelines.objects import DicomObject, named, open_object
 from pipelines.pixels import PixelDescription
 from pipelines.tiles import Tiles
 from pipelines.tiling import Level, Tiling, tiling_of
 
-SLIDE_STORAGE = frozenset(("1.2.840.10008.5.1.4.1.1.77.1.6", "1.2.840.10008.5.1.4.1.1.77.1.9"))
+SLIDE_STORAGE = frozenset(STORAGE + each for each, kind in BY_SOP_CLASS.items() if kind is SLIDE)
 """VL Whole Slide Microscopy, Confocal Microscopy Tiled Pyramidal."""
 NAMES = {
     "VOLUME": "level", "LABEL": "label", "OVERVIEW": "overview", "LOCALIZER": "overview",

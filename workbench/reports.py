@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from catalog.errors import NotFoundError
@@ -94,9 +95,15 @@ class IngestReport(Table[ArrayRecord]):
     """The arrays of one ingest, and the series that have none with the reason."""
 
     def __init__(
-        self, arrays: tuple[ArrayRecord, ...], rejected: "tuple[Rejected, ...]", seconds: float
+        self,
+        arrays: tuple[ArrayRecord, ...],
+        rejected: "tuple[Rejected, ...]",
+        seconds: float,
+        left: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.rejected = rejected
+        self.left = left
+        """Series Instance UID to a sentence, of the series that stay in the archive."""
         self.seconds = seconds
         columns = {
             "series_instance_uid": "series instance uid", "label": "part", "kind": "kind", "shape": "shape",
@@ -140,20 +147,22 @@ class IngestReport(Table[ArrayRecord]):
         return {
             "arrays": [as_dict(each) for each in self],
             "rejected": [as_dict(each) for each in self.rejected],
+            "left": [{"series_instance_uid": uid, "reason": reason} for uid, reason in self.left.items()],
         }
 
     def line(self) -> str:
         """One line: how many series, and what they became."""
         kinds = Counter(KINDS.get(each.kind, f"{each.kind}s") for each in self)
-        series = {each.series_instance_uid for each in self} | set(self.without)
+        series = {each.series_instance_uid for each in self} | set(self.without) | set(self.left)
         counts = ((count, kind) for kind, count in sorted(kinds.items(), key=_place))
-        text = counted(*counts, (len(self.without), "without"))
+        text = counted(*counts, (len(self.left), "left in the archive"), (len(self.without), "without"))
         return line("ingest", len(series), "series", text or "nothing to do", self.seconds)
 
     def reasons(self) -> str:
         """Why instances are in no array and parts are no volume, one a line."""
         left_out = Counter((each.series_instance_uid, each.reason) for each in self.rejected)
         lines = [f"{uid}: {count:,} without an array: {why}" for (uid, why), count in left_out.items()]
+        lines += [f"{uid}: {reason}" for uid, reason in self.left.items()]
         lines += [
             f"{' '.join([each.series_instance_uid, each.label]).strip()}: {REMARKS.get(each.kind, each.kind)}"
             + (f", {each.reason}" if each.reason else "")

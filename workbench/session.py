@@ -195,6 +195,7 @@ class Bench:
         started, selected = monotonic(), self._selected(series)
         arrays: list[ArrayRecord] = []
         rejected: list[Rejected] = []
+        left: dict[str, str] = {}
         with bar("ingest", "series", quiet=quiet) as progress:
             for done, each in enumerate(selected, start=1):
                 ingested = ingest_series(
@@ -207,8 +208,10 @@ class Bench:
                 record_arrays(self.catalog, each.series_instance_uid, ingested.arrays)
                 arrays += ingested.arrays
                 rejected += ingested.rejected
+                if ingested.left:
+                    left[each.series_instance_uid] = ingested.left
                 progress(done, len(selected))
-        return IngestReport(tuple(arrays), tuple(rejected), monotonic() - started)
+        return IngestReport(tuple(arrays), tuple(rejected), monotonic() - started, left)
 
     def verify(self, series: Selection = None, *, quiet: bool = False) -> VerifyReport:
         """Recompute every frame's digest from the archive and from Zarr, and compare."""
@@ -296,9 +299,29 @@ class Bench:
         uid = selected.series_instance_uid
         report = self.ingest(selected, quiet=True)
         if not report:
-            why = report.rejected[0].reason if report.rejected else "it has no pixel data"
+            reasons = [*report.left.values(), *(each.reason for each in report.rejected)]
+            why = reasons[0] if reasons else "it has no pixel data"
             raise NotFoundError(f"series {uid} has no array: {why}")
         return report.part(part)
+
+    def slide(self, series: str | SeriesRecord) -> "xr.DataTree":
+        """Open a whole slide lazily from the archive; its finest level is `slide["level/0/image"]`.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is no such series, or it is no whole slide.
+        catalog.errors.HeaderError, catalog.errors.DecodeError, catalog.errors.GeometryError
+            If none of its images can be opened.
+        """
+        from pipelines.slides import SLIDE_STORAGE, open_slide
+
+        (selected,) = self._selected(series)
+        uid = selected.series_instance_uid
+        images = [each for each in instances_of(self.catalog, uid) if each.sop_class_uid in SLIDE_STORAGE]
+        if not images:
+            raise NotFoundError(f"series {uid} is no whole slide; bench.volume(series) opens it")
+        return open_slide(images)
 
     # --- runs ----------------------------------------------------------------------------------------
 

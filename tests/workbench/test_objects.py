@@ -492,7 +492,7 @@ def test_an_icon_is_no_image_of_what_has_none(bench: Bench, shared_data: Path, t
 
 def test_each_row_of_the_table_names_a_reader_that_is_there(tmp_path: Path) -> None:
     for kind in {VIDEO, *BY_SOP_CLASS.values()}:
-        assert bool(kind.instead) == (kind.way is Way.NONE)
+        assert bool(kind.instead) == (kind.way in (Way.NONE, Way.ARCHIVE))
         if kind.way in (Way.OBJECT, Way.VIDEO):
             with pytest.raises(ValueError, match="file"):
                 read_arrays(kind, str(tmp_path / "nothing.dcm"))
@@ -509,6 +509,7 @@ def test_each_row_of_the_table_names_a_reader_that_is_there(tmp_path: Path) -> N
         (uid.VideoEndoscopicImageStorage, uid.MPEG4HP41, "video"),
         (uid.VideoEndoscopicImageStorage, uid.JPEGBaseline8Bit, IMAGE.name),
         (uid.UltrasoundMultiFrameImageStorage, uid.HEVCMP51, "video"),
+        (uid.VLWholeSlideMicroscopyImageStorage, uid.JPEGBaseline8Bit, "a whole slide"),
         ("1.2.3", uid.ExplicitVRLittleEndian, IMAGE.name),
     ],
 )
