@@ -156,9 +156,16 @@ class InstanceRecord:
     echo_numbers: int | None = None
     diffusion_b_value: float | None = None
     diffusion_gradient_orientation: tuple[float, ...] | None = None
+    nominal_percentage_of_cardiac_phase: float | None = None
+    temporal_position_time_offset: float | None = None
+    """Seconds from the first temporal position."""
+    volume_frame_of_reference_uid: str | None = None
+    """Where position and orientation are those of an ultrasound volume, not of the patient."""
     deviations: tuple[str, ...] = ()
     frame_index: int | None = None
     """From 0, where the record stands for one frame of an enhanced object; `None` for all of its frames."""
+    in_concatenation_number: int | None = None
+    """From 1, where the instance is one part of an object."""
     mosaic: Mosaic | None = None
     """Where the record stands for one tile: its number is `frame_index`, `rows` and `columns` are its own."""
     obstacle: str = ""

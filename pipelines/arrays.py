@@ -29,7 +29,7 @@ from catalog.records import Mosaic
 from pipelines.layout import Cut, Slab
 from pipelines.repeats import Along, Axis
 
-LAYOUT = 4
+LAYOUT = 5
 """Goes up when arrays are written in another way; part of every input digest."""
 VALUES = "values"
 BLOCK = "imaging_workbench"
@@ -87,6 +87,8 @@ class Block:
     series_instance_uid: str
     study_instance_uid: str
     frame_of_reference_uid: str | None
+    coordinate_system: str
+    """Of positions and affine: `patient`, or `volume` for an ultrasound volume that lies nowhere in it."""
     modality: str | None
     part: int
     kind: str

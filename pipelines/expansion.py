@@ -1,5 +1,6 @@
 """Images of a series as planes: frames of enhanced objects and tiles of mosaics; others as they are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from catalog.errors import HeaderError
@@ -8,7 +9,13 @@ from catalog.records import InstanceRecord
 from pipelines import mosaic
 from pipelines.cine import frame_times_s
 from pipelines.frames import open_frames
-from pipelines.functional_groups import frames_of, is_enhanced
+from pipelines.functional_groups import (
+    MULTI_FRAME,
+    Concatenation,
+    concatenation_of,
+    frames_of,
+    is_enhanced,
+)
 from pipelines.private import read_private
 from pipelines.repeats import Axis
 
@@ -21,6 +28,8 @@ class Expanded:
     """Frames of an enhanced object or tiles of a mosaic one by one; any other image as it is."""
     times: Axis | None = None
     """When the frames of a cine were taken, where it says so."""
+    concatenation: Concatenation | None = None
+    """Where it is a part of an object that several instances hold."""
 
 
 def expanded(image: InstanceRecord) -> Expanded:
@@ -35,15 +44,66 @@ def expanded(image: InstanceRecord) -> Expanded:
     """
     maker = mosaic.maker(image)
     count = image.number_of_frames or 1
-    if count == 1:
+    if count == 1 and image.sop_class_uid not in MULTI_FRAME:
         return Expanded(_tiles(image, maker) if maker else (image,))
     with open_frames(image):
         pass  # before anything is made for each frame: the file holds as many as its header promises
     ds = read_dataset(image.path)
     if is_enhanced(ds):
-        return Expanded(frames_of(image, ds))
+        return Expanded(frames_of(image, ds), concatenation=concatenation_of(ds))
+    if count == 1:
+        return Expanded((image,))
     times = frame_times_s(ds, count).values
     return Expanded((image,), None if times is None else Axis("time", "s", times))
+
+
+def joined(found: Sequence[Expanded]) -> list[InstanceRecord]:
+    """All planes of a series; those of a concatenation as of one instance, or with what is wrong with it."""
+    parts: dict[str, list[Expanded]] = {}
+    for each in found:
+        if each.concatenation is not None:
+            parts.setdefault(each.concatenation.uid, []).append(each)
+    obstacles = {name: _incomplete(several) for name, several in parts.items()}
+    numbers = {
+        name: min(plane.instance_number or 0 for each in several for plane in each.planes)
+        for name, several in parts.items()
+    }
+    planes: list[InstanceRecord] = []
+    for each in found:
+        of = each.concatenation
+        planes += (
+            each.planes
+            if of is None
+            else (
+                replace(
+                    plane,
+                    obstacle=obstacles[of.uid] or plane.obstacle,
+                    instance_number=numbers[of.uid],
+                    in_concatenation_number=of.number,
+                )
+                for plane in each.planes
+            )
+        )
+    return planes
+
+
+def _incomplete(parts: Sequence[Expanded]) -> str:
+    """Why the parts are not the whole object; empty where they are."""
+    known = [(each.concatenation, len(each.planes)) for each in parts if each.concatenation]
+    known.sort(key=lambda each: each[0].number)
+    total = max(each.total or each.number for each, _ in known)
+    missing = sorted(set(range(1, total + 1)) - {each.number for each, _ in known})
+    if missing:
+        which = ", ".join(map(str, missing[:4])) + (" ..." if missing[4:] else "")
+        return f"part {which} of {total} of its concatenation is missing"
+    if len(known) > total:
+        return f"its concatenation has {len(known)} parts and says that there are {total}"
+    before = 0
+    for each, frames in known:
+        if each.first_frame not in (None, before):
+            return f"part {each.number} of {total} of its concatenation does not go on after frame {before}"
+        before += frames
+    return ""
 
 
 def _tiles(image: InstanceRecord, maker: str) -> tuple[InstanceRecord, ...]:

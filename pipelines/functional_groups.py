@@ -6,10 +6,10 @@ frames sort, split and repeat as single images do.
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pydicom import Dataset
+from pydicom import Dataset, uid
 
 from catalog.errors import HeaderError
 from catalog.records import InstanceRecord
@@ -30,41 +30,155 @@ def _words(value: Any) -> str:
     return value if isinstance(value, str) else "\\".join(map(str, value))
 
 
-def _from_day(value: Any) -> str:
-    return str(value)[8:].split("+")[0].split("-")[0]
+def _time_of_day(value: Any) -> str:
+    """Of a DT its time, without the offset from UTC; of a TM all of it."""
+    text = str(value).split("+")[0].split("-")[0]
+    return text if len(text.split(".")[0]) <= 6 else text[8:]
+
+
+_FRAME_TYPES = tuple(
+    (sequence, "FrameType")
+    for sequence in (
+        "MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence",
+        "XRay3DFrameTypeSequence", "USImageDescriptionSequence",
+    )
+)  # fmt: skip
+
+
+def _converted(keyword: str) -> tuple[Group, ...]:
+    """Where a Legacy Converted object keeps an attribute of the single image (PS3.3 A.70)."""
+    return (
+        ("UnassignedPerFrameConvertedAttributesSequence", keyword),
+        ("UnassignedSharedConvertedAttributesSequence", keyword),
+    )
 
 
 FRAME_ATTRIBUTES: Mapping[str, tuple[Callable[[Any], Any], tuple[Group, ...]]] = {
-    "image_position_patient": (_numbers, (("PlanePositionSequence", "ImagePositionPatient"),)),
-    "image_orientation_patient": (_numbers, (("PlaneOrientationSequence", "ImageOrientationPatient"),)),
+    "image_position_patient": (
+        _numbers,
+        (
+            ("PlanePositionSequence", "ImagePositionPatient"),
+            ("PlanePositionVolumeSequence", "ImagePositionVolume"),
+        ),
+    ),
+    "image_orientation_patient": (
+        _numbers,
+        (
+            ("PlaneOrientationSequence", "ImageOrientationPatient"),
+            ("PlaneOrientationVolumeSequence", "ImageOrientationVolume"),
+        ),
+    ),
     "pixel_spacing": (_numbers, (("PixelMeasuresSequence", "PixelSpacing"),)),
     "slice_thickness": (_number, (("PixelMeasuresSequence", "SliceThickness"),)),
     "rescale_slope": (_number, (("PixelValueTransformationSequence", "RescaleSlope"),)),
     "rescale_intercept": (_number, (("PixelValueTransformationSequence", "RescaleIntercept"),)),
     "rescale_type": (str, (("PixelValueTransformationSequence", "RescaleType"),)),
-    "image_type": (
-        _words,
-        (
-            ("MRImageFrameTypeSequence", "FrameType"),
-            ("CTImageFrameTypeSequence", "FrameType"),
-            ("PETFrameTypeSequence", "FrameType"),
-        ),
+    "image_type": (_words, (("ImageDataTypeSequence", "DataType"), *_FRAME_TYPES)),
+    "echo_time": (
+        _number,
+        (("MREchoSequence", "EffectiveEchoTime"), *_converted("EchoTime")),
     ),
-    "echo_time": (_number, (("MREchoSequence", "EffectiveEchoTime"),)),
-    "diffusion_b_value": (_number, (("MRDiffusionSequence", "DiffusionBValue"),)),
+    "diffusion_b_value": (
+        _number,
+        (("MRDiffusionSequence", "DiffusionBValue"), *_converted("DiffusionBValue")),
+    ),
     "diffusion_gradient_orientation": (
         _numbers,
-        (("MRDiffusionSequence", "DiffusionGradientDirectionSequence", "DiffusionGradientOrientation"),),
+        (
+            ("MRDiffusionSequence", "DiffusionGradientDirectionSequence", "DiffusionGradientOrientation"),
+            *_converted("DiffusionGradientOrientation"),
+        ),
     ),
-    "trigger_time": (_number, (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),)),
-    "temporal_position_identifier": (int, (("FrameContentSequence", "TemporalPositionIndex"),)),
+    "nominal_percentage_of_cardiac_phase": (
+        _number,
+        (("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),),
+    ),
+    "trigger_time": (
+        _number,
+        (
+            ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+            *_converted("TriggerTime"),
+        ),
+    ),
+    "temporal_position_identifier": (
+        int,
+        (
+            ("FrameContentSequence", "TemporalPositionIndex"),
+            *_converted("TemporalPositionIdentifier"),
+        ),
+    ),
+    "temporal_position_time_offset": (
+        _number,
+        (("TemporalPositionSequence", "TemporalPositionTimeOffset"),),
+    ),
+    "acquisition_number": (int, _converted("AcquisitionNumber")),
     "acquisition_date": (
         lambda value: str(value)[:8],
-        (("FrameContentSequence", "FrameAcquisitionDateTime"),),
+        (
+            ("FrameContentSequence", "FrameAcquisitionDateTime"),
+            *_converted("AcquisitionDate"),
+        ),
     ),
-    "acquisition_time": (_from_day, (("FrameContentSequence", "FrameAcquisitionDateTime"),)),
+    "acquisition_time": (
+        _time_of_day,
+        (
+            ("FrameContentSequence", "FrameAcquisitionDateTime"),
+            *_converted("AcquisitionTime"),
+        ),
+    ),
 }
 """Field of an instance record to how it is read and where it stands, in the frame's groups or the shared."""
+
+
+MULTI_FRAME = frozenset((
+    uid.EnhancedCTImageStorage, uid.EnhancedMRImageStorage, uid.EnhancedMRColorImageStorage,
+    uid.EnhancedPETImageStorage, uid.EnhancedUSVolumeStorage, uid.LegacyConvertedEnhancedCTImageStorage,
+    uid.LegacyConvertedEnhancedMRImageStorage, uid.LegacyConvertedEnhancedPETImageStorage,
+    uid.EnhancedXAImageStorage, uid.EnhancedXRFImageStorage, uid.XRay3DAngiographicImageStorage,
+    uid.XRay3DCraniofacialImageStorage, uid.BreastTomosynthesisImageStorage,
+    uid.BreastProjectionXRayImageStorageForPresentation, uid.BreastProjectionXRayImageStorageForProcessing,
+    uid.OphthalmicTomographyImageStorage,
+    uid.IntravascularOpticalCoherenceTomographyImageStorageForPresentation,
+    uid.IntravascularOpticalCoherenceTomographyImageStorageForProcessing,
+))  # fmt: skip
+"""SOP classes that describe their frames in functional groups, even where there is one frame only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concatenation:
+    """Which part of a multi-frame object an instance holds (PS3.3 C.7.6.16.2.2.4)."""
+
+    uid: str
+    number: int
+    """From 1."""
+    total: int | None
+    """Of parts, where it is known."""
+    first_frame: int | None
+    """Frames of the object before those of this part, where it is known."""
+
+
+def concatenation_of(ds: Dataset) -> Concatenation | None:
+    """Which part of an object an instance is; `None` where it is all of it.
+
+    Raises
+    ------
+    HeaderError
+        If it names a concatenation and does not say which part it is.
+    """
+    if not ds.get("ConcatenationUID"):
+        return None
+    try:
+        total, first = (
+            ds.get(keyword) for keyword in ("InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber")
+        )
+        return Concatenation(
+            str(ds.ConcatenationUID),
+            int(ds.InConcatenationNumber),
+            None if total is None else int(total),
+            None if first is None else int(first),
+        )
+    except (AttributeError, TypeError, ValueError):
+        raise HeaderError("is part of a concatenation and does not say which (0020,9162)") from None
 
 
 def is_enhanced(ds: Dataset) -> bool:
@@ -85,12 +199,20 @@ def frames_of(image: InstanceRecord, ds: Dataset) -> tuple[InstanceRecord, ...]:
             warnings.simplefilter("ignore")  # departures that pydicom would warn of are tolerated here
             shared = list(ds.get("SharedFunctionalGroupsSequence") or ())[:1]
             own = list(ds.get("PerFrameFunctionalGroupsSequence") or ())
+            is_volume = any("PlanePositionVolumeSequence" in each for each in (*shared, *own[:1]))
+            if is_volume:
+                image = replace(image, volume_frame_of_reference_uid=_volume_uid(ds))
             return tuple(
                 replace(image, frame_index=index, **_attributes([*own[index : index + 1], *shared]))
                 for index in range(image.number_of_frames or 1)
             )
     except Exception as error:  # whatever pydicom stumbles over in hostile bytes is a fault of the file
         raise HeaderError(f"functional groups cannot be read: {type(error).__name__}") from None
+
+
+def _volume_uid(ds: Dataset) -> str | None:
+    """Volume Frame of Reference UID (0020,9312) of an ultrasound volume."""
+    return str(ds.get("VolumeFrameOfReferenceUID") or "") or None
 
 
 def _attributes(groups: list[Dataset]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
 from pipelines import arrays
 from pipelines.arrays import Block, Planes, once
-from pipelines.expansion import Expanded, expanded
+from pipelines.expansion import Expanded, expanded, joined
 from pipelines.frames import Digests, Frames, open_frames
 from pipelines.kinds import Way, kind_of, without_pixels
 from pipelines.layout import Layout, Slab
@@ -123,7 +123,7 @@ def _write_parts(
 ) -> tuple[ArrayRecord, ...]:
     records, done = [], 0
     found = [_expanded(image) for image in images]
-    planes = [plane for each in found for plane in each.planes]
+    planes = joined(found)
     frames = sum(len(_frame_indices(each)) for each in planes)
     times = {each.planes[0].sop_instance_uid: each.times for each in found if each.times}
     for number, part in enumerate(split(planes) if planes else ()):
@@ -302,7 +302,10 @@ class _Task:
         return Block(
             series_instance_uid=self._series.series_instance_uid,
             study_instance_uid=self._series.study_instance_uid,
-            frame_of_reference_uid=self._series.frame_of_reference_uid,
+            frame_of_reference_uid=(
+                images[0].volume_frame_of_reference_uid or self._series.frame_of_reference_uid
+            ),
+            coordinate_system="volume" if images[0].volume_frame_of_reference_uid else "patient",
             modality=self._series.modality,
             part=self._number,
             kind=self._kind,

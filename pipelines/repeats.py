@@ -122,10 +122,10 @@ def _remaining(volumes: Sequence[Volume]) -> Axis:
 def seconds_of(volumes: Sequence[Volume]) -> tuple[float, ...] | None:
     """Seconds of each volume from the first one on, by the first source that gives ever later times.
 
-    Acquisition Date and Time (0008,0022), (0008,0032); Trigger Time (0018,1060), which is in ms; Content Time
-    (0008,0033).
+    Temporal Position Time Offset (0020,930D); Acquisition Date and Time (0008,0022), (0008,0032); Trigger
+    Time (0018,1060), which is in ms; Content Time (0008,0033).
     """
-    for clock in (_acquired, _triggered, _made):
+    for clock in (_offset, _acquired, _triggered, _made):
         times = [
             min((at for image in volume if (at := clock(image)) is not None), default=None)
             for volume in volumes
@@ -138,6 +138,10 @@ def seconds_of(volumes: Sequence[Volume]) -> tuple[float, ...] | None:
 
 def _earliest(volume: Volume, clock: Measure) -> float | None:
     return min((at for image in volume if (at := clock(image)) is not None), default=None)
+
+
+def _offset(image: InstanceRecord) -> float | None:
+    return image.temporal_position_time_offset
 
 
 def _acquired(image: InstanceRecord) -> float | None:
@@ -167,6 +171,8 @@ def _order(volume: Volume) -> tuple[float | str, ...]:
     first = min(volume, key=_serial)
     return (
         first.temporal_position_identifier or 0,
+        first.temporal_position_time_offset or 0.0,
+        first.nominal_percentage_of_cardiac_phase or 0.0,
         _earliest(volume, _acquired) or 0.0,
         first.trigger_time or 0.0,
         first.acquisition_number or 0,

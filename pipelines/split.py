@@ -71,6 +71,8 @@ SEPARATORS = (
     ),
     Separator(lambda each: (each.diffusion_b_value or 0.0,), lambda key, *_: f"b-value {key[0]:g} s/mm2"),
     Separator(lambda each: (each.temporal_position_identifier or 0,), _counted("time point")),
+    Separator(lambda each: (each.temporal_position_time_offset or 0.0,), _counted("time point")),
+    Separator(lambda each: (each.nominal_percentage_of_cardiac_phase or 0.0,), _counted("phase")),
     Separator(lambda each: (each.trigger_time or 0.0,), _counted("phase")),
     Separator(lambda each: (each.acquisition_number or 0,), _counted("acquisition")),
     Separator(
@@ -90,7 +92,7 @@ def split(instances: Sequence[InstanceRecord]) -> tuple[Part, ...]:
     Instances without pixel data are not images and must have been left out. Any order of the same input
     gives the same parts in the same order.
     """
-    ordered = sorted(instances, key=lambda each: (each.instance_number or 0, *_identity(each)))
+    ordered = sorted(instances, key=_serial)
     parts: list[Part] = []
     for images in _groups(ordered, _image_key).values():
         obstacle = _obstacle(images[0])
@@ -110,6 +112,10 @@ def split(instances: Sequence[InstanceRecord]) -> tuple[Part, ...]:
 
 def _identity(image: InstanceRecord) -> tuple[str, int]:
     return image.sop_instance_uid, image.frame_index or 0
+
+
+def _serial(image: InstanceRecord) -> Key:
+    return image.instance_number or 0, image.in_concatenation_number or 0, *_identity(image)
 
 
 def _is_many(image: InstanceRecord) -> bool:
@@ -294,6 +300,8 @@ def _ranked(images: Sequence[InstanceRecord], position: Mapping[Key, int]) -> La
 def _rank_key(image: InstanceRecord) -> Key:
     return (
         image.temporal_position_identifier or 0,
+        image.temporal_position_time_offset or 0.0,
+        image.nominal_percentage_of_cardiac_phase or 0.0,
         image.acquisition_date or "",
         image.acquisition_time or "",
         image.trigger_time or 0.0,

@@ -326,6 +326,7 @@ def _attributes(record: ArrayRecord, block: Block, *, is_colour: bool) -> dict[s
         "study_instance_uid": block.study_instance_uid,
         "part": block.part,
         "frame_of_reference_uid": block.frame_of_reference_uid,
+        "coordinate_system": "" if block.coordinate_system == "patient" else block.coordinate_system,
         "input_digest": block.input_digest,
     }
     raster = _raster(record, block)
