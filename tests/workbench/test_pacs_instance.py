@@ -6,6 +6,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
 
 from catalog.database import Catalog
 from catalog.identifiers import digest
@@ -82,6 +83,36 @@ def test_a_file_without_meta_information_is_not(catalog: Catalog, plane: Path, t
     bare = Dataset(pydicom.dcmread(plane))
     bare.save_as(tmp_path / "bare.dcm", implicit_vr=False, little_endian=True)
     assert "meta information" in reason(examine(catalog, queued(tmp_path / "bare.dcm")))
+
+
+def test_a_file_whose_pixel_data_are_cut_is_not(catalog: Catalog, plane: Path) -> None:
+    plane.write_bytes(plane.read_bytes()[:-2])
+    words = reason(examine(catalog, queued(plane)))
+    assert words.startswith("the file is not whole: pixel data are cut: ")
+
+
+def test_fewer_frames_than_the_header_promises_are_not(catalog: Catalog, plane: Path) -> None:
+    path = rewritten(plane, NumberOfFrames="2")
+    assert "pixel data are cut" in reason(examine(catalog, queued(path)))
+
+
+def test_an_image_without_pixel_data_is_not(catalog: Catalog, plane: Path) -> None:
+    ds = pydicom.dcmread(plane)
+    del ds.PixelData
+    ds.save_as(plane)
+    assert "has no pixel data" in reason(examine(catalog, queued(plane)))
+
+
+@pytest.mark.parametrize("missing", [8, 9, 200])
+def test_encapsulated_pixel_data_are_items_up_to_the_delimiter(
+    catalog: Catalog, plane: Path, missing: int
+) -> None:
+    ds = pydicom.dcmread(plane)
+    ds.compress(RLELossless)
+    ds.save_as(plane)
+    assert isinstance(examine(catalog, queued(plane)), Instance)
+    plane.write_bytes(plane.read_bytes()[:-missing])
+    assert "the file is not whole: pixel data are cut" in reason(examine(catalog, queued(plane)))
 
 
 def test_what_a_node_cannot_file_is_not(catalog: Catalog, plane: Path) -> None:

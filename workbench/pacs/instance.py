@@ -10,6 +10,7 @@ from pynetdicom.dsutils import split_dataset
 from catalog.database import Catalog
 from catalog.durable import file_digest
 from catalog.errors import words_of
+from catalog.extent import shortfall
 from catalog.headers import read_header
 from catalog.identifiers import is_uid
 from catalog.query import find_series
@@ -44,7 +45,8 @@ def examine(catalog: Catalog, delivery: Delivery) -> Instance | Unfit:
     """Return the instance a delivery is about, or why it must not be sent.
 
     The file must still hold the bytes that were queued, say the same in its data set and its meta
-    information, and belong to the patient whose study it names, where the catalog knows that study.
+    information, have all the pixel data that its header promises, and belong to the patient whose study
+    it names, where the catalog knows that study.
     """
     path = Path(delivery.path)
     try:
@@ -59,6 +61,8 @@ def examine(catalog: Catalog, delivery: Delivery) -> Instance | Unfit:
     if isinstance(header, Unreadable):
         return Unfit(header.reason)
     fault = _disagreement(delivery, meta.get("MediaStorageSOPInstanceUID"), header) or _missing(header)
+    if fault is None and (short := shortfall(header)) is not None:
+        fault = f"the file is not whole: {short}; make the object again, or send a whole copy of it"
     if fault is None:
         fault = _wrong_patient(catalog, header)
     if fault is not None:

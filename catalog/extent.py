@@ -1,0 +1,75 @@
+"""Whether the pixel data of a file reach as far as its header promises; looks at lengths, decodes nothing."""
+
+import os
+from pathlib import Path
+
+from catalog.encoding import DEFLATED_UID
+from catalog.errors import words_of
+from catalog.records import InstanceHeader, PixelData, Value
+
+FRAGMENTS_AT_MOST = 1_000_000
+"""Items that are looked at before pixel data count as broken."""
+
+_REFERENCED = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204",
+               "1.2.840.10008.1.2.4.205")  # fmt: skip
+"""JPIP: the pixel data lie with a provider, not in the file (PS3.5 A.6)."""
+
+_ITEM, _SEQUENCE_DELIMITATION = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
+
+
+def shortfall(header: InstanceHeader) -> str | None:
+    """Say what is missing of the pixel data that a header promises, or `None` where nothing is.
+
+    Native pixel data must hold rows × columns × samples × bits × frames (PS3.5 section 8.1.1), encapsulated
+    ones must be items up to the sequence delimiter (PS3.5 section A.4). What lies in a deflated data set is
+    not looked at.
+    """
+    pixels = header.pixel_data
+    if pixels is None:
+        elsewhere = header.transfer_syntax_uid in (DEFLATED_UID, *_REFERENCED)
+        is_image = bool(header.values.get("rows")) and bool(header.values.get("columns"))
+        return "has no pixel data, its header describes an image" if is_image and not elsewhere else None
+    try:
+        if pixels.length is None:
+            return _missing_items(Path(header.path), pixels.offset)
+        there = min(Path(header.path).stat().st_size - pixels.offset, pixels.length)
+    except OSError as error:
+        return f"cannot be read: {words_of(error)}"
+    needed = max(_native_bytes(header, pixels), pixels.length)
+    if there < needed:
+        return f"pixel data are cut: {max(there, 0):,} bytes, the header promises {needed:,}"
+    return None
+
+
+def _native_bytes(header: InstanceHeader, pixels: PixelData) -> int:
+    values = header.values
+    samples = _number(values.get("samples_per_pixel"), 1)
+    if values.get("photometric_interpretation") == "YBR_FULL_422":
+        samples = 2
+    bits = _number(values.get("bits_allocated"), _FLOAT_BITS.get(pixels.tag, 0))
+    rows, columns = (_number(values.get(name), 0) for name in ("rows", "columns"))
+    return (rows * columns * samples * bits * _number(values.get("number_of_frames"), 1) + 7) // 8
+
+
+def _number(value: Value, otherwise: int) -> int:
+    return int(value) if isinstance(value, int | float) and value > 0 else otherwise
+
+
+def _missing_items(path: Path, position: int) -> str | None:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        for _ in range(FRAGMENTS_AT_MOST):
+            file.seek(position)
+            head = file.read(8)
+            if head[:4] == _SEQUENCE_DELIMITATION and len(head) == 8:
+                return None
+            if len(head) < 8:
+                return "pixel data are cut: their last item is not followed by the sequence delimiter"
+            length = int.from_bytes(head[4:], "little")
+            if head[:4] != _ITEM:
+                return "pixel data are damaged: no item where one should begin"
+            if position + 8 + length > size:
+                return f"pixel data are cut: a fragment of {length:,} bytes reaches beyond the file"
+            position += 8 + length
+    return f"pixel data have more than {FRAGMENTS_AT_MOST:,} fragments"
