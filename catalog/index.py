@@ -100,7 +100,11 @@ class Tally:
         """Take in what became of one file."""
         self.duplicates += outcome.duplicate
         self.moved += outcome.moved
-        if outcome.group is Group.REJECTED:
+        for place in outcome.replaced:
+            if place.id is not None:  # else it is counted as one of this batch
+                self.conflicts.append(Rejection(place.path, place.reason))
+                self.rejected.append(self.conflicts[-1])
+        if outcome.group is Group.REJECTED or outcome.place.state is State.CONFLICT:
             rejection = Rejection(outcome.place.path, outcome.place.reason)
             self.reject(rejection)
             if outcome.place.state is State.CONFLICT:
@@ -123,16 +127,19 @@ class Tally:
         self.conflicts += other.conflicts
 
     def report(self, seconds: float) -> IndexReport:
-        """Return the counts as they are reported, rejections in the order of their paths."""
+        """Return the counts as they are reported, rejections in the order of their paths.
+
+        A cut file that was found unchanged in an earlier batch than the whole one is also counted there.
+        """
         return IndexReport(
             self.counts[Group.ADDED],
             self.counts[Group.UPDATED],
             self.counts[Group.UNCHANGED],
-            tuple(sorted(self.rejected, key=_path)),
+            _each_once(self.rejected),
             self.duplicates,
             self.moved,
             tuple(self.vanished),
-            tuple(sorted(self.conflicts, key=_path)),
+            _each_once(self.conflicts),
             seconds,
         )
 
@@ -141,8 +148,9 @@ def _step(progress: Progress, total: int, before: int, count: int) -> None:
     progress(before + count, max(total, before + count))
 
 
-def _path(rejection: Rejection) -> str:
-    return rejection.path
+def _each_once(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:
+    last = {each.path: each for each in rejections}
+    return tuple(last[path] for path in sorted(last))
 
 
 def _index(catalog: Catalog, batch: Sequence[Found | Rejection], step: Callable[[int], None]) -> Tally:
@@ -165,7 +173,11 @@ def _index(catalog: Catalog, batch: Sequence[Found | Rejection], step: Callable[
         except (OvertakenError, sa.exc.IntegrityError):
             continue  # another process indexed some of these files meanwhile: look again
         break
-    tally.counts[Group.UNCHANGED] += len(found) - len(changed)
+    replaced = {(place.folder, place.name) for each in outcomes for place in each.replaced}
+    read = {(each.folder, each.name) for each in changed} if replaced else set()
+    again = [each for each in found if (storable(each.folder), storable(each.name)) in replaced]
+    unread = [each for each in again if (each.folder, each.name) not in read]
+    tally.counts[Group.UNCHANGED] += len(found) - len(changed) - len(unread)
     for outcome in outcomes:
         tally.count(outcome)
     return tally
@@ -211,6 +223,7 @@ def settle(
                 outcomes.append(decide(found, header, _row_of(found, rows), instance))
     places = [each.place for each in outcomes if each.place != rows.get((each.place.folder, each.place.name))]
     places += [each.compared for each in outcomes if each.compared is not None]
+    places += [place for each in outcomes for place in each.replaced if place not in places]
     emptied = [each.moved_from.id for each in outcomes if each.moved_from is not None]
     if places or emptied:
         with catalog.transaction() as connection:

@@ -1,7 +1,8 @@
 """Decides what a file is to the catalog: an instance, one more place of it, a conflict, or nothing readable.
 
 One instance may lie in several places; its row follows the bytes of the first. Other bytes under its SOP
-Instance UID are a conflict: kept on record, never put in its stead, unless the file itself was changed.
+Instance UID are a conflict: kept on record, never put in its stead, unless the file itself was changed, or
+the new one is whole and the first is cut or can no longer be read: then the first is the conflict.
 """
 
 import os
@@ -11,7 +12,9 @@ from pathlib import Path
 
 from catalog.durable import file_digest
 from catalog.errors import words_of
-from catalog.records import InstanceHeader, PixelData
+from catalog.extent import shortfall
+from catalog.headers import read_header
+from catalog.records import InstanceHeader, PixelData, Unreadable
 from catalog.scan import Found, openable, storable
 
 
@@ -78,6 +81,8 @@ class Outcome:
     """The place that is gone, where its row does not say so yet."""
     compared: Place | None = None
     """Another place whose content digest became known."""
+    replaced: tuple[Place, ...] = ()
+    """Places of cut or damaged bytes under this UID, which are in conflict from now on."""
 
 
 def reject(found: Found, reason: str) -> Outcome:
@@ -125,16 +130,20 @@ def _decide(
         compared = standing if standing.content_digest != digest_before else None
         if same:
             return Outcome(known, place, duplicate=before is None, compared=compared)
-        return _conflict(place, standing.path, compared)
+        if (fault := _fault_of(standing)) is not None and shortfall(header) is None:
+            return _replace(place, header, instance, others, fault, known)
+        return _conflict(place, header, standing.path, compared)
     if _as_recorded(place, header, instance):
         gone = next((each for each in others if not Path(each.path).exists()), None)
         if before is None and (gone is not None or not others):
             return Outcome(Group.UPDATED, place, moved_from=gone, moved=True)
         return Outcome(known, place, duplicate=before is None)
-    if before is not None and _vouched(before, instance):
+    vouched = before is not None and _vouched(before, instance)
+    if vouched or (not _has_bytes(instance) and shortfall(header) is None):
         instance.header, instance.header_digest = header, header.header_digest
         return Outcome(Group.UPDATED, place)
-    return _conflict(place, "the catalog")
+    gone = next((each.path for each in instance.places if each.state in _OF_INSTANCE), "a file that is gone")
+    return _conflict(place, header, gone)
 
 
 def _place(found: Found, state: State, header: InstanceHeader | None = None, *, reason: str = "") -> Place:
@@ -152,18 +161,54 @@ def _place(found: Found, state: State, header: InstanceHeader | None = None, *, 
     )
 
 
-def _conflict(place: Place, other: str, compared: Place | None = None) -> Outcome:
+def _conflict(place: Place, header: InstanceHeader, kept: str, compared: Place | None = None) -> Outcome:
     place.state = State.CONFLICT
-    place.reason = f"has SOP Instance UID {place.sop_instance_uid} of {other} with other bytes"
+    if (short := shortfall(header)) is not None:
+        place.reason = (
+            f"is not whole: {short}; {kept} is kept as SOP Instance UID {place.sop_instance_uid}, "
+            "this file can be removed"
+        )
+    else:
+        place.reason = (
+            f"has SOP Instance UID {place.sop_instance_uid} of {kept} with other bytes; "
+            "that one is kept, this one is left out: remove the wrong one of the two, or give this one a UID "
+            "of its own, and index again"
+        )
     return Outcome(Group.REJECTED, place, compared=compared)
+
+
+def _replace(
+    place: Place, header: InstanceHeader, instance: Instance, others: list[Place], fault: str, known: Group
+) -> Outcome:
+    """Make the instance follow a whole file; the faulty ones before it become conflicts."""
+    instance.header, instance.header_digest = header, header.header_digest
+    for each in others:
+        each.state = State.CONFLICT
+        each.reason = (
+            f"is not whole: {fault}; {place.path} is kept as SOP Instance UID {place.sop_instance_uid} "
+            "from now on, this file can be removed"
+        )
+    return Outcome(known, place, replaced=tuple(others))
+
+
+_OF_INSTANCE = (State.INDEXED, State.VANISHED)
+"""States of the places whose bytes the instance's row was made of."""
 
 
 def _vouched(before: Place, instance: Instance) -> bool:
     """Whether the instance's row was made of this file, or one with the same bytes."""
-    return before.sop_instance_uid == instance.sop_instance_uid and before.state in (
-        State.INDEXED,
-        State.VANISHED,
-    )
+    return before.sop_instance_uid == instance.sop_instance_uid and before.state in _OF_INSTANCE
+
+
+def _has_bytes(instance: Instance) -> bool:
+    """Whether a file is on record that the row was made of, and that was not found broken since."""
+    return any(each.state in _OF_INSTANCE for each in instance.places)
+
+
+def _fault_of(standing: Place) -> str | None:
+    """What is wrong with a file that stands for an instance, or `None`."""
+    header = read_header(standing.path)
+    return header.reason if isinstance(header, Unreadable) else shortfall(header)
 
 
 def _stands(place: Place) -> bool:

@@ -218,6 +218,74 @@ def test_other_bytes_under_one_uid_are_a_conflict_kept_and_never_overwritten(
     assert [row[1] for row in kept] == [str(other.parent)]
 
 
+@pytest.mark.parametrize("runs", ["one", "two"])
+def test_a_whole_file_takes_the_place_of_a_cut_one_that_came_first(
+    catalog: Catalog, archive: Path, runs: str
+) -> None:
+    whole = sorted((archive / "b").iterdir())[0]
+    cut = archive / "a first copy" / whole.name
+    cut.parent.mkdir()
+    cut.write_bytes(whole.read_bytes()[:-10])
+    if runs == "two":
+        index_paths(catalog, [cut])
+
+    report = index_paths(catalog, [archive])
+
+    assert counts(report) == (7, 0, 0, 1)
+    assert report.conflicts == report.rejected
+    assert [each.path for each in report.conflicts] == [str(cut)]
+    assert f"pixel data are cut: 1,526 bytes, the header promises 1,536; {whole} is kept" in (
+        report.conflicts[0].reason
+    )
+    uid = str(pydicom.dcmread(whole).SOPInstanceUID)
+    assert [each.path for each in find_instances(catalog, sop_instance_uid=uid)] == [str(whole)]
+    for _ in range(2):
+        report = index_paths(catalog, [archive])
+        assert counts(report) == (0, 0, 7, 1)
+        assert [each.path for each in report.conflicts] == [str(cut)]
+
+
+def test_a_cut_file_that_comes_later_is_named_as_what_it_is(catalog: Catalog, archive: Path) -> None:
+    whole = sorted((archive / "b").iterdir())[0]
+    cut = archive / "c" / whole.name
+    cut.parent.mkdir()
+    cut.write_bytes(whole.read_bytes()[:-10])
+
+    (conflict,) = index_paths(catalog, [archive]).conflicts
+
+    assert conflict.path == str(cut)
+    assert f"is not whole: pixel data are cut: 1,526 bytes, the header promises 1,536; {whole} is kept" in (
+        conflict.reason
+    )
+
+
+def test_a_conflict_says_what_can_be_done(catalog: Catalog, archive: Path) -> None:
+    known = sorted((archive / "a").iterdir())[0]
+    other = archive / "other" / known.name
+    other.parent.mkdir()
+    shutil.copy(known, other)
+    rewrite(other, InstanceNumber=99)
+
+    (conflict,) = index_paths(catalog, [archive]).conflicts
+
+    assert f"of {known} with other bytes; that one is kept, this one is left out: remove" in conflict.reason
+
+
+def test_a_file_that_became_unreadable_does_not_shut_out_another(catalog: Catalog, archive: Path) -> None:
+    known = sorted((archive / "a").iterdir())[0]
+    other = archive / "other" / known.name
+    other.parent.mkdir()
+    shutil.copy(known, other)
+    rewrite(other, InstanceNumber=99)
+    index_paths(catalog, [archive])
+    known.write_bytes(known.read_bytes()[:200])
+
+    for _ in range(2):  # the first run notes that it is unreadable
+        index_paths(catalog, [archive])
+
+    assert [each.path for each in find_instances(catalog, instance_number=99)] == [str(other)]
+
+
 def test_a_conflict_is_over_when_its_file_gets_the_same_bytes(catalog: Catalog, archive: Path) -> None:
     original = sorted((archive / "a").iterdir())[0]
     other = archive / "c.dcm" / original.name
