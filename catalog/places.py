@@ -142,8 +142,8 @@ def _decide(
     if vouched or (not _has_bytes(instance) and shortfall(header) is None):
         instance.header, instance.header_digest = header, header.header_digest
         return Outcome(Group.UPDATED, place)
-    gone = next((each.path for each in instance.places if each.state in _OF_INSTANCE), "a file that is gone")
-    return _conflict(place, header, gone)
+    kept = next((each.path for each in instance.places if each.state in _OF_INSTANCE), "a file that is gone")
+    return _conflict(place, header, kept)
 
 
 def _place(found: Found, state: State, header: InstanceHeader | None = None, *, reason: str = "") -> Place:
