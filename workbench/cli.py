@@ -196,7 +196,8 @@ def run(
             selected = bench.series(where, series_instance_uid=uids)
         outcome = bench.run(step, selected, quiet=as_json, **dict(map(_parameter, parameters or ())))
         objects = f"\n{outcome.objects.as_text()}\n\n" if outcome.objects else ""
-        text = f"{outcome!r}\n{objects}{outcome.line()}{outcome.reasons()}"
+        measured = f"\n{outcome.measurements!r}\n\n" if outcome.measurements else ""
+        text = f"{outcome!r}\n{objects}{measured}{outcome.line()}{outcome.reasons()}"
     _show(outcome.as_json(), text, as_json=as_json)
     if not outcome.succeeded:
         raise typer.Exit(1 if outcome.record.finished else STOPPED)

@@ -239,21 +239,25 @@ class Run(Table[RunItem]):
         return Table(there, columns, noun="objects", note="workbench send OBJECT... --to NODE")
 
     @property
+    def measurements(self) -> Table[Mapping[str, Any]]:
+        """What the step measured, one row each, with the series and part it belongs to."""
+        rows = [
+            {"series_instance_uid": item.series_instance_uid, "part": item.part, **measurement}
+            for item in self
+            for measurement in item.measurements
+        ]
+        columns = {
+            "name": "measurement", "value": "value", "unit": "unit", "part": "part",
+            "series_instance_uid": "of series",
+        }  # fmt: skip
+        return Table(rows, columns, noun="measurements", note="all in: --json, or run.table in Python")
+
+    @property
     def table(self) -> "pd.DataFrame":
         """The measurements, one row each, with the series, part and run they belong to."""
         import pandas as pd
 
-        rows = [
-            {
-                "series_instance_uid": item.series_instance_uid,
-                "part": item.part,
-                **measurement,
-                "run": self.record.run,
-            }
-            for item in self
-            for measurement in item.measurements
-        ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame([{**row, "run": self.record.run} for row in self.measurements])
 
     def as_json(self) -> dict[str, Any]:
         """The run as `workbench run --json` prints it."""
@@ -266,6 +270,7 @@ class Run(Table[RunItem]):
             "succeeded": len(self) - len(failed),
             "failed": failed,
             "outputs": [as_dict(each) for each in self.outputs],
+            "measurements": list(self.measurements),
         }
 
     def line(self) -> str:

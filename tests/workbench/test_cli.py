@@ -289,6 +289,18 @@ def test_a_bar_is_shown_to_a_terminal_and_to_nothing_else(shell: Shell, archive:
     os.close(parent)
 
 
+def test_a_run_shows_what_was_measured(shell: Shell, ct: phantoms.Phantom) -> None:
+    shell("index", ct.paths[0].parent)
+    measured = shell.json("run", "statistics")["measurements"]
+    assert {each["series_instance_uid"] for each in measured} == {ct.series_instance_uid}
+    by_name = {each["name"]: each["value"] for each in measured}
+    shown = shell("run", "statistics").stdout  # nothing is computed again, and all is shown again
+    for name, value in by_name.items():
+        (row,) = [line for line in shown.splitlines() if line.startswith(name)]
+        assert f"{value:.5g}" in row
+    assert f"{len(measured)} measurements" in shown
+
+
 def test_what_a_step_prints_is_no_part_of_the_json(
     shell: Shell, ct: phantoms.Phantom, tmp_path: Path
 ) -> None:
