@@ -188,7 +188,8 @@ def _after_prefix(data: bytes, deviations: list[str]) -> int:
     ):
         deviations.append("has no preamble and no DICOM prefix")
         return 0
-    raise HeaderError(f"is no DICOM; it looks like {look_of(data)}")
+    look = look_of(data)
+    raise HeaderError(f"is no DICOM; it looks like {look}" if look else "is no DICOM")
 
 
 def _encoding(data: bytes, uid: str, deviations: list[str]) -> Encoding:

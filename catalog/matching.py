@@ -115,7 +115,10 @@ def number_of(attribute: Attribute, value: Any) -> int | float:
             number = float(value)
             if number == number and abs(number) < _TOO_LARGE:
                 return int(number) if number == int(number) else number
-    except ValueError:
+            raise QuestionError(
+                f"{attribute.keyword} is compared with {str(value)[:64]}, which is no number below 2^63"
+            )
+    except (ValueError, OverflowError):
         pass
     raise QuestionError(f"{attribute.keyword} is a number and cannot be compared with something else")
 

@@ -19,11 +19,11 @@ _SIGNATURES = (
 """Offset, magic, and the words for it."""
 
 
-def look_of(data: bytes) -> str:
-    """Name what a file that is no DICOM looks like from its first bytes."""
+def look_of(data: bytes) -> str | None:
+    """Name what a file that is no DICOM looks like from its first bytes, or `None`."""
     for offset, magic, words in _SIGNATURES:
         if data.startswith(magic, offset):
             return words
     if all(byte >= 32 or byte in b"\t\n\r\f" for byte in data[:1024]):
         return "text"
-    return "nothing known"
+    return None

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import math
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -145,6 +146,11 @@ def bound_parameters(step: Step, parameters: Mapping[str, Any]) -> dict[str, Any
 def _plain(step: Step, name: str, value: Any) -> Any:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()  # numpy's scalars
+    if isinstance(value, float) and not math.isfinite(value):
+        raise StepError(
+            f"parameter {name} of {step_name(step)} is {value}, or too large for a number of 64 bits; "
+            "use finite numbers"
+        )
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:

@@ -16,6 +16,7 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 from catalog.errors import ArrayError, GeometryError, NotFoundError
+from catalog.home import HOME_VARIABLE, default_home
 from catalog.identifiers import digest_of_texts, is_uid
 from catalog.records import ArrayRecord
 from pipelines import accessor, arrays
@@ -28,8 +29,6 @@ from pipelines.object_arrays import open_object_array
 from pipelines.repeats import Along
 
 __all__ = ["WorkbenchBackend", "accessor", "open_array", "stored_values"]
-
-HOME_VARIABLE = "WORKBENCH_HOME"
 
 
 def open_array(record: ArrayRecord) -> xr.DataArray:
@@ -112,11 +111,6 @@ class WorkbenchBackend(BackendEntrypoint):
         return False
 
 
-def default_home() -> Path:
-    """Return the folder of `WORKBENCH_HOME`, or `imaging-workbench` in the user's home folder."""
-    return Path(os.environ.get(HOME_VARIABLE) or Path.home() / "imaging-workbench").expanduser()
-
-
 def _find_array(uid: str, home: Path, part: int) -> ArrayRecord:
     from catalog.arrays import arrays_of  # here, as workers import this module and never open the catalog
     from catalog.database import Catalog
@@ -167,12 +161,13 @@ class _Values:
         stored = np.asarray(self._array[key])
         if self._rescale is None:
             return stored
-        slope, intercept = (self._along(line, key, stored.ndim) for line in self._rescale)
         values = stored.astype(self.dtype)
-        if np.any(slope != 1):
-            values *= slope
-        if np.any(intercept != 0):
-            values += intercept
+        with np.errstate(over="ignore", invalid="ignore"):  # what is beyond the type becomes infinite
+            slope, intercept = (self._along(line, key, stored.ndim) for line in self._rescale)
+            if np.any(slope != 1):
+                values *= slope
+            if np.any(intercept != 0):
+                values += intercept
         return values
 
     def __getstate__(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from catalog.errors import NotFoundError
 from catalog.records import ArrayRecord, IndexReport, OutputRecord, Rejection, RunItem, RunRecord, as_dict
-from workbench.tables import Table, plain
+from workbench.tables import Table, plain, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 def line(label: str, count: int, unit: str, text: str, seconds: float | None = None) -> str:
     """One line a stage: ` ingest       14 series  13 arrays …   2.1 s`."""
     took = "" if seconds is None else f"{seconds:.1f} s"
-    return f" {label:<8} {count:>7,} {unit:<8} {text:<70} {took:>8}".rstrip()
+    return f" {label:<8} {count:>7,} {unit_of(count, unit):<8} {text:<70} {took:>8}".rstrip()
 
 
 def counted(*parts: tuple[int, str]) -> str:
     """The parts that are not zero, joined: `12 added · 3 rejected`."""
-    return " · ".join(f"{count:,} {what}" for count, what in parts if count)
+    return " · ".join(f"{count:,} {unit_of(count, what)}" for count, what in parts if count)
 
 
 # --- index -----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from catalog.arrays import all_arrays, arrays_of, record_arrays
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, SettingsError, words_of
+from catalog.home import default_home
 from catalog.identifiers import is_uid
 from catalog.outbox import delivery
 from catalog.query import find_series, instances_of
@@ -21,7 +22,7 @@ from workbench.cluster import local_cluster
 from workbench.progress import bar
 from workbench.question import question
 from workbench.reports import Indexed, IngestReport, Receipts, Run, VerifyReport
-from workbench.settings import SETTINGS_FILE, Settings, default_home
+from workbench.settings import SETTINGS_FILE, Settings
 from workbench.tables import Table
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """One frozen settings object: defaults, then `workbench.toml` of the bench, then the environment."""
 
-import os
 import tomllib
 from pathlib import Path
 from typing import Any, Self
@@ -18,11 +17,6 @@ from catalog.errors import SettingsError
 from workbench.pacs.node import Node
 
 SETTINGS_FILE = "workbench.toml"
-
-
-def default_home() -> Path:
-    """`WORKBENCH_HOME`, or `imaging-workbench` in the user's home folder."""
-    return Path(os.environ.get("WORKBENCH_HOME") or Path.home() / "imaging-workbench").expanduser()
 
 
 class Settings(BaseSettings):

@@ -91,10 +91,22 @@ class Table[R](Sequence[R]):
         return _fields(record)
 
     def _footer(self, rows: int) -> str:
-        count = f"{len(self.records):,} {self.noun}"
+        count = f"{len(self.records):,} {unit_of(len(self.records), self.noun)}"
         hidden = len(self.records) - rows
         parts = [count, f"{hidden:,} not shown" if hidden > 0 else "", self.note]
         return " · ".join(part for part in parts if part)
+
+
+_SINGULAR = {
+    "arrays": "array", "files": "file", "frames": "frame", "instances without one": "instance without one",
+    "measurements": "measurement", "mismatches": "mismatch", "objects": "object", "outputs": "output",
+    "receipts": "receipt", "stacks of frames": "stack of frames", "volumes": "volume",
+}  # fmt: skip
+
+
+def unit_of(count: int, plural: str) -> str:
+    """Return the word for what is counted: `1 array`, `2 arrays`, `1 series`."""
+    return _SINGULAR.get(plural, plural) if count == 1 else plural
 
 
 def plain(text: str) -> str:

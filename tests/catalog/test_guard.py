@@ -284,3 +284,9 @@ def test_no_descriptor_is_left_open(file: Path) -> None:
         assert "looks like text" in found.reason
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_what_looks_like_nothing_known_is_just_no_dicom(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(range(1, 200)) * 4)
+    with pytest.raises(HeaderError, match=r"^is no DICOM$"):
+        guard.scan(tmp_path / "file", ())

@@ -173,6 +173,7 @@ def test_where_finds_series_with_an_instance_that_satisfies_it(
         ("Rows == '32'", "Rows is a number and is compared with one, without quotes (column 9"),
         ("Rows ~ '3'", "Rows is a number and contains no text"),
         ("PixelSpacing < 1", "PixelSpacing holds several numbers, which have no order"),
+        ("SliceThickness < 1e400", "compared with 1e400, which is no number below"),
         ("(" * 13 + "Rows == 1" + ")" * 13, "nests more than 12 parentheses"),
         (" or ".join(["Rows == 1"] * 201), "compares more than 200 values"),
         ("x" * 10_001, "longer than 10000 characters"),

@@ -416,6 +416,7 @@ def test_a_file_that_cannot_be_executed_is_told(tmp_path):
         ({}, "missing.*above"),
         ({"above": object()}, "is a object, which cannot be recorded"),
         ({"above": float("nan")}, "finite numbers"),
+        ({"above": 1e400}, "above of threshold is inf, or too large for a number of 64 bits"),
     ],
 )
 def test_parameters_are_checked_before_anything_runs(inputs, tmp_path, parameters, words):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.reports import counted
 from workbench.tables import SHOWN_ROWS, Table
 
 COLUMNS = {"name": "name", "count": "count"}
@@ -57,3 +58,10 @@ def test_a_slice_is_a_table() -> None:
     table = Table([Row("a"), Row("b"), Row("c")], COLUMNS, noun="rows")
     assert [each.name for each in table[1:]] == ["b", "c"]
     assert "2 rows" in repr(table[1:])
+
+
+def test_one_of_a_kind_is_counted_as_one() -> None:
+    assert repr(Table([Row("a")], COLUMNS, noun="arrays")).endswith("\n1 array")
+    assert repr(Table([Row("a"), Row("b")], COLUMNS, noun="arrays")).endswith("\n2 arrays")
+    assert repr(Table([Row("a")], COLUMNS, noun="series")).endswith("\n1 series")
+    assert counted((1, "stacks of frames"), (0, "without"), (2, "volumes")) == "1 stack of frames · 2 volumes"
