@@ -13,8 +13,10 @@ values of an attribute; a wildcard sees them as one text with backslashes betwee
 """
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -110,17 +112,17 @@ def text_of(attribute: Attribute, value: Any) -> str:
 
 def number_of(attribute: Attribute, value: Any) -> int | float:
     """Return a value to compare a number with."""
-    try:
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
+    number = math.nan
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):
             number = float(value)
-            if number == number and abs(number) < _TOO_LARGE:
-                return int(number) if number == int(number) else number
-            raise QuestionError(
-                f"{attribute.keyword} is compared with {str(value)[:64]}, which is no number below 2^63"
-            )
-    except (ValueError, OverflowError):
-        pass
-    raise QuestionError(f"{attribute.keyword} is a number and cannot be compared with something else")
+    if math.isnan(number):
+        raise QuestionError(f"{attribute.keyword} is a number and cannot be compared with something else")
+    if abs(number) >= _TOO_LARGE:
+        raise QuestionError(
+            f"{attribute.keyword} is compared with {str(value)[:64]}, which is no number below 2^63"
+        )
+    return int(number) if number == int(number) else number
 
 
 _TOO_LARGE = 2.0**63

@@ -13,7 +13,6 @@ from pathlib import Path
 from catalog.durable import file_digest
 from catalog.errors import words_of
 from catalog.extent import shortfall
-from catalog.headers import read_header
 from catalog.records import InstanceHeader, PixelData, Unreadable
 from catalog.scan import Found, openable, storable
 
@@ -207,6 +206,8 @@ def _has_bytes(instance: Instance) -> bool:
 
 def _fault_of(standing: Place) -> str | None:
     """What is wrong with a file that stands for an instance, or `None`."""
+    from catalog.headers import read_header  # with pydicom, which a question to the catalog does not load
+
     header = read_header(standing.path)
     return header.reason if isinstance(header, Unreadable) else shortfall(header)
 
