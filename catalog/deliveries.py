@@ -54,6 +54,7 @@ class Event(Enum):
     MISSING = "the node does not give the instance back"
     EXHAUSTED = "tried as often as is sensible"
     REQUEUE = "a person asked to try again"
+    HURRY = "a person asked to try now"
 
 
 TRANSITIONS: Mapping[tuple[State, Event], State] = {
@@ -93,6 +94,9 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = {
     (State.COMMITTED, Event.UNAVAILABLE): State.COMMITTED,
     (State.COMMITTED, Event.EXHAUSTED): State.FAILED,
     (State.FAILED, Event.REQUEUE): State.QUEUED,
+    (State.QUEUED, Event.HURRY): State.QUEUED,
+    (State.STORED, Event.HURRY): State.STORED,
+    (State.COMMITTED, Event.HURRY): State.COMMITTED,
 }
 
 TERMINAL = frozenset({State.CONFIRMED, State.FAILED})
@@ -143,6 +147,8 @@ def decide(state: State, event: Event, *, attempts: int, now: datetime) -> Decis
         return Decision(target, "postponed", next_attempt(now, attempts), released=True)
     if event is Event.REQUEUE:
         return Decision(target, target.value, now, released=True)
+    if event is Event.HURRY:  # whoever holds it keeps it
+        return Decision(target, None, now, released=False)
     stage = target.value if target is not state else None
     return Decision(target, stage, None, released=target in TERMINAL)
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from catalog.database import Catalog
-from catalog.deliveries import POSTPONING, TERMINAL, Decision, Event, State, decide
+from catalog.deliveries import POSTPONING, TERMINAL, WAITING, Decision, Event, State, decide
 from catalog.durable import sync
 from catalog.errors import DeliveryError, NotFoundError
 from catalog.models import deliveries as table
@@ -35,8 +35,8 @@ def queue(
     """Put one file into the outbox for one node; twice is once.
 
     The file is made durable before its row appears. The same instance with the same bytes is the same
-    delivery; one that had failed for good is tried again, since asking once more is how a person says that
-    the cause is gone.
+    delivery; one that had failed for good, or that rests after an attempt, is due now, since asking once more
+    is how a person says that the cause is gone.
 
     Parameters
     ----------
@@ -83,6 +83,9 @@ def queue(
             decision = decide(State.FAILED, Event.REQUEUE, attempts=known.attempts, now=now)
             _write(connection, known.id, decision, attempts=0, path=str(path), reason="")
             _add_stage(connection, known.id, State.QUEUED.value, now, "queued again")
+        elif State(known.state) in WAITING and known.next_attempt > now:
+            decision = decide(State(known.state), Event.HURRY, attempts=known.attempts, now=now)
+            _write(connection, known.id, decision)
         return _read(connection, table.c.id == known.id)[0]
 
 

@@ -102,6 +102,24 @@ def test_a_slow_sender_cannot_release_what_the_next_one_holds(catalog: Catalog, 
     assert outbox.claim(catalog, "PACS", NOW + LEASE, LEASE) == []
 
 
+def test_asking_again_within_the_pause_makes_a_delivery_due_now(catalog: Catalog, tmp_path: Path) -> None:
+    _queue(catalog, tmp_path)
+    postponed = outbox.advance(catalog, _claim(catalog), Event.UNAVAILABLE, "PACS did not answer", NOW)
+    assert postponed.next_attempt > NOW
+    again = _queue(catalog, tmp_path)
+    assert (again.delivery, again.state, again.attempts) == (postponed.delivery, "queued", 1)
+    assert _claim(catalog).attempts == 2
+
+
+def test_asking_again_takes_nothing_from_the_sender_at_work(catalog: Catalog, tmp_path: Path) -> None:
+    _queue(catalog, tmp_path)
+    outbox.advance(catalog, _claim(catalog), Event.UNAVAILABLE, "PACS did not answer", NOW)
+    at_work = _claim(catalog, NOW + timedelta(minutes=1))
+    _queue(catalog, tmp_path)
+    assert outbox.claim(catalog, "PACS", NOW + timedelta(minutes=1), LEASE) == []
+    assert outbox.advance(catalog, at_work, Event.VALID, "", NOW).state == "validated"
+
+
 def test_a_postponed_delivery_says_why_and_is_due_later(catalog: Catalog, tmp_path: Path) -> None:
     _queue(catalog, tmp_path)
     postponed = outbox.advance(catalog, _claim(catalog), Event.UNAVAILABLE, "PACS did not answer", NOW)

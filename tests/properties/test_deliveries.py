@@ -51,6 +51,13 @@ def test_a_postponed_delivery_always_waits_for_a_later_time(
             assert NOW < decision.next_attempt <= NOW + timedelta(days=1)
 
 
+@given(st.sampled_from(sorted(WAITING, key=lambda each: each.value)), st.integers(0, 100))
+def test_who_asks_again_changes_only_when(state: State, attempts: int) -> None:
+    decision = decide(state, Event.HURRY, attempts=attempts, now=NOW)
+    assert (decision.state, decision.stage, decision.next_attempt) == (state, None, NOW)
+    assert not decision.released
+
+
 def test_from_every_state_an_end_can_be_reached() -> None:
     ends = set(TERMINAL)
     while True:

@@ -60,7 +60,7 @@ class Receipt:
     def of(cls, delivery: Delivery) -> Self:
         """Write the receipt of a delivery as it stands."""
         state = State(delivery.state)
-        waits = f"it is due again at {delivery.next_attempt.astimezone():%d %b %H:%M}: send again then"
+        waits = f"it is due again at {delivery.next_attempt.astimezone():%d %b %H:%M}, or now: send it again"
         return cls(
             delivery.sop_instance_uid,
             _SHORT.get(delivery.sop_class_uid) or UID(delivery.sop_class_uid).name.removesuffix(" Storage"),
