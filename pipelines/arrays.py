@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
@@ -21,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import ObjectStore
 
-from catalog.durable import sync
 from catalog.errors import ArrayError, words_of
 from catalog.identifiers import digest
 from catalog.records import Mosaic
 from pipelines.layout import Cut, Slab
+from pipelines.places import LocalPlace, S3Place, Where, at
 from pipelines.repeats import Along, Axis
 
 LAYOUT = 5
@@ -34,10 +34,17 @@ LAYOUT = 5
 VALUES = "values"
 BLOCK = "imaging_workbench"
 
-METADATA = ("zarr.json", f"{VALUES}/zarr.json")
+GROUP_METADATA = "zarr.json"
+VALUES_METADATA = f"{VALUES}/zarr.json"
+METADATA = (GROUP_METADATA, VALUES_METADATA)
 """The files of a group that are no chunks."""
 METADATA_LIMIT = 256 << 20
 """The longest `zarr.json` that is read: some 800,000 planes."""
+
+LOCAL_PIPELINE = "zarrs.ZarrsCodecPipeline"
+"""On a disk it takes a quarter to two thirds of the time of zarr-python's own."""
+S3_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+"""`zarrs` opens a connection of its own for each array and fetches chunk after chunk: four times the time."""
 
 _CODECS = frozenset({"bytes", "blosc", "crc32c", "sharding_indexed"})
 _TYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"})
@@ -135,10 +142,10 @@ def _tuples(value: Any) -> Any:
 # --- writing ---------------------------------------------------------------------------------------------
 
 
-def create_values(group: Path, layout: Cut, dtype: str, dims: tuple[str, ...]) -> Any:
-    """Make the group's folder and its empty array of stored values, a `zarr.Array` to assign slabs to."""
-    with _zarrs():
-        root = zarr.create_group(group, zarr_format=3)
+def create_values(group: Where, layout: Cut, dtype: str, dims: tuple[str, ...]) -> Any:
+    """Make the group and its empty array of stored values, a `zarr.Array` to assign slabs to."""
+    with at(group).in_words(VALUES), _pipeline(group):
+        root = zarr.create_group(**_stored(group), zarr_format=3)
         return root.create_array(
             VALUES,
             shape=layout.shape,
@@ -150,7 +157,7 @@ def create_values(group: Path, layout: Cut, dtype: str, dims: tuple[str, ...]) -
         )
 
 
-def write_slab(group: Path, values: Any, slab: Slab, stored: npt.NDArray[Any]) -> None:
+def write_slab(group: Where, values: Any, slab: Slab, stored: npt.NDArray[Any]) -> None:
     """Write the stored values of a slab into `values` of `create_values`, make them durable, read them back.
 
     Raises
@@ -158,26 +165,34 @@ def write_slab(group: Path, values: Any, slab: Slab, stored: npt.NDArray[Any]) -
     OSError
         If the disk is full, or gives other values back than were written.
     """
-    shard = shard_path(group, slab)
-    try:
-        values[slab.index] = stored
-    except RuntimeError as error:  # so the codec says it of a full disk, too
-        raise OSError(f"{shard} cannot be written: {error}") from error
-    if shard.exists():  # there is none where all values are 0
-        sync(shard)
-    if not np.array_equal(values[slab.index], stored, equal_nan=stored.dtype.kind == "f"):
-        raise OSError(f"{shard} reads back otherwise than it was written; check the disk, then ingest again")
+    place, shard = at(group), shard_name(slab)
+    with place.in_words(shard):
+        try:
+            values[slab.index] = stored
+        except RuntimeError as error:  # so the codec says it of a full disk, too
+            raise OSError(f"{place}/{shard} cannot be written: {error}") from error
+        place.settle(shard)  # there is none where all values are 0
+        if np.array_equal(values[slab.index], stored, equal_nan=stored.dtype.kind == "f"):
+            return
+    raise OSError(
+        f"{place}/{shard} reads back otherwise than it was written; check the disk, then ingest again"
+    )
 
 
-def write_attributes(group: Path, block: Block) -> None:
+def write_attributes(group: Where, block: Block) -> None:
     """Describe a group whose values are complete."""
-    root = zarr.open_group(group, mode="r+", zarr_format=3)
-    root.update_attributes({BLOCK: asdict(block), **_ome(block, (group / VALUES / "zarr.json").read_bytes())})
+    ome = _ome(block, at(group).read(VALUES_METADATA, METADATA_LIMIT))
+    _describe(group, {BLOCK: asdict(block), **ome})
 
 
-def write_content(group: Path, name: str, content: Mapping[str, Any]) -> None:
+def write_content(group: Where, name: str, content: Mapping[str, Any]) -> None:
     """Describe a group that is no array of planes, whose values are complete, under a name of its own."""
-    zarr.open_group(group, mode="r+", zarr_format=3).update_attributes({name: dict(content)})
+    _describe(group, {name: dict(content)})
+
+
+def _describe(group: Where, attributes: Mapping[str, Any]) -> None:
+    description = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+    at(group).write(GROUP_METADATA, json.dumps(description, indent=1).encode())
 
 
 def _ome(block: Block, values_metadata: bytes) -> dict[str, Any]:
@@ -213,7 +228,7 @@ def _step(axis: Axis) -> float:
 # --- reading ---------------------------------------------------------------------------------------------
 
 
-def open_values(group: Path) -> Any:
+def open_values(group: Where) -> Any:
     """Open the stored values for reading, a `zarr.Array`, once its codecs and type are known to be harmless.
 
     Raises
@@ -221,12 +236,12 @@ def open_values(group: Path) -> Any:
     ArrayError
         If the array is absent, damaged or written with something that is not on the list.
     """
-    _check_metadata(_read_json(group / VALUES / "zarr.json"), group)
-    with _zarrs():
-        return zarr.open_array(group / VALUES, mode="r", zarr_format=3)
+    _check_metadata(_read_json(group, VALUES_METADATA), group)
+    with at(group).in_words(VALUES), _pipeline(group):
+        return zarr.open_array(**_stored(group, VALUES), mode="r", zarr_format=3)
 
 
-def read_block(group: Path) -> Block:
+def read_block(group: Where) -> Block:
     """Read our attributes of a group.
 
     Raises
@@ -234,14 +249,14 @@ def read_block(group: Path) -> Block:
     ArrayError
         If the group is absent, incomplete or damaged.
     """
-    attributes = _read_json(group / "zarr.json").get("attributes", {})
+    attributes = _read_json(group, GROUP_METADATA).get("attributes", {})
     try:
         return Block.from_json(attributes[BLOCK])
     except (KeyError, TypeError):
-        raise ArrayError(f"{group} is incomplete or no array of ours; ingest its series again") from None
+        raise ArrayError(f"{at(group)} is incomplete or no array of ours; ingest its series again") from None
 
 
-def read_content(group: Path, name: str) -> dict[str, Any]:
+def read_content(group: Where, name: str) -> dict[str, Any]:
     """Read what `write_content` wrote.
 
     Raises
@@ -249,69 +264,65 @@ def read_content(group: Path, name: str) -> dict[str, Any]:
     ArrayError
         If the group is absent, incomplete or damaged.
     """
-    content = _read_json(group / "zarr.json").get("attributes", {}).get(name)
+    content = _read_json(group, GROUP_METADATA).get("attributes", {}).get(name)
     if not isinstance(content, dict):
-        raise ArrayError(f"{group} is incomplete or no array of ours; ingest its series again")
+        raise ArrayError(f"{at(group)} is incomplete or no array of ours; ingest its series again")
     return content
 
 
-def metadata_digest(group: Path) -> str:
+def metadata_digest(group: Where) -> str:
     """SHA-256 of every file of the group except the chunks of the stored values, joined by a hyphen."""
-    return "-".join(file_digest(group / name) for name in METADATA)
+    return "-".join(file_digest(group, name) for name in METADATA)
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a metadata file."""
-    return digest(_read(path))
+def file_digest(group: Where, name: str) -> str:
+    """SHA-256 of a metadata file of a group."""
+    return digest(_read(group, name))
 
 
-def shard_path(group: Path, slab: Slab) -> Path:
-    """Return the file that holds a slab."""
-    return group.joinpath(VALUES, "c", *map(str, slab.shard))
+def shard_name(slab: Slab) -> str:
+    """Return the name of the file that holds a slab, in its group."""
+    return "/".join((VALUES, "c", *map(str, slab.shard)))
 
 
-def shard_bytes(group: Path, layout: Cut) -> tuple[int, ...]:
+def shard_bytes(group: Where, layout: Cut) -> tuple[int, ...]:
     """Size of the file of each shard, 0 where there is none."""
-    return tuple(_size(shard_path(group, slab)) for slab in layout.slabs())
+    return at(group).sizes([shard_name(slab) for slab in layout.slabs()])
 
 
-def _size(path: Path) -> int:
+def _read(group: Where, name: str) -> bytes:
+    place = at(group)
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(min(path.stat().st_size, METADATA_LIMIT) + 1)  # so much memory is taken
+        content = place.read(name, METADATA_LIMIT + 1)
     except OSError as error:
-        reason = words_of(error)
-        raise ArrayError(f"{path} cannot be read: {reason}; ingest its series again") from None
+        raise ArrayError(
+            f"{place}/{name} cannot be read: {words_of(error)}; ingest its series again"
+        ) from None
     if len(content) > METADATA_LIMIT:
-        raise ArrayError(f"{path} is longer than {METADATA_LIMIT >> 20} MiB")
+        raise ArrayError(f"{place}/{name} is longer than {METADATA_LIMIT >> 20} MiB")
     return content
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(group: Where, name: str) -> dict[str, Any]:
+    content = _read(group, name)
     try:
-        parsed = json.loads(_read(path))
+        parsed = json.loads(content)
     except (ValueError, RecursionError):
-        raise ArrayError(f"{path} is damaged; ingest its series again") from None
+        raise ArrayError(f"{at(group)}/{name} is damaged; ingest its series again") from None
     if not isinstance(parsed, dict):
-        raise ArrayError(f"{path} is damaged; ingest its series again")
+        raise ArrayError(f"{at(group)}/{name} is damaged; ingest its series again")
     return parsed
 
 
-def _check_metadata(metadata: Mapping[str, Any], group: Path) -> None:
+def _check_metadata(metadata: Mapping[str, Any], group: Where) -> None:
+    values = f"{at(group)}/{VALUES}"
     if metadata.get("node_type") != "array" or metadata.get("zarr_format") != 3:
-        raise ArrayError(f"{group / VALUES} is no Zarr v3 array")
+        raise ArrayError(f"{values} is no Zarr v3 array")
     if str(metadata.get("data_type")) not in _TYPES:
-        raise ArrayError(f"{group / VALUES} has a data type that is not allowed")
+        raise ArrayError(f"{values} has a data type that is not allowed")
     names = set(_codec_names(metadata.get("codecs")))
     if not names <= _CODECS or metadata.get("storage_transformers"):
-        raise ArrayError(f"{group / VALUES} uses a codec that is not allowed; allowed are {sorted(_CODECS)}")
+        raise ArrayError(f"{values} uses a codec that is not allowed; allowed are {sorted(_CODECS)}")
 
 
 def _codec_names(codecs: Any, depth: int = 0) -> Iterator[str]:
@@ -329,13 +340,28 @@ def _codec_names(codecs: Any, depth: int = 0) -> Iterator[str]:
                 yield from _codec_names(inside, depth + 1)
 
 
+# --- what zarr is given ----------------------------------------------------------------------------------
+
+
+def _stored(group: Where, name: str = "") -> dict[str, Any]:
+    """Where zarr finds a group, or an array in it."""
+    match at(group):
+        case S3Place() as place:
+            return {"store": ObjectStore(place.bucket.opened(place.key(name)))}
+        case LocalPlace(path):
+            return {"store": path / name}
+        case other:
+            raise TypeError(f"zarr has no store for {other}")
+
+
 _CONFIG = Lock()
 
 
 @contextmanager
-def _zarrs() -> Iterator[None]:
-    """Give what is opened within the `zarrs` codec pipeline, and leave zarr configured as it was."""
+def _pipeline(group: Where) -> Iterator[None]:
+    """Give what is opened within its codec pipeline, and leave zarr configured as it was."""
     # An array takes its pipeline from the process-wide configuration when it is made; two threads that set
     # and restore it in turn would leave it changed, hence the lock.
-    with _CONFIG, zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+    name = S3_PIPELINE if isinstance(at(group), S3Place) else LOCAL_PIPELINE
+    with _CONFIG, zarr.config.set({"codec_pipeline.path": name}):
         yield

@@ -5,22 +5,18 @@ name only when every byte of it is durable and verified; it is named after what 
 written once. What an interrupted run leaves is removed by the next run of the same series.
 """
 
-import fcntl
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom import uid
 
-from catalog.durable import publish
 from catalog.errors import ArrayError, DecodeError, HeaderError
 from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
@@ -32,6 +28,7 @@ from pipelines.kinds import Way, kind_of, without_pixels
 from pipelines.layout import Layout, Slab
 from pipelines.object_ingest import ingest_objects
 from pipelines.pixels import PixelDescription, Stored
+from pipelines.places import Place, Where, at
 from pipelines.repeats import Axis
 from pipelines.split import Part, split
 
@@ -62,7 +59,7 @@ class Ingested:
 def ingest_series(
     series: SeriesRecord,
     instances: Sequence[InstanceRecord],
-    arrays_folder: Path,
+    arrays_folder: Where,
     *,
     threads: int | None = None,
     video_chunks: bool | None = None,
@@ -77,7 +74,7 @@ def ingest_series(
     instances
         All instances of the series that have a place, in any order.
     arrays_folder
-        The series' groups go into a folder below it.
+        The series' groups go into a folder below it; a folder, or an address of `pipelines.places`.
     threads
         As many as the machine has cores when left out; fewer where planes are large.
     video_chunks
@@ -90,12 +87,9 @@ def ingest_series(
     OSError
         If the arrays' folder cannot be written. A file that cannot be read is a rejection.
     """
-    folder = arrays_folder.absolute() / folder_name(series.series_instance_uid)
+    folder = at(arrays_folder) / folder_name(series.series_instance_uid)
     rejected = {each.sop_instance_uid: _rejected(each, why) for each in instances if (why := _fault(each))}
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        for leftover in folder.glob(".partial-*"):
-            shutil.rmtree(leftover)
+    with folder.alone():
         while True:
             images = [each for each in instances if _is_image(each) and each.sop_instance_uid not in rejected]
             try:
@@ -117,7 +111,7 @@ def ingest_series(
 def _write_parts(
     series: SeriesRecord,
     images: Sequence[InstanceRecord],
-    folder: Path,
+    folder: Place,
     threads: int | None,
     progress: Progress,
 ) -> tuple[ArrayRecord, ...]:
@@ -187,24 +181,13 @@ def _rejected(instance: InstanceRecord, reason: str) -> Rejected:
     return Rejected(instance.series_instance_uid, instance.sop_instance_uid, instance.path, reason)
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process ingests the same series."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 # --- one part --------------------------------------------------------------------------------------------
 
 
 class _Task:
     """One part of a series on its way into a group."""
 
-    def __init__(self, series: SeriesRecord, part: Part, number: int, folder: Path) -> None:
+    def __init__(self, series: SeriesRecord, part: Part, number: int, folder: Place) -> None:
         self._series, self._part, self._number, self._folder = series, part, number, folder
         self._description = PixelDescription.of(part.instances[0])
         self._planes = [(each, frame) for each in part.instances for frame in _frame_indices(each)]
@@ -216,30 +199,30 @@ class _Task:
         self._input_digest = input_digest(
             part.instances, label=part.label, reason=part.reason, axes=part.axes
         )
-        self._group = folder / f"{number}-{self._input_digest[:16]}"
+        self._name = f"{number}-{self._input_digest[:16]}"
 
     def existing(self) -> ArrayRecord | None:
         """Return the group of an earlier run, if it is there and nothing of it is missing."""
+        found = (self._existing(each) for each in self._folder.candidates(self._name))
+        return next((record for record in found if record), None)
+
+    def _existing(self, group: Place) -> ArrayRecord | None:
         try:
-            block = arrays.read_block(self._group)
-            record = self._record(block, self._group)
+            block = arrays.read_block(group)
+            record = self._record(block, group, group)
+            values_metadata = arrays.file_digest(group, arrays.VALUES_METADATA)
         except ArrayError:
             return None
-        is_whole = block.shard_bytes == arrays.shard_bytes(self._group, self._layout)
-        is_same = block.input_digest == self._input_digest and block.values_metadata_digest == (
-            arrays.file_digest(self._group / arrays.VALUES / "zarr.json")
-        )
+        is_whole = block.shard_bytes == arrays.shard_bytes(group, self._layout)
+        is_same = (block.input_digest, block.values_metadata_digest) == (self._input_digest, values_metadata)
         return record if is_whole and is_same else None
 
     def write(self, threads: int | None, advance: Callable[[int], None]) -> ArrayRecord:
         """Write, verify and publish the group."""
-        partial = self._folder / f".partial-{self._group.name}"
-        try:
-            block = self._write(partial, threads, advance)
-            record = self._record(block, partial)
-            publish(partial, self._group)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with self._folder.staged(self._name) as staged:
+            block = self._write(staged.place, threads, advance)
+            record = self._record(block, staged.place, staged.final)
+            staged.publish()
         return record
 
     @property
@@ -254,7 +237,7 @@ class _Task:
         first = self._part.axes[0].name if self._part.axes else "frame"
         return (first, "y", "x", "channel")[: len(self._shape)]
 
-    def _write(self, group: Path, threads: int | None, advance: Callable[[int], None]) -> Block:
+    def _write(self, group: Place, threads: int | None, advance: Callable[[int], None]) -> Block:
         values = arrays.create_values(group, self._layout, self._description.dtype, self._dims)
         slabs = list(self._layout.slabs())
         largest = max(slab.stop - slab.start for slab in slabs) * self._layout.plane_bytes
@@ -284,7 +267,7 @@ class _Task:
         return shared
 
     def _write_slab(
-        self, group: Path, values: Any, slab: Slab, shared: Mapping[str, Frames]
+        self, group: Place, values: Any, slab: Slab, shared: Mapping[str, Frames]
     ) -> list[tuple[str, str]]:
         planes = self._planes[slab.start : slab.stop]
         stored: Stored = np.empty((len(planes), *self._layout.plane_shape), self._description.dtype)
@@ -297,7 +280,7 @@ class _Task:
         arrays.write_slab(group, values, slab, stored.reshape(slab.shape))
         return digests
 
-    def _block(self, group: Path, digests: Sequence[tuple[str, str]]) -> Block:
+    def _block(self, group: Place, digests: Sequence[tuple[str, str]]) -> Block:
         images = [image for image, _ in self._planes]
         return Block(
             series_instance_uid=self._series.series_instance_uid,
@@ -317,7 +300,7 @@ class _Task:
             along=self._part.along,
             input_digest=self._input_digest,
             shard_bytes=arrays.shard_bytes(group, self._layout),
-            values_metadata_digest=arrays.file_digest(group / arrays.VALUES / "zarr.json"),
+            values_metadata_digest=arrays.file_digest(group, arrays.VALUES_METADATA),
             sources=len({image.sop_instance_uid for image in images}),
             mosaic=images[0].mosaic,
             planes=Planes(
@@ -333,7 +316,7 @@ class _Task:
             ),
         )
 
-    def _record(self, block: Block, group: Path) -> ArrayRecord:
+    def _record(self, block: Block, group: Place, final: Place) -> ArrayRecord:
         return ArrayRecord(
             series_instance_uid=block.series_instance_uid,
             study_instance_uid=block.study_instance_uid,
@@ -341,7 +324,7 @@ class _Task:
             kind=block.kind,
             label=block.label,
             reason=block.reason,
-            path=str(self._group),
+            path=final.address,
             dims=self._dims,
             shape=self._shape,
             dtype=np.dtype(self._description.dtype).name,

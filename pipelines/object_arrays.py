@@ -8,7 +8,6 @@ no group; it is opened from its file.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, Self
 
 import dask.array as da
@@ -25,6 +24,7 @@ from pipelines import (
 )
 from pipelines.kinds import VIDEO
 from pipelines.layout import Cut, Layout, Traces
+from pipelines.places import Where, at
 
 OBJECT = "imaging_workbench_object"
 _LONG = 16
@@ -72,12 +72,12 @@ class ObjectBlock:
             **known,
         )
 
-    def write(self, group: Path) -> None:
+    def write(self, group: Where) -> None:
         """Describe a group whose values are complete."""
         arrays.write_content(group, OBJECT, asdict(self))
 
     @classmethod
-    def read(cls, group: Path) -> Self:
+    def read(cls, group: Where) -> Self:
         """Read the description of a group.
 
         Raises
@@ -144,7 +144,7 @@ def _open(record: ArrayRecord, block: ObjectBlock) -> xr.DataArray:
 
 
 def _checked_block(record: ArrayRecord) -> ObjectBlock:
-    group = Path(record.path)
+    group = at(record.path)
     if arrays.metadata_digest(group) != record.metadata_digest:
         raise ArrayError(
             f"the metadata of {group} were altered since they were written; ingest its series again"
@@ -166,8 +166,9 @@ class _Values:
     def __getitem__(self, key: Any) -> npt.NDArray[Any]:
         values = self._array
         if values is None:
-            values = self._array = arrays.open_values(Path(self._path))
-        return np.asarray(values[key]).astype(self.dtype, copy=False)
+            values = self._array = arrays.open_values(self._path)
+        with at(self._path).in_words(arrays.VALUES):
+            return np.asarray(values[key]).astype(self.dtype, copy=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_array": None}

@@ -5,8 +5,8 @@ when every byte of them is durable, as those of `pipelines.ingest`, which calls 
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -26,10 +26,14 @@ from pipelines import arrays
 from pipelines.kinds import VIDEO, VIDEO_FRAMES, Kind, Way, kind_of
 from pipelines.layout import Slab
 from pipelines.object_arrays import ObjectBlock, cut_of, stored_dtype
+from pipelines.places import Place
+
+NOTE_LIMIT = 1 << 20
+"""The longest note of a video that is read."""
 
 
 def ingest_objects(
-    instances: Iterable[InstanceRecord], folder: Path, *, first: int, video_chunks: bool | None
+    instances: Iterable[InstanceRecord], folder: Place, *, first: int, video_chunks: bool | None
 ) -> tuple[tuple[ArrayRecord, ...], list[tuple[InstanceRecord, str]]]:
     """Write every object among the instances of a series; the records, and the instances that have none.
 
@@ -109,13 +113,18 @@ def input_digest(instance: InstanceRecord, kind: str, number: int) -> str:
     return digest_of_texts((layout, kind, str(number), instance.sop_instance_uid, instance.header_digest))
 
 
+def note_name(input_digest: str) -> str:
+    """File, among the groups of its series, of what is known of a video that is left as it is."""
+    return f"video-{input_digest[:16]}.json"
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectTask:
     """One instance on its way into its arrays."""
 
     instance: InstanceRecord
     kind: Kind
-    folder: Path
+    folder: Place
     video_chunks: bool | None = None
 
     def existing(self) -> list[ArrayRecord]:
@@ -124,8 +133,8 @@ class ObjectTask:
             left = self._existing_video()
             return [left] if left else []
         try:
-            count = ObjectBlock.read(self._group(0)).siblings
-            return [self._existing_group(number) for number in range(count)]
+            first, count = self._existing_group(0)
+            return [first, *(self._existing_group(number)[0] for number in range(1, count))]
         except ArrayError:
             return []
 
@@ -156,29 +165,31 @@ class ObjectTask:
     def _array_kind(self) -> str:
         return VIDEO_FRAMES if self.kind.way is Way.VIDEO else self.kind.name
 
-    def _group(self, number: int) -> Path:
-        return self.folder / f"object-{input_digest(self.instance, self._array_kind, number)[:16]}"
+    def _name(self, number: int) -> str:
+        return f"object-{input_digest(self.instance, self._array_kind, number)[:16]}"
 
-    def _existing_group(self, number: int) -> ArrayRecord:
-        group = self._group(number)
+    def _existing_group(self, number: int) -> tuple[ArrayRecord, int]:
+        """Record of an array of an earlier run, and how many the instance has; or `ArrayError`."""
+        for group in self.folder.candidates(self._name(number)):
+            with suppress(ArrayError):
+                return self._whole(group, number)
+        raise ArrayError(f"{self.folder}/{self._name(number)} is not whole")
+
+    def _whole(self, group: Place, number: int) -> tuple[ArrayRecord, int]:
         block = ObjectBlock.read(group)
-        values = group / arrays.VALUES / "zarr.json"
         record = self._record(block, arrays.open_values(group).shape, group, group, number)
         cut = cut_of(record.dims, record.shape, stored_dtype(record.dtype).itemsize)
         if (
             block.input_digest != record.input_digest
             or block.shard_bytes != arrays.shard_bytes(group, cut)
-            or block.values_metadata_digest != arrays.file_digest(values)
+            or block.values_metadata_digest != arrays.file_digest(group, arrays.VALUES_METADATA)
         ):
             raise ArrayError(f"{group} is not whole")
-        return record
+        return record, block.siblings
 
     def _write_group(self, array: xr.DataArray, number: int, siblings: int, source: str) -> ArrayRecord:
-        group = self._group(number)
-        partial = self.folder / f".partial-{group.name}"
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            slab_digests = self._write_values(array, partial)
+        with self.folder.staged(self._name(number)) as staged:
+            slab_digests = self._write_values(array, staged.place)
             cut = cut_of(_dims(array), array.shape, stored_dtype(array.dtype).itemsize)
             block = ObjectBlock.of(
                 array,
@@ -188,17 +199,15 @@ class ObjectTask:
                 input_digest=input_digest(self.instance, self._array_kind, number),
                 source_digest=source,
                 slab_digests=slab_digests,
-                shard_bytes=arrays.shard_bytes(partial, cut),
-                values_metadata_digest=arrays.file_digest(partial / arrays.VALUES / "zarr.json"),
+                shard_bytes=arrays.shard_bytes(staged.place, cut),
+                values_metadata_digest=arrays.file_digest(staged.place, arrays.VALUES_METADATA),
             )
-            block.write(partial)
-            record = self._record(block, array.shape, group, partial, number)
-            durable.publish(partial, group)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            block.write(staged.place)
+            record = self._record(block, array.shape, staged.final, staged.place, number)
+            staged.publish()
         return record
 
-    def _write_values(self, array: xr.DataArray, partial: Path) -> tuple[str, ...]:
+    def _write_values(self, array: xr.DataArray, partial: Place) -> tuple[str, ...]:
         """Write slab by slab; the digest of each."""
         dtype = stored_dtype(array.dtype)
         cut = cut_of(_dims(array), array.shape, dtype.itemsize)
@@ -211,7 +220,7 @@ class ObjectTask:
         return tuple(digests)
 
     def _record(
-        self, block: ObjectBlock, shape: tuple[int, ...], group: Path, written: Path, number: int
+        self, block: ObjectBlock, shape: tuple[int, ...], group: Place, written: Place, number: int
     ) -> ArrayRecord:
         attributes = block.attributes
         affine = attributes.get("affine_lps")
@@ -222,7 +231,7 @@ class ObjectTask:
             kind=self._array_kind,
             label=self._label(attributes, number, block.siblings),
             reason=str(attributes.get("reason") or ""),
-            path=str(group),
+            path=group.address,
             dims=block.dims,
             shape=tuple(shape),
             dtype=block.dtype,
@@ -250,12 +259,15 @@ class ObjectTask:
         """Whether it is a video that is left: where nobody said which, unless chunks of it are there."""
         if self.kind.way is not Way.VIDEO or self.video_chunks:
             return False
-        return self.video_chunks is False or not self._group(0).exists()
+        if self.video_chunks is False:
+            return True
+        kept = self.folder.candidates(self._name(0))
+        return not any(any(group.sizes([arrays.GROUP_METADATA])) for group in kept)
 
     @property
-    def _note(self) -> Path:
-        """What is known of a video that is left; its bytes are not read again."""
-        return self.folder / f"video-{input_digest(self.instance, VIDEO.name, 0)[:16]}.json"
+    def _note(self) -> str:
+        """File of what is known of a video that is left; its bytes are not read again."""
+        return note_name(input_digest(self.instance, VIDEO.name, 0))
 
     def _leave_video(self, array: xr.DataArray, source: str) -> ArrayRecord:
         record = ArrayRecord(
@@ -278,12 +290,12 @@ class ObjectTask:
             sources=1,
         )
         note = {"file": _file_state(self.instance.path), "record": as_dict(record)}
-        durable.write(self._note, json.dumps(note).encode())
+        self.folder.write(self._note, json.dumps(note).encode())
         return record
 
     def _existing_video(self) -> ArrayRecord | None:
         try:
-            note = json.loads(self._note.read_bytes())
+            note = json.loads(self.folder.read(self._note, NOTE_LIMIT))
             kept = note["record"]
             if note["file"] != _file_state(self.instance.path) or kept["path"] != self.instance.path:
                 return None

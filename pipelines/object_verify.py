@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from pipelines.layout import Slab
 from pipelines.mismatch import Mismatch, Verified
 from pipelines.object_arrays import ObjectBlock, cut_of, stored_dtype
 from pipelines.object_ingest import digest_of, file_digest, input_digest, read_arrays, values_of
+from pipelines.places import at
 
 
 def verify_object(array: ArrayRecord, instances: Sequence[InstanceRecord]) -> Verified:
@@ -30,13 +30,13 @@ def verify_object(array: ArrayRecord, instances: Sequence[InstanceRecord]) -> Ve
         source = next((each for each in instances if _is_source(array, each)), None)
         found = list(_archive(array, source, mismatch, ""))
         return Verified(array.shape[0], tuple(found))
-    group = Path(array.path)
+    group = at(array.path)
     try:
         known = zip(arrays.METADATA, array.metadata_digest.split("-"), strict=True)
         for name, expected in known:
-            if arrays.file_digest(group / name) != expected:
+            if arrays.file_digest(group, name) != expected:
                 what = "metadata differ from those that were written"
-                return Verified(0, (mismatch(None, None, str(group / name), what),))
+                return Verified(0, (mismatch(None, None, f"{group}/{name}", what),))
         block = ObjectBlock.read(group)
     except ArrayError as error:
         return Verified(0, (mismatch(None, None, array.path, str(error)),))
@@ -107,12 +107,14 @@ def _slabs(array: ArrayRecord, block: ObjectBlock) -> Iterator[tuple[Slab, str]]
 
 def _zarr(array: ArrayRecord, block: ObjectBlock, mismatch: _New) -> Iterator[Mismatch]:
     """What is wrong with the shards."""
-    group = Path(array.path)
-    for (slab, written), size in zip(_slabs(array, block), block.shard_bytes, strict=True):
-        shard = arrays.shard_path(group, slab)
-        new = partial(mismatch, slab.start, block.sop_instance_uid, str(shard))
+    group = at(array.path)
+    cut = cut_of(array.dims, array.shape, stored_dtype(array.dtype).itemsize)
+    there = arrays.shard_bytes(group, cut)
+    for (slab, written), size, found in zip(_slabs(array, block), block.shard_bytes, there, strict=True):
+        shard = f"{group}/{arrays.shard_name(slab)}"
+        new = partial(mismatch, slab.start, block.sop_instance_uid, shard)
         planes = f"planes {slab.start} to {slab.stop - 1}"
-        if size and not shard.is_file():
+        if size and not found:
             yield new(f"{planes} are missing")
             continue
         try:

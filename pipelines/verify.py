@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from pipelines.layout import Layout, Slab
 from pipelines.mismatch import Mismatch, Verified
 from pipelines.object_verify import verify_object
 from pipelines.pixels import PixelDescription, Stored
+from pipelines.places import Place, at
 
 
 def verify_array(
@@ -37,12 +37,12 @@ def verify_array(
     """
     if array.kind in OBJECT_ARRAYS:
         return verify_object(array, instances)
-    group = Path(array.path)
+    group = at(array.path)
     mismatch = partial(Mismatch, array.series_instance_uid, array.part)
-    altered = _altered_metadata(array)
+    altered = _altered_metadata(array, group)
     if altered is not None:
-        path, block = altered
-        found = [mismatch(None, None, str(path), "metadata differ from those that were written")]
+        name, block = altered
+        found = [mismatch(None, None, f"{group}/{name}", "metadata differ from those that were written")]
     else:
         block, found = arrays.read_block(group), []
     if block is None:
@@ -50,7 +50,7 @@ def verify_array(
     if not altered:
         found += [mismatch(None, None, array.path, what) for what in _inputs_differ(array, block, instances)]
     known = {each.sop_instance_uid: each for each in instances}
-    checks = [*_archive_checks(block, known, mismatch), *_zarr_checks(array, block, mismatch)]
+    checks = [*_archive_checks(block, known, mismatch), *_zarr_checks(array, block, group, mismatch)]
     with ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="verify") as executor:
         for mismatches in executor.map(lambda check: check(), checks):
             found += mismatches
@@ -61,12 +61,11 @@ type _Check = Callable[[], list[Mismatch]]
 type _New = Callable[[int | None, str | None, str, str], Mismatch]
 
 
-def _altered_metadata(array: ArrayRecord) -> tuple[Path, Block | None] | None:
+def _altered_metadata(array: ArrayRecord, group: Place) -> tuple[str, Block | None] | None:
     """The metadata file that was altered, and the block where its digests still are those of the record."""
-    group = Path(array.path)
     try:
         known = zip(arrays.METADATA, array.metadata_digest.split("-"), strict=False)
-        altered = [group / name for name, known in known if arrays.file_digest(group / name) != known]
+        altered = [name for name, known in known if arrays.file_digest(group, name) != known]
         if not altered:
             return None
         block = arrays.read_block(group)
@@ -81,12 +80,12 @@ def _altered_metadata(array: ArrayRecord) -> tuple[Path, Block | None] | None:
     return altered[0], block if is_sound else None
 
 
-def _unreadable_metadata(group: Path) -> Path:
+def _unreadable_metadata(group: Place) -> str:
     try:
         arrays.read_block(group)
     except ArrayError:
-        return group / "zarr.json"
-    return group / arrays.VALUES / "zarr.json"
+        return "zarr.json"
+    return arrays.VALUES_METADATA
 
 
 def _inputs_differ(array: ArrayRecord, block: Block, instances: Sequence[InstanceRecord]) -> Iterator[str]:
@@ -156,26 +155,28 @@ def _layout(array: ArrayRecord) -> Layout:
     return Layout(array.shape, np.dtype(array.dtype).itemsize, array.kind)
 
 
-def _zarr_checks(array: ArrayRecord, block: Block, mismatch: _New) -> Iterator[_Check]:
+def _zarr_checks(array: ArrayRecord, block: Block, group: Place, mismatch: _New) -> Iterator[_Check]:
     """One check for each shard, over its planes."""
-    for slab, written in zip(_layout(array).slabs(), block.shard_bytes, strict=True):
-        yield partial(_check_shard, array, block, slab, written, mismatch)
+    layout = _layout(array)
+    sizes = arrays.shard_bytes(group, layout)
+    for slab, written, there in zip(layout.slabs(), block.shard_bytes, sizes, strict=True):
+        yield partial(
+            _check_shard, block, group, slab, is_lost=bool(written and not there), mismatch=mismatch
+        )
 
 
-def _check_shard(
-    array: ArrayRecord, block: Block, slab: Slab, written: int, mismatch: _New
-) -> list[Mismatch]:
-    uids, shard = block.planes.sop_instance_uids, arrays.shard_path(Path(array.path), slab)
+def _check_shard(block: Block, group: Place, slab: Slab, *, is_lost: bool, mismatch: _New) -> list[Mismatch]:
+    uids, shard = block.planes.sop_instance_uids, f"{group}/{arrays.shard_name(slab)}"
     planes = f"planes {slab.start} to {slab.stop - 1}"
-    if written and not shard.is_file():
-        return [mismatch(slab.start, uids[slab.start], str(shard), f"{planes} are missing")]
+    if is_lost:
+        return [mismatch(slab.start, uids[slab.start], shard, f"{planes} are missing")]
     try:
-        stored: Stored = np.ascontiguousarray(arrays.open_values(Path(array.path))[slab.index])
+        stored: Stored = np.ascontiguousarray(arrays.open_values(group)[slab.index])
     except Exception as error:  # whatever the codecs stumble over in altered bytes is a finding
         what = f"{planes} cannot be read: {type(error).__name__}"
-        return [mismatch(slab.start, uids[slab.start], str(shard), what)]
+        return [mismatch(slab.start, uids[slab.start], shard, what)]
     return [
-        mismatch(index, uids[index], str(shard), "stored values differ from those that were written")
+        mismatch(index, uids[index], shard, "stored values differ from those that were written")
         for index, plane in enumerate(stored.reshape(slab.stop - slab.start, -1), start=slab.start)
         if digest(plane.view(np.uint8).data) != block.planes.stored_digests[index]
     ]

@@ -26,6 +26,7 @@ from pipelines.kinds import OBJECT_ARRAYS
 from pipelines.lattice import Raster, placed_coordinates
 from pipelines.layout import Layout
 from pipelines.object_arrays import open_object_array
+from pipelines.places import at
 from pipelines.repeats import Along
 
 __all__ = ["WorkbenchBackend", "accessor", "open_array", "stored_values"]
@@ -157,8 +158,9 @@ class _Values:
 
     def __getitem__(self, key: Any) -> npt.NDArray[Any]:
         if self._array is None:
-            self._array = arrays.open_values(Path(self._path))
-        stored = np.asarray(self._array[key])
+            self._array = arrays.open_values(self._path)
+        with at(self._path).in_words(arrays.VALUES):
+            stored = np.asarray(self._array[key])
         if self._rescale is None:
             return stored
         values = stored.astype(self.dtype)
@@ -212,7 +214,7 @@ def _lazy(values: _Values, record: ArrayRecord, what: str) -> da.Array:
 
 def checked_block(record: ArrayRecord) -> Block:
     """Read what an array's group says of it; raises `ArrayError` where it is altered or incomplete."""
-    group = Path(record.path)
+    group = at(record.path)
     if arrays.metadata_digest(group) != record.metadata_digest:
         raise ArrayError(
             f"the metadata of {group} were altered since they were written; ingest its series again"

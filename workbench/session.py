@@ -14,6 +14,7 @@ from catalog.database import Catalog
 from catalog.errors import NotFoundError, SettingsError, words_of
 from catalog.home import default_home
 from catalog.identifiers import is_uid
+from catalog.locks import shared
 from catalog.outbox import delivery
 from catalog.query import find_series, instances_of
 from catalog.records import ArrayRecord, InstanceRecord, OutputRecord, SeriesRecord
@@ -197,12 +198,12 @@ class Bench:
         arrays: list[ArrayRecord] = []
         rejected: list[Rejected] = []
         left: dict[str, str] = {}
-        with bar("ingest", "series", quiet=quiet) as progress:
+        with shared(self.settings.arrays_folder), bar("ingest", "series", quiet=quiet) as progress:
             for done, each in enumerate(selected, start=1):
                 ingested = ingest_series(
                     each,
                     instances_of(self.catalog, each.series_instance_uid),
-                    self.settings.arrays_folder,
+                    self.settings.arrays_address,
                     threads=self.settings.cores,
                     video_chunks=None if video is None else video == "chunks",
                 )

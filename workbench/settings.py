@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -14,6 +14,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as ValueUnreadableError
 
 from catalog.errors import SettingsError
+from pipelines.places import S3, at
 from workbench.pacs.node import Node
 
 SETTINGS_FILE = "workbench.toml"
@@ -47,10 +48,21 @@ class Settings(BaseSettings):
     """How long `send` waits for a node's storage commitment before it goes on to read back."""
     threads: int | None = Field(default=None, ge=1)
     """Threads that decode and compress at ingest, processes of the Dask cluster; every core when left out."""
+    arrays: str | None = None
+    """Where arrays are kept: another folder, or `s3://bucket/prefix`; `arrays` in the home when left out."""
+    arrays_endpoint: str | None = None
+    """`https://host:port` of an S3 server other than Amazon's; credentials come from the environment."""
+    arrays_region: str | None = None
+    """Region of the bucket."""
     scheduler: str | None = None
     """Address of a Dask scheduler; a cluster on this machine when left out."""
     nodes: dict[str, Node] = Field(default_factory=dict)
     """PACS nodes by the name used in `send(…, to=name)`."""
+
+    @model_validator(mode="after")
+    def _arrays_have_a_place(self) -> Self:
+        at(self.arrays_address)
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -102,8 +114,17 @@ class Settings(BaseSettings):
 
     @property
     def arrays_folder(self) -> Path:
-        """Where the Zarr groups lie."""
+        """Folder of the arrays where they have no other place; who works on them holds its lock."""
         return self.home / "arrays"
+
+    @property
+    def arrays_address(self) -> str:
+        """Where the Zarr groups lie, as `pipelines.places.at` takes it."""
+        if self.arrays is None or not self.arrays.startswith(S3):
+            return str(self.home / Path(self.arrays or self.arrays_folder).expanduser())
+        given = (("endpoint", self.arrays_endpoint), ("region", self.arrays_region))
+        query = "&".join(f"{name}={value}" for name, value in given if value)
+        return f"{self.arrays}?{query}" if query else self.arrays
 
     @property
     def outputs_folder(self) -> Path:

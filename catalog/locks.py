@@ -1,0 +1,68 @@
+"""Locks between processes: a file that is held, by several or by one, until the holder ends, in any way."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOCK = ".lock"
+"""Name of the lock of a folder."""
+
+
+@contextmanager
+def shared(folder: Path) -> Iterator[None]:
+    """Be at work in a folder, beside others who are; made when it is not there.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    with _held(folder, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def alone(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Be the only one at work in a folder; made when it is not there.
+
+    Raises
+    ------
+    BlockingIOError
+        If another is at work there, and nobody wants to wait.
+    OSError
+        If the folder cannot be written.
+    """
+    with _held(folder, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
+        yield
+
+
+@contextmanager
+def _held(folder: Path, operation: int) -> Iterator[None]:
+    descriptor = _opened(folder)
+    try:
+        fcntl.flock(descriptor, operation)
+        while not _is_at(descriptor, folder / LOCK):  # its holder before removed the folder meanwhile
+            os.close(descriptor)
+            descriptor = _opened(folder)
+            fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _opened(folder: Path) -> int:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
