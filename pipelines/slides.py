@@ -5,20 +5,19 @@ Headers are read when a slide is opened, a tile when it is computed (`pipelines.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import xarray as xr
-from PIL import ImageCms
 
 from catalog.errors import DecodeError, GeometryError, HeaderError, WorkbenchError
 from catalog.headers import read_dataset
 from catalog.identifiers import digest_of_texts
 from catalog.records import InstanceRecord
 from pipelines.colour import icc_profile
+from pipelines.icc import profile_description
 from pipelines.kinds import BY_SOP_CLASS, SLIDE, STORAGE
 from pipelines.objects import DicomObject, named, open_object
 from pipelines.pixels import PixelDescription
@@ -238,7 +237,7 @@ def _attributes(level: Level, members: Sequence[_Opened]) -> dict[str, Any]:
         "sop_instance_uids": [each.found.instance.sop_instance_uid for each in members],
         "container_identifier": str(first.ds.get("ContainerIdentifier") or ""),
         "pyramid_uid": str(first.ds.get("PyramidUID") or ""),
-        "icc_profile": _icc_description(first),
+        "icc_profile": profile_description(icc_profile(first.ds) or b""),
         "objective_lens_power": powers.pop() if len(powers) == 1 else None,
         "affine_slide": None if affine is None else affine.tolist(),
         "reason": level.matrix.reason,
@@ -275,14 +274,3 @@ def _background(found: DicomObject, description: PixelDescription) -> tuple[int 
 
     colour = CIELabColor.from_dicom_value(tuple(int(each) for each in recommended)).to_rgb()
     return colour, "Recommended Absent Pixel CIELab Value (0048,0015)"
-
-
-def _icc_description(found: DicomObject) -> str:
-    """What the ICC profile calls itself; empty where there is none or it cannot be read."""
-    profile = icc_profile(found.ds)
-    if profile is None:
-        return ""
-    try:
-        return str(ImageCms.ImageCmsProfile(BytesIO(profile)).profile.profile_description or "").strip()
-    except OSError:
-        return "cannot be read"
