@@ -157,6 +157,9 @@ class InstanceRecord:
     diffusion_b_value: float | None = None
     diffusion_gradient_orientation: tuple[float, ...] | None = None
     nominal_percentage_of_cardiac_phase: float | None = None
+    nominal_interval: float | None = None
+    """From one R wave to the next, ms."""
+    cardiac_number_of_images: int | None = None
     temporal_position_time_offset: float | None = None
     """Seconds from the first temporal position."""
     volume_frame_of_reference_uid: str | None = None

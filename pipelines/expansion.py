@@ -1,5 +1,6 @@
 """Images of a series as planes: frames of enhanced objects and tiles of mosaics; others as they are."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -8,6 +9,7 @@ from catalog.headers import read_dataset
 from catalog.records import InstanceRecord
 from pipelines import mosaic
 from pipelines.cine import frame_times_s
+from pipelines.diffusion import IN_PLANE_PHASE_ENCODING_DIRECTION, diffusion_of
 from pipelines.frames import open_frames
 from pipelines.functional_groups import (
     MULTI_FRAME,
@@ -16,7 +18,7 @@ from pipelines.functional_groups import (
     frames_of,
     is_enhanced,
 )
-from pipelines.private import read_private
+from pipelines.private import PrivateElements, read_private
 from pipelines.repeats import Axis
 
 
@@ -85,6 +87,58 @@ def joined(found: Sequence[Expanded]) -> list[InstanceRecord]:
             )
         )
     return planes
+
+
+def informed(planes: Sequence[InstanceRecord]) -> list[InstanceRecord]:
+    """Planes with what else is known of them, where several lie at one place: diffusion, cardiac phase.
+
+    A second look into the header of single images, which those that do not repeat are spared.
+    """
+    places = Counter((each.image_position_patient, each.image_orientation_patient) for each in planes)
+    known: dict[str, PrivateElements] = {}
+    return [
+        _informed(each, known)
+        if places[each.image_position_patient, each.image_orientation_patient] > 1
+        and (each.frame_index is None or each.mosaic is not None)
+        and each.image_position_patient is not None
+        else each
+        for each in planes
+    ]
+
+
+_PERCENTAGE, _INTERVAL, _IMAGES = 0x00209241, 0x00181062, 0x00181090
+"""Nominal Percentage of Cardiac Phase, Nominal Interval, Cardiac Number of Images."""
+
+
+def _informed(image: InstanceRecord, known: dict[str, PrivateElements]) -> InstanceRecord:
+    uid = image.sop_instance_uid
+    if uid not in known:
+        asked = (IN_PLANE_PHASE_ENCODING_DIRECTION, _PERCENTAGE, _INTERVAL, _IMAGES)
+        try:
+            known[uid] = read_private(image.path, *asked)
+        except HeaderError:  # what is wrong with it is said where its pixel data are read
+            known[uid] = PrivateElements({}, little_endian=True)
+    private = known[uid]
+    percentage, interval, images = (
+        next(iter(private.public(tag, vr)), None)
+        for tag, vr in ((_PERCENTAGE, b"FD"), (_INTERVAL, b"IS"), (_IMAGES, b"IS"))
+    )
+    image = replace(
+        image,
+        nominal_percentage_of_cardiac_phase=percentage,
+        nominal_interval=interval,
+        cardiac_number_of_images=None if images is None else int(images),
+    )
+    if image.diffusion_b_value is not None:
+        return image
+    diffusion = diffusion_of(image, private)
+    if diffusion is None:
+        return image
+    return replace(
+        image,
+        diffusion_b_value=diffusion.b_value,
+        diffusion_gradient_orientation=diffusion.direction,
+    )
 
 
 def _incomplete(parts: Sequence[Expanded]) -> str:

@@ -93,6 +93,11 @@ FRAME_ATTRIBUTES: Mapping[str, tuple[Callable[[Any], Any], tuple[Group, ...]]] =
         _number,
         (("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),),
     ),
+    "nominal_interval": (
+        _number,
+        (("CardiacSynchronizationSequence", "RRIntervalTimeNominal"), *_converted("NominalInterval")),
+    ),
+    "cardiac_number_of_images": (int, _converted("CardiacNumberOfImages")),
     "trigger_time": (
         _number,
         (

@@ -22,7 +22,7 @@ from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
 from pipelines import arrays
 from pipelines.arrays import Block, Planes, once
-from pipelines.expansion import Expanded, expanded, joined
+from pipelines.expansion import Expanded, expanded, informed, joined
 from pipelines.frames import Digests, Frames, open_frames
 from pipelines.kinds import Way, kind_of, without_pixels
 from pipelines.layout import Layout, Slab
@@ -117,7 +117,7 @@ def _write_parts(
 ) -> tuple[ArrayRecord, ...]:
     records, done = [], 0
     found = [_expanded(image) for image in images]
-    planes = joined(found)
+    planes = informed(joined(found))
     frames = sum(len(_frame_indices(each)) for each in planes)
     times = {each.planes[0].sop_instance_uid: each.times for each in found if each.times}
     for number, part in enumerate(split(planes) if planes else ()):

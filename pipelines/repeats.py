@@ -1,15 +1,17 @@
 """Volumes at one place in the patient, joined along what varies: time, echo, b-value; no I/O.
 
 The axes, outermost first, are the attributes of `FACTORS` that vary and of which every value occurs equally
-often; what is left over is one more axis, in the order of time. It is called `time` and counts seconds where
-the instances say when they were taken, `b_value` or `echo_time` where one of these varies unevenly, as in a
-diffusion scan with one volume without gradient, and `temporal_position`, from 1, where nothing else is known.
+often; what is left over is one more axis, in the order of time. It is called `b_value` or `echo_time` where
+one of these varies unevenly, as in a diffusion scan with one volume without gradient; `phase` where the heart
+beats, in % of the cycle or in ms from the R wave; `time`, in seconds, where the instances say when they were
+taken; and `temporal_position`, from 1, where nothing else is known.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from pydicom.valuerep import DT
@@ -110,10 +112,41 @@ def _remaining(volumes: Sequence[Volume]) -> Axis:
         numbers = tuple(value for value in values if value is not None)
         if len(set(numbers)) > 1 and len(numbers) == len(values):
             return Axis(name, unit, numbers)
+    phases = _phases(volumes)
+    if phases is not None:
+        return phases
     seconds = seconds_of(volumes)
     if seconds is not None:
         return Axis("time", "s", seconds)
     return Axis("temporal_position", "", tuple(float(number + 1) for number in range(len(volumes))))
+
+
+def _phases(volumes: Sequence[Volume]) -> Axis | None:
+    """Phases of the heart: Nominal Percentage of Cardiac Phase (0020,9241), or Trigger Time within one beat.
+
+    Trigger Time (0018,1060), in ms, is one only where the images say that they are of the heart, and only as
+    long as it stays within Nominal Interval (0018,1062): others count the time of a whole scan in it. Planes
+    may be triggered at times of their own; the median stands for the volume.
+    """
+    percentages = [_of(volume, lambda image: image.nominal_percentage_of_cardiac_phase) for volume in volumes]
+    known = tuple(each for each in percentages if each is not None)
+    if len(known) == len(volumes) and _rise(known):
+        return Axis("phase", "%", known)
+    images = [image for volume in volumes for image in volume]
+    if not all(image.trigger_time is not None and _is_of_a_heart(image) for image in images):
+        return None
+    times = tuple(median(image.trigger_time or 0.0 for image in volume) for volume in volumes)
+    return Axis("phase", "ms", times) if _rise(times) else None
+
+
+def _rise(values: Sequence[float]) -> bool:
+    return all(earlier < later for earlier, later in pairwise(values))
+
+
+def _is_of_a_heart(image: InstanceRecord) -> bool:
+    interval = image.nominal_interval or 0.0
+    within = interval <= 0 or (image.trigger_time or 0.0) <= interval
+    return within and (interval > 0 or (image.cardiac_number_of_images or 0) > 1)
 
 
 # --- time ------------------------------------------------------------------------------------------------

@@ -70,6 +70,10 @@ SEPARATORS = (
         lambda key, number, _: f"echo {number} ({key[1]:g} ms)",
     ),
     Separator(lambda each: (each.diffusion_b_value or 0.0,), lambda key, *_: f"b-value {key[0]:g} s/mm2"),
+    Separator(
+        lambda each: (each.diffusion_b_value or 0.0, *(each.diffusion_gradient_orientation or ())),
+        _counted("direction"),
+    ),
     Separator(lambda each: (each.temporal_position_identifier or 0,), _counted("time point")),
     Separator(lambda each: (each.temporal_position_time_offset or 0.0,), _counted("time point")),
     Separator(lambda each: (each.nominal_percentage_of_cardiac_phase or 0.0,), _counted("phase")),

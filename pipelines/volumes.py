@@ -36,10 +36,10 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     """Open an array lazily: modality values, float32 (PS3.3 C.11.1.1.2); colour stays stored values.
 
     A volume has dimensions (z, y, x) and coordinates in mm, after axes along which it repeats (`time` in s,
-    `echo_time` in ms, `b_value` in s/mm2, `temporal_position`); a stack has (frame, y, x[, channel]),
-    with `time` for `frame` where a cine says when its frames were taken. Planes of a stack that have a place
-    in the patient keep it as the coordinates `x_lps_mm`, `y_lps_mm` and `z_lps_mm`, and where they are
-    parallel `distance_mm` along their normal, for `array.dicom.to_regular()`.
+    `echo_time` in ms, `b_value` in s/mm2, `phase` of the heart in % or ms, `temporal_position`); a stack has
+    (frame, y, x[, channel]), with `time` for `frame` where a cine says when its frames were taken. Planes of
+    a stack that have a place in the patient keep it as the coordinates `x_lps_mm`, `y_lps_mm` and `z_lps_mm`,
+    and where they are parallel `distance_mm` along their normal, for `array.dicom.to_regular()`.
     The coordinate `sop_instance_uid` names each plane's source; where slope or intercept differ between
     planes they are coordinates too. Stored values that float32 cannot hold become float64.
     Any other kind opens as its reader of `pipelines.kinds` gives it.
