@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
+from pydicom import Dataset
 
 from catalog.errors import GeometryError
 from pipelines.display import window
+from pipelines.instances import instances_behind
 from pipelines.lattice import Raster
 from pipelines.resampling import Spacing, resampled, sampling
 
@@ -140,6 +143,35 @@ class DicomAccessor:
         if "sop_instance_uid" not in self._array.coords:
             raise GeometryError(f"array {self._array.name!r} no longer knows its source instances")
         return tuple(str(each) for each in np.ravel(self._array.coords["sop_instance_uid"].values))
+
+    @property
+    def attributes(self) -> Dataset:
+        """Attributes that all source instances share, as the archive has them; read from the store.
+
+        Pixel data, icons, private binary and what is very long are left out. Where there is one source
+        instance these are all of its attributes. They may identify the patient.
+
+        Raises
+        ------
+        ArrayError
+            If the array did not come from the store, or the store was altered since.
+        """
+        return instances_behind(self._array).dataset()
+
+    @property
+    def frame_attributes(self) -> pd.DataFrame:
+        """Attributes that differ between the planes that are left, a row for each plane; read from the store.
+
+        Columns are keywords, or tags of private attributes; an attribute of several values has tuples.
+        Errors as `attributes`.
+        """
+        return instances_behind(self._array).table(self._frames())
+
+    def _frames(self) -> list[tuple[str, int]]:
+        """SOP Instance UID and frame index, from 0, of each plane that is left."""
+        numbers = self._array.coords.get("frame_number")
+        frames = [1] * len(self.sources) if numbers is None else np.ravel(numbers.values).tolist()
+        return [(uid, int(frame) - 1) for uid, frame in zip(self.sources, frames, strict=True)]
 
     def window(self, center: float, width: float) -> xr.DataArray:
         """Return 8 bits for the screen by a linear VOI window, lazily (PS3.3 C.11.2.1.2.1)."""

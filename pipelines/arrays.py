@@ -25,6 +25,7 @@ from zarr.storage import ObjectStore
 from catalog.errors import ArrayError, words_of
 from catalog.identifiers import digest
 from catalog.records import Mosaic
+from pipelines.dicom_json import Described
 from pipelines.layout import Cut, Slab
 from pipelines.places import LocalPlace, S3Place, Where, at
 from pipelines.repeats import Along, Axis
@@ -36,8 +37,10 @@ BLOCK = "imaging_workbench"
 
 GROUP_METADATA = "zarr.json"
 VALUES_METADATA = f"{VALUES}/zarr.json"
-METADATA = (GROUP_METADATA, VALUES_METADATA)
-"""The files of a group that are no chunks."""
+DICOM, DICOM_FRAMES = "dicom.json", "dicom_frames.json"
+"""Attributes of the instances: those that all share, and those that vary (`pipelines.dicom_json`)."""
+METADATA = (GROUP_METADATA, VALUES_METADATA, DICOM, DICOM_FRAMES)
+"""The files of a group that are no chunks; the arrays of objects have the first two."""
 METADATA_LIMIT = 256 << 20
 """The longest `zarr.json` that is read: some 800,000 planes."""
 
@@ -179,8 +182,10 @@ def write_slab(group: Where, values: Any, slab: Slab, stored: npt.NDArray[Any]) 
     )
 
 
-def write_attributes(group: Where, block: Block) -> None:
+def write_attributes(group: Where, block: Block, described: Described) -> None:
     """Describe a group whose values are complete."""
+    for name, content in zip((DICOM, DICOM_FRAMES), described.to_json(), strict=True):
+        at(group).write(name, content)
     ome = _ome(block, at(group).read(VALUES_METADATA, METADATA_LIMIT))
     _describe(group, {BLOCK: asdict(block), **ome})
 
@@ -270,9 +275,16 @@ def read_content(group: Where, name: str) -> dict[str, Any]:
     return content
 
 
+def read_described(group: Where) -> Described:
+    """Read the attributes of a group's instances; raises `ArrayError` where they are absent or damaged."""
+    return Described.from_json(_read(group, DICOM), _read(group, DICOM_FRAMES))
+
+
 def metadata_digest(group: Where) -> str:
     """SHA-256 of every file of the group except the chunks of the stored values, joined by a hyphen."""
-    return "-".join(file_digest(group, name) for name in METADATA)
+    beside = zip((DICOM, DICOM_FRAMES), at(group).sizes((DICOM, DICOM_FRAMES)), strict=True)
+    names = (GROUP_METADATA, VALUES_METADATA, *(name for name, size in beside if size))
+    return "-".join(file_digest(group, name) for name in names)
 
 
 def file_digest(group: Where, name: str) -> str:

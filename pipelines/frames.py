@@ -39,6 +39,9 @@ type Digests = tuple[str, str]
 class Frames(Protocol):
     """The frames of one open instance; may be shared by threads."""
 
+    header: bytes
+    """The bytes before the pixel data element; of a deflated data set, what it inflates to."""
+
     def source(self, index: int) -> bytes:
         """Return the bytes of a frame as they stand in the archive."""
 
@@ -74,8 +77,10 @@ def open_frames(instance: InstanceRecord) -> Iterator[Frames]:
             if pixels is None:
                 raise DecodeError("has no pixel data")
             file = File(descriptor)
-            _check_header(file, instance.header_digest, pixels)
-            yield _frames(file, description, pixels)
+            header = _check_header(file, instance.header_digest, pixels)
+            frames = _frames(file, description, pixels)
+            frames.header = header
+            yield frames
     finally:
         os.close(descriptor)
 
@@ -140,7 +145,7 @@ class _Memory:
 # --- opening ---------------------------------------------------------------------------------------------
 
 
-def _check_header(data: Bytes, header_digest: str, pixels: PixelData) -> None:
+def _check_header(data: Bytes, header_digest: str, pixels: PixelData) -> bytes:
     """Compare the bytes before the pixel data element, and the element's tag and length, with the index."""
     before = data.read(0, pixels.offset)
     length = _UNDEFINED if pixels.length is None else pixels.length
@@ -151,7 +156,7 @@ def _check_header(data: Bytes, header_digest: str, pixels: PixelData) -> None:
         start = 12 if before[-12:-6] == explicit else 8 if before[-8:-4] == tag else 0
         if start and before[-4:] == struct.pack(f"{order}L", length):
             if digest(memoryview(before)[:-start]) == header_digest:
-                return
+                return before[:-start]
             break
     raise DecodeError(_CHANGED)
 
@@ -178,7 +183,9 @@ def _deflated(instance: InstanceRecord, description: PixelDescription) -> Frames
     if tag != b"\xe0\x7f\x10\x00":
         raise DecodeError("has no pixel data")
     pixels = PixelData(0x7FE00010, vr.decode("latin-1"), head.end + 12, length)
-    return _NativeFrames(data, description, pixels)
+    frames = _NativeFrames(data, description, pixels)
+    frames.header = data.read(0, head.end)
+    return frames
 
 
 # --- mosaics ---------------------------------------------------------------------------------------------
@@ -195,6 +202,7 @@ class _Tiles:
 
     def __init__(self, frames: Frames, tile: InstanceRecord, mosaic: Mosaic) -> None:
         self._frames, self._across = frames, mosaic.across
+        self.header = frames.header
         self._rows, self._columns = tile.rows or 0, tile.columns or 0
         description = PixelDescription.of(_whole(tile, mosaic))
         self._whole: Stored = np.empty(description.shape, description.dtype)
@@ -225,6 +233,8 @@ class _Tiles:
 
 class _NativeFrames:
     """Frames that follow each other without anything between them (PS3.5 section 8.1.1)."""
+
+    header: bytes
 
     def __init__(self, data: Bytes, description: PixelDescription, pixels: PixelData) -> None:
         needed = (description.frame_bits * description.frames + 7) // 8
@@ -274,6 +284,8 @@ class _Range:
 
 class _EncapsulatedFrames:
     """Frames in one or more fragments each (PS3.5 section A.4)."""
+
+    header: bytes
 
     def __init__(self, data: Bytes, description: PixelDescription, ranges: Sequence[_Range]) -> None:
         self._data, self._description, self._ranges = data, description, ranges

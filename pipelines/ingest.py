@@ -22,6 +22,7 @@ from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
 from pipelines import arrays
 from pipelines.arrays import Block, Planes, once
+from pipelines.dicom_json import Gathering
 from pipelines.expansion import Expanded, expanded, informed, joined
 from pipelines.frames import Digests, Frames, open_frames
 from pipelines.kinds import Way, kind_of, without_pixels
@@ -200,6 +201,7 @@ class _Task:
             part.instances, label=part.label, reason=part.reason, axes=part.axes
         )
         self._name = f"{number}-{self._input_digest[:16]}"
+        self._headers = Gathering()
 
     def existing(self) -> ArrayRecord | None:
         """Return the group of an earlier run, if it is there and nothing of it is missing."""
@@ -253,7 +255,8 @@ class _Task:
                 digests.extend(future.result())
                 advance(len(digests))
         block = self._block(group, digests)
-        arrays.write_attributes(group, block)
+        described = self._headers.described(block.planes.sop_instance_uids)
+        arrays.write_attributes(group, block, described)
         return block
 
     def _shared_frames(self, stack: ExitStack) -> dict[str, Frames]:
@@ -263,8 +266,16 @@ class _Task:
             is_many = image.mosaic is None and (image.number_of_frames or 1) > 1
             if is_many and image.sop_instance_uid not in shared:
                 with _naming(image):
-                    shared[image.sop_instance_uid] = stack.enter_context(open_frames(image))
+                    frames = shared[image.sop_instance_uid] = stack.enter_context(open_frames(image))
+                    self._gather(image, frames)
         return shared
+
+    def _gather(self, image: InstanceRecord, frames: Frames) -> None:
+        """Keep what the header of an image says."""
+        is_deflated = image.transfer_syntax_uid == uid.DeflatedExplicitVRLittleEndian
+        self._headers.add(
+            image.sop_instance_uid, frames.header, image.transfer_syntax_uid, inflated=is_deflated
+        )
 
     def _write_slab(
         self, group: Place, values: Any, slab: Slab, shared: Mapping[str, Frames]
@@ -276,6 +287,8 @@ class _Task:
             (image, *_), numbers = zip(*some, strict=True)
             opened = nullcontext(shared[name]) if name in shared else open_frames(image)
             with _naming(image), opened as frames:
+                if name not in shared:
+                    self._gather(image, frames)
                 digests += frames.load_all(numbers, stored[len(digests) : len(digests) + len(numbers)])
         arrays.write_slab(group, values, slab, stored.reshape(slab.shape))
         return digests

@@ -84,8 +84,9 @@ def _unreadable_metadata(group: Place) -> str:
     try:
         arrays.read_block(group)
     except ArrayError:
-        return "zarr.json"
-    return arrays.VALUES_METADATA
+        return arrays.GROUP_METADATA
+    sizes = group.sizes(arrays.METADATA)
+    return next((name for name, size in zip(arrays.METADATA, sizes, strict=True) if not size), arrays.DICOM)
 
 
 def _inputs_differ(array: ArrayRecord, block: Block, instances: Sequence[InstanceRecord]) -> Iterator[str]:

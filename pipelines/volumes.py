@@ -325,6 +325,8 @@ def _attributes(record: ArrayRecord, block: Block, *, is_colour: bool) -> dict[s
         "frame_of_reference_uid": block.frame_of_reference_uid,
         "coordinate_system": "" if block.coordinate_system == "patient" else block.coordinate_system,
         "input_digest": block.input_digest,
+        "path": record.path,
+        "metadata_digest": record.metadata_digest,
     }
     raster = _raster(record, block)
     if raster is not None:

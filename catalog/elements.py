@@ -1,0 +1,167 @@
+"""The top-level elements of a header as their bytes, for headers that `catalog.guard` has passed; no I/O."""
+
+from struct import error as StructError
+from typing import NamedTuple
+
+import numpy as np
+
+from catalog.encoding import EXPLICIT, IMPLICIT, OPENINGS, Encoding, encoding_of
+from catalog.errors import HeaderError
+from catalog.window import name_of
+
+_UNDEFINED = 0xFFFFFFFF
+_ITEM, _ITEM_DELIMITATION, _SEQUENCE_DELIMITATION = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_PREFIX_END = 132
+_CUT = "is cut in the middle of an element's tag or length"
+
+
+class Raw(NamedTuple):
+    """One element as its bytes stand in the file."""
+
+    vr: bytes
+    """Empty where the encoding does not write it."""
+    value: bytes
+    """Of undefined length: up to and with its sequence delimitation item."""
+    encoding: Encoding
+    """Of the data set it is in."""
+
+
+type Elements = dict[int, Raw]
+
+
+class Cut(NamedTuple):
+    """Where an element stands in a header."""
+
+    tag: int
+    vr: bytes
+    start: int
+    value: int
+    end: int
+    is_defined: bool
+    """Whether its length is."""
+
+
+def elements_of(header: bytes, transfer_syntax_uid: str, *, inflated: bool = False) -> Elements:
+    """Cut a header into the top-level elements of its data set; the file meta information is left out.
+
+    Parameters
+    ----------
+    header
+        The bytes before the pixel data element.
+    transfer_syntax_uid
+        What it is encoded in; corrected where the first element shows otherwise.
+    inflated
+        Whether the header begins with its data set, as one that was deflated does.
+
+    Raises
+    ------
+    HeaderError
+        If an element reaches beyond the header.
+    """
+    return Form(header, transfer_syntax_uid, inflated=inflated).elements()
+
+
+class Form:
+    """Where the elements of a header stand, so that another header of the same form is compared at once.
+
+    The headers of a series differ in a few values that mostly have the same length: then no element of the
+    second one is looked at but those whose bytes differ.
+    """
+
+    def __init__(self, header: bytes, transfer_syntax_uid: str, *, inflated: bool = False) -> None:
+        try:
+            meta = [] if inflated else _meta(header)
+        except StructError:
+            raise HeaderError(_CUT) from None
+        begin = meta[-1].end if meta else 0
+        self.encoding = _encoding(header, begin, transfer_syntax_uid)
+        self._header = header
+        self._cuts = _cuts(header, begin, self.encoding)
+        self._bytes = np.frombuffer(header, np.uint8)
+        self._starts = np.array([cut.start for cut in self._cuts])
+        self._is_form = np.zeros(len(header), np.bool_)
+        for cut in (*meta, *self._cuts):
+            self._is_form[cut.start : cut.value if cut.is_defined else cut.end] = True
+
+    def elements(self) -> Elements:
+        """Return all elements of the header."""
+        return {cut.tag: self._raw(self._header, cut) for cut in self._cuts}
+
+    def differing(self, header: bytes) -> Elements | None:
+        """Return the elements in which another header differs; `None` where it has another form."""
+        if len(header) != len(self._header):
+            return None
+        (places,) = (np.frombuffer(header, np.uint8) != self._bytes).nonzero()
+        if self._is_form[places].any():
+            return None
+        numbers = set(self._starts.searchsorted(places, side="right").tolist())
+        cuts = (self._cuts[number - 1] for number in numbers if number)  # 0 is the file meta information
+        return {cut.tag: self._raw(header, cut) for cut in cuts}
+
+    def _raw(self, header: bytes, cut: Cut) -> Raw:
+        return Raw(cut.vr, header[cut.value : cut.end], self.encoding)
+
+
+def _cuts(header: bytes, position: int, encoding: Encoding) -> list[Cut]:
+    opening, found, end = OPENINGS[encoding], [], len(header)
+    try:
+        while position + 8 <= end:  # once for every element: kept short
+            start = position
+            tag, vr, length, value = opening(header, start)
+            is_defined = length != _UNDEFINED
+            position = value + length if is_defined else _after(header, value, encoding)
+            if position > end:
+                raise HeaderError(f"is cut or damaged at {name_of(tag)}")
+            found.append(Cut(tag, vr, start, value, position, is_defined))
+    except StructError:
+        raise HeaderError(_CUT) from None
+    if header[position:].strip(b"\0"):
+        raise HeaderError(_CUT)
+    return found
+
+
+def _meta(header: bytes) -> list[Cut]:
+    """Preamble and prefix, then the elements of the file meta information (PS3.10 section 7.1)."""
+    position = _PREFIX_END if header[_PREFIX_END - 4 : _PREFIX_END] == b"DICM" else 0
+    found = [Cut(0, b"", position, position, position, is_defined=True)]
+    while header[position : position + 2] == b"\2\0":
+        tag, vr, length, value = OPENINGS[EXPLICIT](header, position)
+        found.append(Cut(tag, vr, position, value, value + length, is_defined=True))
+        position = value + length
+    return found
+
+
+def _encoding(header: bytes, position: int, transfer_syntax_uid: str) -> Encoding:
+    vr = header[position + 4 : position + 6]
+    is_explicit = vr.isalpha() and vr.isupper()
+    declared = encoding_of(transfer_syntax_uid)
+    return declared if declared.explicit == is_explicit else EXPLICIT if is_explicit else IMPLICIT
+
+
+def _after(header: bytes, position: int, encoding: Encoding) -> int:
+    """Position after a sequence of undefined length; its items are walked without recursion."""
+    open_ = [(encoding, True)]  # and whether items follow, or elements
+    while open_:
+        within, holds_items = open_[-1]
+        tag, _, length, value = OPENINGS[_plain(within) if holds_items else within](header, position)
+        if tag in (_ITEM_DELIMITATION, _SEQUENCE_DELIMITATION):
+            open_.pop()
+            position = position if holds_items != (tag == _SEQUENCE_DELIMITATION) else value
+        elif length != _UNDEFINED:
+            position = value + length
+        else:
+            inner = _of_item(header, value, within) if holds_items and tag == _ITEM else within
+            open_.append((inner, not holds_items))
+            position = value
+    return position
+
+
+def _plain(encoding: Encoding) -> Encoding:
+    """Items and delimiters have no VR in any encoding."""
+    return Encoding(explicit=False, little_endian=encoding.little_endian)
+
+
+def _of_item(header: bytes, position: int, encoding: Encoding) -> Encoding:
+    """An item of an explicit data set may be implicit, as in an element of VR UN (PS3.5 section 6.2.2)."""
+    vr = header[position + 4 : position + 6]
+    return encoding if not encoding.explicit or (vr.isalpha() and vr.isupper()) else IMPLICIT
