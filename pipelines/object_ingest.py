@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,18 @@ def values_of(array: xr.DataArray, slab: Slab) -> npt.NDArray[Any]:
 
 def digest_of(values: npt.NDArray[Any]) -> str:
     """SHA-256 of stored values, little-endian, row by row."""
-    contiguous = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    return digest(contiguous.reshape(-1).view(np.uint8).data)
+    contiguous = _bytes(np.ascontiguousarray(values, values.dtype.newbyteorder("<")))
+    return digest(contiguous.data) if contiguous.any() else _digest_of_zeros(len(contiguous))
+
+
+@lru_cache
+def _digest_of_zeros(count: int) -> str:
+    """Most of a segmentation is empty, and its slabs are of one size."""
+    return digest(bytes(count))
+
+
+def _bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return values.reshape(-1).view(np.uint8)
 
 
 def file_digest(path: str) -> str:
@@ -215,7 +226,8 @@ class ObjectTask:
         digests = []
         for slab in cut.slabs():
             stored = values_of(array, slab)
-            arrays.write_slab(partial, values, slab, stored)
+            if _bytes(stored).any():  # else it is what an array without a chunk gives
+                arrays.write_slab(partial, values, slab, stored)
             digests.append(digest_of(stored))
         return tuple(digests)
 

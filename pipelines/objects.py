@@ -235,6 +235,8 @@ class _FrameValues:
         rescale = self._rescale and [np.asarray(each[places]) for each in self._rescale]
         frame = np.empty(self._description.shape, self._description.dtype)
         values = np.full(index.shape + frame[within].shape, self._absent, self.dtype)
+        if np.all(index < 0):
+            return values
         with named(self._instance.path), open_frames(self._instance) as frames:
             for place, number in np.ndenumerate(index):
                 if number >= 0:

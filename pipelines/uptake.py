@@ -1,7 +1,8 @@
-"""Standardized uptake values of PET by body weight: what the header must say, and the factor; no pixel data.
+"""Standardized uptake values of PET: what the header must say, and the factor; no pixel data.
 
 SUVbw = activity concentration (Bq/ml) × body weight (g) / injected activity (Bq), the latter decayed to the
 time that the concentration is corrected to (PS3.3 C.8.9.1; the order of times is that of the QIBA profile).
+Lean body mass or body surface take the place of body weight by `pipelines.body`.
 """
 
 import math
@@ -18,10 +19,9 @@ from pydicom.valuerep import DA, DT, TM
 
 from catalog.errors import HeaderError
 from catalog.headers import read_dataset
+from pipelines.body import NORMALISATIONS, Body, relative_size
 from pipelines.objects import named, numbers
 
-UNITS = "g/ml{SUVbw}"
-"""UCUM with what was normalised by (PS3.16 CID 85)."""
 LONGEST_DECAY = timedelta(days=7)
 """Between injection and scan; no PET tracer is imaged later, so a longer time is a fault of the dates."""
 
@@ -67,8 +67,12 @@ class Uptake:
         return self.activity_factor * self.patient_weight_kg * 1000 / decayed_bq
 
 
-def suv_factor(ds: Dataset) -> float:
-    """Number that turns the modality values of a PET series into SUVbw, from the header of any of its images.
+def suv_factor(ds: Dataset, by: str = "BW") -> float:
+    """Number that turns the modality values of a PET series into SUV, from the header of any of its images.
+
+    It is normalised by body weight, or by what else `pipelines.body.NORMALISATIONS` has under the words of
+    SUV Type: `LBMJAMES128`, `LBMJANMA` (both with Patient's Size (0010,1020) and Sex (0010,0040)) or `BSA`
+    (with Patient's Size).
 
     Units (0054,1001) decide: BQML is computed as `Uptake` says, with Decay Correction (0054,1102) START
     (to the start of the series) or ADMIN (to the injection) and both ATTN and DECY in Corrected Image
@@ -85,9 +89,20 @@ def suv_factor(ds: Dataset) -> float:
     HeaderError
         If the values have no uptake: the text names every attribute that is missing.
     """
+    stored = str(ds.get("SUVType") or "BW")
+    if ds.get("Units") == "GML" and stored == by:
+        return 1.0
+    if ds.get("Units") == "GML" and stored != "BW":
+        raise HeaderError(f"no uptake by {by}: SUV Type (0054,1006) is {stored[:16]!r}")
+    weight, size = (numbers(ds.get(keyword)) for keyword in ("PatientWeight", "PatientSize"))
+    body = Body(weight[0] if weight else None, size[0] if size else None, str(ds.get("PatientSex") or ""))
+    return relative_size(body, by) * _by_weight(ds)
+
+
+def _by_weight(ds: Dataset) -> float:
     units = str(ds.get("Units") or "")
     if units == "GML":
-        return _already_suv(ds)
+        return 1.0
     if units == "CNTS" and (factor := _private(ds, _PHILIPS_SUV_FACTOR)):
         return factor
     if units == "CNTS":
@@ -102,7 +117,7 @@ def suv_factor(ds: Dataset) -> float:
     return _uptake(ds, 1.0).factor
 
 
-def read_suv_factor(path: str | Path) -> float:
+def read_suv_factor(path: str | Path, by: str = "BW") -> float:
     """Read the factor of `suv_factor` from one image of a PET series.
 
     Raises
@@ -111,23 +126,17 @@ def read_suv_factor(path: str | Path) -> float:
         If the file is no readable DICOM, or has no uptake.
     """
     with named(path):
-        return suv_factor(read_dataset(path))
+        return suv_factor(read_dataset(path), by)
 
 
-def suv_body_weight(volume: xr.DataArray, factor: float) -> xr.DataArray:
-    """Modality values as SUVbw, lazily; type, coordinates and attributes are kept but `units`."""
+def as_suv(volume: xr.DataArray, factor: float, by: str = "BW") -> xr.DataArray:
+    """Modality values times the factor, lazily; type, coordinates and attributes are kept but `units`."""
     values: xr.DataArray = volume * np.asarray(factor, volume.dtype)
-    return values.assign_attrs(volume.attrs | {"units": UNITS, "suv_factor": factor}).rename("suv")
+    units = NORMALISATIONS[by].units
+    return values.assign_attrs(volume.attrs | {"units": units, "suv_factor": factor}).rename("suv")
 
 
 # --- from the header -------------------------------------------------------------------------------------
-
-
-def _already_suv(ds: Dataset) -> float:
-    kind = str(ds.get("SUVType") or "BW")
-    if kind != "BW":
-        raise HeaderError(f"no uptake by body weight: SUV Type (0054,1006) is {kind[:16]!r}")
-    return 1.0
 
 
 def _uptake(ds: Dataset, activity_factor: float) -> Uptake:

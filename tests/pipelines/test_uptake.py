@@ -10,7 +10,8 @@ import xarray as xr
 from pydicom.uid import ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage
 
 from catalog.errors import HeaderError
-from pipelines.uptake import UNITS, Uptake, read_suv_factor, suv_body_weight, suv_factor
+from pipelines.body import NORMALISATIONS
+from pipelines.uptake import Uptake, as_suv, read_suv_factor, suv_factor
 
 F18_S = 6586.2
 
@@ -172,8 +173,50 @@ def written(path: Path, ds: pydicom.Dataset) -> Path:
 def test_a_volume_of_uptake_keeps_its_place_and_type():
     attrs = {"units": "BQML", "frame_of_reference_uid": "2.25.4"}
     volume = xr.DataArray(np.full((2, 2, 2), 5000, np.float32), dims=("z", "y", "x"), attrs=attrs, name="pt")
-    found = suv_body_weight(volume.chunk(), 2e-4)
+    found = as_suv(volume.chunk(), 2e-4)
     assert found.chunks is not None
     assert found.dtype == np.float32
     assert found.values == pytest.approx(np.ones((2, 2, 2)))
-    assert found.attrs == {"units": UNITS, "frame_of_reference_uid": "2.25.4", "suv_factor": 2e-4}
+    assert found.attrs == {"units": "g/ml{SUVbw}", "frame_of_reference_uid": "2.25.4", "suv_factor": 2e-4}
+
+
+def test_lean_mass_and_surface_take_the_place_of_weight_by_the_formulas_of_their_authors():
+    # 70 kg, 1.75 m: BMI 22.857; James 1.10 * 70 - 128 * 0.16 and 1.07 * 70 - 148 * 0.16.
+    expected_kg = {
+        ("M", "LBMJAMES128"): 56.52, ("F", "LBMJAMES128"): 51.22,
+        ("M", "LBMJANMA"): 9270 * 70 / (6680 + 216 * 70 / 1.75**2),
+        ("F", "LBMJANMA"): 9270 * 70 / (8780 + 244 * 70 / 1.75**2),
+    }  # fmt: skip
+    for (sex, by), lean_kg in expected_kg.items():
+        ds = header(PatientSize="1.75", PatientSex=sex)
+        assert suv_factor(ds, by) == pytest.approx(suv_factor(ds) * lean_kg / 70, rel=1e-12)
+    surface_cm2 = 18481.0  # 1.8481 m2, of the nomogram of Du Bois for 70 kg and 175 cm
+    ds = header(PatientSize="1.75")
+    assert suv_factor(ds, "BSA") == pytest.approx(suv_factor(ds) * surface_cm2 / 70000, rel=1e-3)
+    assert {each.units for each in NORMALISATIONS.values()} == {
+        "g/ml{SUVbw}", "g/ml{SUVlbm(James128)}", "g/ml{SUVlbm(Janma)}", "cm2/ml{SUVbsa}",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("attributes", "by", "text"),
+    [
+        ({}, "LBMJANMA", r"lacks Patient's Size \(0010,1020\), Patient's Sex \(0010,0040\)"),
+        ({}, "BSA", r"lacks Patient's Size \(0010,1020\)$"),
+        ({"PatientSize": "175", "PatientSex": "M"}, "LBMJANMA", "must be in metres, up to 2.8"),
+        ({"PatientSize": "1.75", "PatientSex": "O"}, "LBMJAMES128", "must be M or F"),
+        ({"PatientSize": "1.2", "PatientSex": "F", "PatientWeight": "110"}, "LBMJAMES128", "no lean mass"),
+        ({"Units": "GML", "SUVType": "BSA"}, "LBMJANMA", "SUV Type"),
+        ({}, "height", "there are BW, LBMJAMES128, LBMJANMA, BSA"),
+    ],
+)
+def test_what_a_body_lacks_is_named(attributes, by, text):
+    with pytest.raises(HeaderError, match=text):
+        suv_factor(header(**attributes), by)
+
+
+def test_uptake_that_is_stored_by_weight_becomes_one_by_surface_without_a_dose():
+    ds = header(Units="GML", PatientSize="1.75", CorrectedImage=None)
+    assert suv_factor(ds, "BSA") == pytest.approx(0.26402, rel=1e-3)
+    ds.SUVType = "BSA"
+    assert suv_factor(ds, "BSA") == 1
