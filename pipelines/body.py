@@ -48,7 +48,7 @@ def _lean_janmahasatian_kg(weight_kg: float, size_m: float, sex: str) -> float:
 
 def _surface_cm2(weight_kg: float, size_m: float) -> float:
     """Body surface of Du Bois: 0.007184 W^0.425 H^0.725 m2; W in kg, H in cm."""
-    return 1e4 * 0.007184 * weight_kg**0.425 * (size_m * 100) ** 0.725
+    return float(1e4 * 0.007184 * weight_kg**0.425 * (size_m * 100) ** 0.725)
 
 
 _LEAN = ("weight_kg", "size_m", "sex")
