@@ -53,8 +53,9 @@ def open_slide(images: Image | Iterable[Image]) -> xr.DataTree:
     lies, `reason` says what is missing, and mm count from the corner of the matrix.
 
     Attributes name the instances, frame of reference and container, the ICC profile, the objective, the count
-    of tiles and of absent ones; `affine_slide` (3 × 3) leads from (column, row, 1) to X, Y, 1. Those of the
-    root tell in `left_out` which images could not be opened and why.
+    of tiles and of absent ones, and `pixel_spacing_mm` between rows and between columns; `affine_slide`
+    (3 × 3) leads from (column, row, 1) to X, Y, 1. Those of the root tell in `left_out` which images could
+    not be opened and why.
 
     Parameters
     ----------
@@ -239,6 +240,7 @@ def _attributes(level: Level, members: Sequence[_Opened]) -> dict[str, Any]:
         "pyramid_uid": str(first.ds.get("PyramidUID") or ""),
         "icc_profile": profile_description(icc_profile(first.ds) or b""),
         "objective_lens_power": powers.pop() if len(powers) == 1 else None,
+        "pixel_spacing_mm": list(level.matrix.spacing_mm or ()),
         "affine_slide": None if affine is None else affine.tolist(),
         "reason": level.matrix.reason,
         "input_digest": _digest(members),

@@ -27,6 +27,7 @@ class OpticalPath:
 
     identifier: str = ""
     description: str = ""
+    """In words, or what its channel or the colour of its light is called."""
     illumination_wave_length_nm: float | None = None
     objective_lens_power: float | None = None
 
@@ -105,6 +106,9 @@ def _is_sparse(ds: Dataset) -> bool:
 def _full(ds: Dataset, instance: InstanceRecord, matrix: PixelMatrix) -> tuple[tuple[Plane, ...], Index]:
     """Tiles of a row, rows of a plane, focal planes, optical paths, in this order (C.7.6.17.3)."""
     paths = _optical_paths(ds, instance)
+    paths = paths[
+        : int(ds.get("NumberOfOpticalPaths") or 0) or None
+    ]  # it may describe more than it has tiles of
     focal_planes = max(int(ds.get("TotalPixelMatrixFocalPlanes") or 1), 1)
     needed = len(paths) * focal_planes * math.prod(matrix.tiles)
     frames, first = instance.number_of_frames or 1, _first_frame(ds)
@@ -217,9 +221,15 @@ def _optical_paths(ds: Dataset, instance: InstanceRecord) -> tuple[OpticalPath, 
 
 
 def _optical_path(item: Dataset) -> OpticalPath:
+    codes = [
+        code.get("CodeMeaning")
+        for keyword in ("ChannelDescriptionCodeSequence", "IlluminationColorCodeSequence")
+        for code in (item.get(keyword) or ())[:1]
+    ]
+    described = [item.get("OpticalPathDescription"), *codes]
     return OpticalPath(
         str(item.get("OpticalPathIdentifier") or ""),
-        str(item.get("OpticalPathDescription") or ""),
+        next((str(each) for each in described if each), ""),
         next(iter(numbers(item.get("IlluminationWaveLength"))), None),
         next(iter(numbers(item.get("ObjectiveLensPower"))), None),
     )

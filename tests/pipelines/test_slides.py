@@ -291,6 +291,31 @@ def test_fluorescence_channels_in_files_of_their_own_become_one_axis(tmp_path: P
     assert len(image.attrs["sop_instance_uids"]) == 3
 
 
+@pytest.mark.parametrize("keyword", ["ChannelDescriptionCodeSequence", "IlluminationColorCodeSequence"])
+def test_channels_are_told_apart_by_their_codes_where_nothing_else_is_said(
+    tmp_path: Path, keyword: str
+) -> None:
+    values = picture(2, 1, 10, 15)
+    for number, name in enumerate(("Blue", "Green")):
+        optics = item(OpticalPathIdentifier="1", **{keyword: [item(CodeMeaning=name)]})
+        write_image(
+            tmp_path / f"{number}.dcm", values[number : number + 1], OpticalPathSequence=[optics],
+            InstanceNumber=number,
+        )  # fmt: skip
+    image = open_slide(tmp_path.iterdir())["level/0/image"]
+    np.testing.assert_array_equal(image, values[:, 0])
+    assert list(image.optical_path_description.to_numpy()) == ["Blue", "Green"]
+
+
+def test_an_optical_path_that_is_described_and_has_no_tile_is_no_axis(tmp_path: Path) -> None:
+    values = picture(1, 1, 10, 15)
+    described = [item(OpticalPathIdentifier=str(number)) for number in (1, 2)]
+    image = open_slide(write_image(tmp_path / "a.dcm", values, OpticalPathSequence=described))[
+        "level/0/image"
+    ]
+    np.testing.assert_array_equal(image, values[0, 0])
+
+
 def test_two_images_of_one_size_that_nothing_sets_apart_are_two_levels(tmp_path: Path) -> None:
     paths = [write_image(tmp_path / f"{seed}.dcm", picture(1, 1, 10, 15, seed=seed)) for seed in range(2)]
     assert len(open_slide(paths)["level"].children) == 2
@@ -462,6 +487,7 @@ def test_the_attributes_name_objective_container_and_colour_profile(tmp_path: Pa
     attributes = open_slide(path)["level/0/image"].attrs
     assert "sRGB" in attributes["icc_profile"]
     assert attributes["objective_lens_power"] == 40
+    assert attributes["pixel_spacing_mm"] == [0.0005, 0.00025]
     assert attributes["container_identifier"] == "S-1"
     assert attributes["sop_instance_uids"] == [pydicom.dcmread(path).SOPInstanceUID]
 
