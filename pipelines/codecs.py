@@ -25,9 +25,9 @@ from pipelines.pixels import (
     to_rgb,
 )
 
-RATIO = 1000
+RATIO = 100
 """How many times its encoded bytes a large frame may have."""
-UNQUESTIONED_BYTES = 64 << 20
+UNQUESTIONED_BYTES = 32 << 20
 """A frame of no more is decoded from however few bytes: an empty image of JPEG 2000 has a hundred."""
 
 type Options = Mapping[str, str | int | None]

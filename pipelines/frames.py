@@ -20,7 +20,9 @@ from catalog import guard
 from catalog.errors import DecodeError, HeaderError
 from catalog.identifiers import digest
 from catalog.records import InstanceRecord, Mosaic, PixelData
+from pipelines.codecs import check_ratio
 from pipelines.decode import decode_frame, decode_frames
+from pipelines.inflated import Inflated
 from pipelines.pixels import PixelDescription, Stored, mask_unused_bits
 
 FRAGMENT_LIMIT = 1_000_000
@@ -71,7 +73,7 @@ def open_frames(instance: InstanceRecord) -> Iterator[Frames]:
         descriptor = os.open(instance.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if instance.transfer_syntax_uid == uid.DeflatedExplicitVRLittleEndian:
-            yield _deflated(instance, description)
+            yield _deflated(File(descriptor), instance, description)
         else:
             pixels = instance.pixel_data
             if pixels is None:
@@ -126,22 +128,6 @@ class File:
             return os.preadv(self._descriptor, [out], offset)
 
 
-class _Memory:
-    """Bytes that were inflated."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.size = len(data)
-
-    def read(self, offset: int, count: int) -> bytes:
-        return self._data[offset : offset + count]
-
-    def read_into(self, offset: int, out: memoryview) -> int:
-        part = self._data[offset : offset + len(out)]
-        out[: len(part)] = part
-        return len(part)
-
-
 # --- opening ---------------------------------------------------------------------------------------------
 
 
@@ -169,14 +155,14 @@ def _frames(data: Bytes, description: PixelDescription, pixels: PixelData) -> Fr
     return _EncapsulatedFrames(data, description, _ranges(data, pixels.offset, description.frames))
 
 
-def _deflated(instance: InstanceRecord, description: PixelDescription) -> Frames:
+def _deflated(file: File, instance: InstanceRecord, description: PixelDescription) -> Frames:
+    check_ratio(file.size, description)
     try:
         head = guard.scan(instance.path, ())
-        needed = (description.frame_bits * description.frames + 7) // 8
-        with _readable():
-            data = _Memory(guard.inflated(instance.path, head.start, head.end + 12 + needed))
     except HeaderError as error:
         raise DecodeError(str(error)) from None
+    needed = (description.frame_bits * description.frames + 7) // 8
+    data = Inflated(file, head.start, head.end + 12 + needed)
     if head.digest != instance.header_digest:
         raise DecodeError(_CHANGED)
     tag, vr, length = struct.unpack("<4s2s2xL", data.read(head.end, 12).ljust(12, b"\0"))
