@@ -17,7 +17,7 @@ from pipelines.decode import decode_frames
 from pipelines.pixels import JPEG_XL, JPEG_XL_JPEG_RECOMPRESSION, JPEG_XL_LOSSLESS, PixelDescription
 
 ROWS = COLUMNS = 24
-FRAMES = 60
+FRAMES = 240
 IMAGE = (
     np.add.outer(np.arange(ROWS) * 60, np.arange(COLUMNS) * 50)
     + np.random.default_rng(0).integers(0, 30, (ROWS, COLUMNS))

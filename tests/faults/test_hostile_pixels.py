@@ -216,16 +216,3 @@ def test_small_files_that_claim_huge_frames_take_little_memory(tmp_path: Path) -
         assert reason in reasons.get(name, ""), name
     assert len(arrays) + len(reasons) == len(BOMBS)
     assert most < LIMIT_MIB
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured where Linux tells of it")
-def test_a_deflated_file_of_many_frames_is_read_frame_by_frame(tmp_path: Path) -> None:
-    frames = 600
-    write(
-        tmp_path / "archive" / "deflated.dcm", bytes(frames << 20), NumberOfFrames=frames, Rows=512,
-        Columns=1024, transfer_syntax=uid.DeflatedExplicitVRLittleEndian,
-    )  # fmt: skip
-    reasons, arrays, most = measured(tmp_path / "archive", tmp_path / "bench")
-    assert reasons == {}
-    assert arrays == [[frames, 512, 1024]]
-    assert most < LIMIT_MIB + 150  # planes in work at ingest; the file inflates to twice as much
