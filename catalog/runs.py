@@ -97,6 +97,12 @@ def find_output(catalog: Catalog, sop_instance_uid: str) -> OutputRecord | None:
     return None if row is None else _output(row)
 
 
+def output_paths(catalog: Catalog) -> set[str]:
+    """Paths of every output of every run."""
+    with catalog.reading() as connection:
+        return set(connection.scalars(sa.select(outputs.c.path)))
+
+
 # --- rows to records and back ----------------------------------------------------------------------------
 
 

@@ -203,11 +203,11 @@ class LocalPlace:
             found = sorted(self.path.iterdir())
         except FileNotFoundError:
             return []
-        return [Holding(LocalPlace(each), *_extent(each)) for each in found if each.name != locks.LOCK]
+        return [Holding(LocalPlace(each), *extent(each)) for each in found if each.name != locks.LOCK]
 
     def remove(self) -> int:
         """Remove the folder, or file, and return its bytes."""
-        size, _ = _extent(self.path)
+        size, _ = extent(self.path)
         if self.path.is_dir():
             shutil.rmtree(self.path)
         else:
@@ -231,7 +231,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _extent(path: Path) -> tuple[int, datetime]:
+def extent(path: Path) -> tuple[int, datetime]:
     """Bytes below a path, and when the latest of them was written; what vanishes meanwhile counts nothing."""
     size, latest = 0, 0.0
     below = (Path(parent, name) for parent, _, names in os.walk(path) for name in names)

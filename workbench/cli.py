@@ -224,6 +224,30 @@ def send(
 
 
 @app.command()
+def doctor(
+    context: typer.Context,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Remove what crashes left behind and no row of the catalog names."),
+    ] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is installed, reachable and writable, and how to mend what is not.
+
+    Example: workbench doctor --repair
+    """
+    from datetime import UTC, datetime
+
+    from catalog.home import default_home
+    from workbench.doctor import examine
+
+    where = (home or context.obj or default_home()).expanduser().absolute()
+    diagnosis = examine(where, now=datetime.now(UTC), repair=repair)
+    _show(diagnosis.as_json(), diagnosis.lines(), as_json=as_json, succeeded=diagnosis.healthy)
+
+
+@app.command()
 def lab(context: typer.Context, home: Home = None) -> None:
     """Open JupyterLab on this bench.
 

@@ -193,11 +193,13 @@ class Bench:
             decoded when they are looked at; as it was done before, else left, where it is not said.
         """
         from pipelines.ingest import ingest_series
+        from workbench.leftovers import claim
 
         started, selected = monotonic(), self._selected(series)
         arrays: list[ArrayRecord] = []
         rejected: list[Rejected] = []
         left: dict[str, str] = {}
+        claim(self.settings)
         with shared(self.settings.arrays_folder), bar("ingest", "series", quiet=quiet) as progress:
             for done, each in enumerate(selected, start=1):
                 ingested = ingest_series(
@@ -380,7 +382,7 @@ class Bench:
         previous = find_items(self.catalog, wanted)
         if client is None and not previous.keys() >= set(wanted):
             client = self.client  # a run that has nothing to compute needs no cluster
-        with bar("run", "arrays", quiet=quiet) as progress:
+        with shared(self.settings.outputs_folder), bar("run", "arrays", quiet=quiet) as progress:
             record = run_step(
                 function,
                 parameters,
@@ -391,7 +393,7 @@ class Bench:
                 progress=progress,
                 save=lambda record: save_run(self.catalog, record),
             )
-        save_run(self.catalog, record)
+            save_run(self.catalog, record)
         return Run(record)
 
     # --- nodes ---------------------------------------------------------------------------------------
@@ -437,7 +439,7 @@ class Bench:
         from workbench.pacs.receipt import Receipt
 
         node = self.node(to) if isinstance(to, str) else to
-        folder = self.settings.home / "outbox"
+        folder = self.settings.outbox_folder
         posted = [
             post(self.catalog, path, node.name, outbox_folder=folder, now=_now())
             for path in self._object_paths(objects)

@@ -127,6 +127,11 @@ class Settings(BaseSettings):
         return f"{self.arrays}?{query}" if query else self.arrays
 
     @property
+    def outbox_folder(self) -> Path:
+        """Where copies of what is to be sent are kept."""
+        return self.home / "outbox"
+
+    @property
     def outputs_folder(self) -> Path:
         """Where runs put what they make."""
         return self.home / "outputs"

@@ -9,6 +9,7 @@ from catalog.durable import file_digest, write
 from catalog.errors import HeaderError
 from catalog.headers import read_header
 from catalog.identifiers import digest
+from catalog.locks import shared
 from catalog.records import Delivery, Unreadable
 
 
@@ -29,15 +30,16 @@ def post(catalog: Catalog, path: Path, node: str, *, outbox_folder: Path, now: d
         raise HeaderError(f"{path} cannot be sent: {header.reason}")
     content = path.read_bytes()
     name = digest(content)
-    return outbox.queue(
-        catalog,
-        _kept(content, outbox_folder / f"{name}.dcm"),
-        node,
-        sop_instance_uid=str(header.values["sop_instance_uid"]),
-        sop_class_uid=str(header.values["sop_class_uid"]),
-        digest=name,
-        now=now,
-    )
+    with shared(outbox_folder):  # until its row is there, the copy is no leftover
+        return outbox.queue(
+            catalog,
+            _kept(content, outbox_folder / f"{name}.dcm"),
+            node,
+            sop_instance_uid=str(header.values["sop_instance_uid"]),
+            sop_class_uid=str(header.values["sop_class_uid"]),
+            digest=name,
+            now=now,
+        )
 
 
 def _kept(content: bytes, target: Path) -> Path:
