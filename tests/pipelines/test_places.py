@@ -204,7 +204,7 @@ import os, pickle, sys
 from pipelines import arrays
 from pipelines.ingest import ingest_series
 series, instances, root = pickle.load(sys.stdin.buffer)
-arrays.write_attributes = lambda group, block: os._exit(9)
+arrays.write_attributes = lambda *given: os._exit(9)
 ingest_series(series, instances, root, threads=1)
 """
 
