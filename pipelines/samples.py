@@ -347,6 +347,35 @@ def _slide_header(size: int, tiles: int, level: int) -> Dataset:
 # --- objects ---------------------------------------------------------------------------------------------
 
 
+def _segmentation(folder: Path) -> None:
+    """Two segments of an MR series that do not overlap: the sphere, and the tissue around it."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    phantom = phantoms.write_series(
+        folder / "sources", stored=_head((12, 96, 96)), modality="MR", description="source of segments",
+        intercept=0.0, study="samples", spacing=(2.0, 2.0), distance=4.0,
+    )  # fmt: skip
+    labels = np.digitize(phantom.stored, (100, 700)).astype(np.uint8)
+    segments = [
+        hd.seg.SegmentDescription(
+            number, label, codes.SCT.Tissue, kind, "MANUAL",
+            tracking_uid=known_uid("samples", "segment", label), tracking_id=label,
+        )
+        for number, label, kind in ((1, "tissue", codes.SCT.Tissue), (2, "sphere", codes.SCT.Neoplasm))
+    ]  # fmt: skip
+    made = hd.seg.Segmentation(
+        [pydicom.dcmread(path) for path in phantom.paths], labels, "BINARY", segments,
+        series_instance_uid=known_uid("samples", "segmentation"), series_number=9,
+        sop_instance_uid=known_uid("samples", "segmentation", "instance"), instance_number=1,
+        manufacturer="Imaging Workbench phantoms", manufacturer_model_name="sphere", software_versions="1",
+        device_serial_number="1", series_description="segmentation",
+    )  # fmt: skip
+    made.save_as(folder / "segmentation.dcm", enforce_file_format=True)
+    made._db_con.close()  # highdicom has no public way to close it
+    shutil.rmtree(folder / "sources")
+
+
 def _parametric_map(folder: Path) -> None:
     """Apparent diffusion coefficients in float32, made from an MR series (PS3.3 A.75)."""
     import highdicom as hd
@@ -406,7 +435,7 @@ SAMPLES = (
     Sample("photograph", "fundus photograph", _photograph),
     Sample("video", "endoscopy video, H.264", _video),
     Sample("slide", "whole slide, three levels", _slide),
-    Sample("segmentation", "segmentation", _real("liver_1frame.dcm")),
+    Sample("segmentation", "segmentation of two parts", _segmentation),
     Sample("parametric-map", "parametric map, float", _parametric_map),
     Sample("dose", "radiotherapy dose", _real("rtdose.dcm")),
     Sample("structures", "radiotherapy structure set", _real("rtstruct.dcm")),
