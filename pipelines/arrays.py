@@ -25,6 +25,7 @@ from zarr.storage import ObjectStore
 from catalog.errors import ArrayError, words_of
 from catalog.identifiers import digest
 from catalog.records import Mosaic
+from pipelines.allowlist import fault_of
 from pipelines.dicom_json import Described
 from pipelines.layout import Cut, Slab
 from pipelines.places import LocalPlace, S3Place, Where, at
@@ -48,9 +49,6 @@ LOCAL_PIPELINE = "zarrs.ZarrsCodecPipeline"
 """On a disk it takes a quarter to two thirds of the time of zarr-python's own."""
 S3_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 """`zarrs` opens a connection of its own for each array and fetches chunk after chunk: four times the time."""
-
-_CODECS = frozenset({"bytes", "blosc", "crc32c", "sharding_indexed"})
-_TYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,16 +232,22 @@ def _step(axis: Axis) -> float:
 
 
 def open_values(group: Where) -> Any:
-    """Open the stored values for reading, a `zarr.Array`, once its codecs and type are known to be harmless.
+    """Open the stored values for reading, a `zarr.Array`, once its metadata are known to be harmless.
 
     Raises
     ------
     ArrayError
-        If the array is absent, damaged or written with something that is not on the list.
+        If the array is absent, damaged or written with something that `pipelines.allowlist` does not have.
     """
-    _check_metadata(_read_json(group, VALUES_METADATA), group)
-    with at(group).in_words(VALUES), _pipeline(group):
-        return zarr.open_array(**_stored(group, VALUES), mode="r", zarr_format=3)
+    if fault := fault_of(_read_json(group, VALUES_METADATA)):
+        raise ArrayError(f"{at(group)}/{VALUES} {fault}")
+    try:
+        with at(group).in_words(VALUES), _pipeline(group):
+            return zarr.open_array(**_stored(group, VALUES), mode="r", zarr_format=3)
+    except (ArrayError, OSError):
+        raise
+    except Exception as error:  # zarr stumbles over whatever else may stand in metadata
+        raise ArrayError(f"{at(group)}/{VALUES} cannot be opened: {type(error).__name__}") from None
 
 
 def read_block(group: Where) -> Block:
@@ -324,32 +328,6 @@ def _read_json(group: Where, name: str) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise ArrayError(f"{at(group)}/{name} is damaged; ingest its series again")
     return parsed
-
-
-def _check_metadata(metadata: Mapping[str, Any], group: Where) -> None:
-    values = f"{at(group)}/{VALUES}"
-    if metadata.get("node_type") != "array" or metadata.get("zarr_format") != 3:
-        raise ArrayError(f"{values} is no Zarr v3 array")
-    if str(metadata.get("data_type")) not in _TYPES:
-        raise ArrayError(f"{values} has a data type that is not allowed")
-    names = set(_codec_names(metadata.get("codecs")))
-    if not names <= _CODECS or metadata.get("storage_transformers"):
-        raise ArrayError(f"{values} uses a codec that is not allowed; allowed are {sorted(_CODECS)}")
-
-
-def _codec_names(codecs: Any, depth: int = 0) -> Iterator[str]:
-    """Names of all codecs, those inside a shard too; anything unexpected yields one that is not allowed."""
-    if not isinstance(codecs, list) or depth > 2:
-        yield "unknown"
-        return
-    for codec in codecs:
-        name = codec.get("name") if isinstance(codec, dict) else None
-        yield name if isinstance(name, str) else "unknown"
-        if name == "sharding_indexed":
-            configuration = codec.get("configuration")
-            for inner in ("codecs", "index_codecs"):
-                inside = configuration.get(inner) if isinstance(configuration, dict) else None
-                yield from _codec_names(inside, depth + 1)
 
 
 # --- what zarr is given ----------------------------------------------------------------------------------
