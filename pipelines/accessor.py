@@ -13,9 +13,12 @@ import xarray as xr
 from pydicom import Dataset
 
 from catalog.errors import GeometryError, HeaderError
+from pipelines.colour import icc_profile
 from pipelines.display import window
+from pipelines.icc import profile_description
 from pipelines.instances import instances_behind
 from pipelines.lattice import Raster
+from pipelines.presentation import shown
 from pipelines.resampling import Spacing, resampled, sampling
 
 type Numbers = npt.NDArray[np.float64]
@@ -166,6 +169,37 @@ class DicomAccessor:
         Errors as `attributes`.
         """
         return instances_behind(self._array).table(self._frames())
+
+    def shown(self, view: int = 0) -> xr.DataArray:
+        """Return 8 bits for the screen, lazily, each plane as its header wants it (PS3.3 C.11.2).
+
+        A VOI LUT or window of the header, or the full range where it has none; MONOCHROME1 and Presentation
+        LUT Shape INVERSE are inverted, padding is black. Colours of a supplemental palette come out along
+        `channel`; an array in colour comes back as it is.
+
+        Parameters
+        ----------
+        view
+            Which of several VOI LUTs or windows, from 0.
+
+        Raises
+        ------
+        DecodeError
+            If the header has no such view, or it cannot be applied.
+        """
+        if "channel" in self._array.dims:
+            return self._array
+        return shown(self._array, instances_behind(self._array), self._frames(), view=view)
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        """ICC profile of the images, or of the first optical path that has one; `None` for none."""
+        return icc_profile(self.attributes)
+
+    @property
+    def icc_description(self) -> str:
+        """What the ICC profile calls itself; empty where there is none."""
+        return profile_description(self.icc_profile or b"")
 
     def _frames(self) -> list[tuple[str, int]]:
         """SOP Instance UID and frame index, from 0, of each plane that is left."""

@@ -31,7 +31,7 @@ from pipelines.layout import Cut, Slab
 from pipelines.places import LocalPlace, S3Place, Where, at
 from pipelines.repeats import Along, Axis
 
-LAYOUT = 5
+LAYOUT = 6
 """Goes up when arrays are written in another way; part of every input digest."""
 VALUES = "values"
 BLOCK = "imaging_workbench"
@@ -104,6 +104,8 @@ class Block:
     reason: str
     units: str
     """Of modality values: `HU`, or what Rescale Type or Units say; empty where the file says nothing."""
+    lookup: str
+    """`palette` or `modality LUT` where stored values are opened through one of `dicom.json`; else empty."""
     affine_lps: tuple[tuple[float, ...], ...] | None
     axes: tuple[Axis, ...]
     """Along which a volume repeats."""

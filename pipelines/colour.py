@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,39 @@ class Palette:
         return Palette((self.colours >> shift).astype(np.uint8), self.first)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ModalityLut:
+    """The modality LUT of an image (PS3.3 C.11.1.1)."""
+
+    values: npt.NDArray[np.float32]
+    """Modality values, one an entry."""
+    first: int
+    """The stored value of the first entry; smaller ones have its value, too large ones that of the last."""
+
+    def apply(self, stored: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
+        """Modality values of stored values, of any shape."""
+        return _looked_up(stored, self.values, self.first)
+
+
+def modality_lut_of(ds: Dataset) -> ModalityLut:
+    """Read the modality LUT of an image.
+
+    Raises
+    ------
+    DecodeError
+        If there is none, it is short or its descriptor impossible.
+    """
+    with _tolerant("the modality LUT"):
+        items = list(ds.get("ModalityLUTSequence") or ())
+        if not items:
+            raise DecodeError("the modality LUT is absent")
+        entries, first, bits = _descriptor(items[0], "LUTDescriptor")
+        if not 8 <= bits <= 16:
+            raise DecodeError(f"the modality LUT announces {bits} bits an entry, not 8 to 16")
+        table = _entries(items[0]["LUTData"].value, entries, _is_little_endian(items[0]), "the modality LUT")
+        return ModalityLut(table.astype(np.float32), first)
+
+
 def palette_of(ds: Dataset) -> Palette:
     """Read the palette of a PALETTE COLOR image, its segmented tables too (PS3.3 C.7.9.2).
 
@@ -75,18 +109,30 @@ def icc_profile(ds: Dataset) -> bytes | None:
         return next((bytes(profile) for profile in profiles if profile), None)
 
 
-def shown(values: npt.ArrayLike, ds: Dataset, *, view: int = 0) -> Gray:
-    """Return what a screen shows of modality values; any shape in, 0 to 255 of that shape out.
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way in which a screen shows modality values."""
 
-    The VOI LUT Sequence goes before Window Center and Width (PS3.3 C.11.2), the full range of the values
-    serves where the file has neither; MONOCHROME1 is inverted at the end.
+    function: Callable[[npt.NDArray[Any]], Gray] | None
+    """A window or a VOI LUT; `None` where the header has neither, for the full range of the values."""
+    is_inverted: bool
+    """Whether the smallest value is white (PS3.3 C.7.6.3.1.2, C.11.6.1.2)."""
+
+    def apply(self, values: npt.NDArray[Any], *, center: float, width: float) -> Gray:
+        """Return 0 to 255 for modality values of any shape; the window serves where the header has none."""
+        gray = self.function(values) if self.function else _linear(values, center=center, width=width)
+        return inverted(gray) if self.is_inverted else gray
+
+
+def view_of(ds: Dataset, view: int = 0) -> View:
+    """Read how a header wants its values to be shown.
+
+    The VOI LUT Sequence goes before Window Center and Width (PS3.3 C.11.2); those of an enhanced object are
+    looked for in its shared functional groups, too. MONOCHROME1 and Presentation LUT Shape INVERSE, which go
+    together, invert once.
 
     Parameters
     ----------
-    values
-        Modality values, those after the modality LUT.
-    ds
-        The header that they come from.
     view
         Which of several VOI LUTs or windows, from 0.
 
@@ -96,12 +142,52 @@ def shown(values: npt.ArrayLike, ds: Dataset, *, view: int = 0) -> Gray:
         If the header has no such view, or it cannot be applied.
     """
     with _tolerant("the VOI LUT or window"):
-        luts = list(ds.get("VOILUTSequence") or ())
-        if luts:
-            gray = _through_lut(np.asarray(values), _view(luts, view))
-        else:
-            gray = _through_window(np.asarray(values), ds, view)
-        return inverted(gray) if ds.get("PhotometricInterpretation") == "MONOCHROME1" else gray
+        inversions = (ds.get("PhotometricInterpretation"), ds.get("PresentationLUTShape"))
+        is_inverted = inversions[0] == "MONOCHROME1" or inversions[1] == "INVERSE"
+        around = next((each for each in _voi_places(ds) if any(name in each for name in _VOI)), ds)
+        luts = list(around.get("VOILUTSequence") or ())
+        function = _table_function(_view(luts, view)) if luts else _window_function(around, view)
+        return View(function, is_inverted)
+
+
+_VOI = ("VOILUTSequence", "WindowCenter", "WindowWidth")
+
+
+def _voi_places(ds: Dataset) -> Iterator[Dataset]:
+    yield ds
+    for groups in list(ds.get("SharedFunctionalGroupsSequence") or ())[:1]:
+        yield from list(groups.get("FrameVOILUTSequence") or ())[:1]
+
+
+def shown(values: npt.ArrayLike, ds: Dataset, *, view: int = 0) -> Gray:
+    """Return what a screen shows of modality values; any shape in, 0 to 255 of that shape out.
+
+    As `view_of` has it; the full range of the values serves where the header has no window.
+
+    Raises
+    ------
+    DecodeError
+        If the header has no such view, or it cannot be applied.
+    """
+    center, width = display.full_range(values)
+    return view_of(ds, view).apply(np.asarray(values), center=center, width=width)
+
+
+def padding_of(ds: Dataset) -> tuple[float, float] | None:
+    """Smallest and largest stored value that stands for no pixel; `None` where none does (PS3.3 C.7.5.1.1.2).
+
+    Raises
+    ------
+    DecodeError
+        If the attributes cannot be read.
+    """
+    with _tolerant("the padding value"):
+        value = ds.get("PixelPaddingValue")
+        if value in (None, ""):
+            return None
+        limit = ds.get("PixelPaddingRangeLimit")
+        ends = sorted(float(each) for each in (value, value if limit in (None, "") else limit))
+        return ends[0], ends[1]
 
 
 def inverted(gray: Gray) -> Gray:
@@ -112,11 +198,10 @@ def inverted(gray: Gray) -> Gray:
 # --- windows and VOI LUTs --------------------------------------------------------------------------------
 
 
-def _through_window(values: npt.NDArray[Any], ds: Dataset, view: int) -> Gray:
+def _window_function(ds: Dataset, view: int) -> Callable[[npt.NDArray[Any]], Gray] | None:
     centers, widths = (_several(ds.get(each)) for each in ("WindowCenter", "WindowWidth"))
     if not centers and not widths:
-        center, width = display.full_range(values)
-        return display.window(values, center=center, width=width)
+        return None
     name = str(ds.get("VOILUTFunction") or "LINEAR")
     function = _FUNCTIONS.get(name)
     if function is None:
@@ -124,7 +209,7 @@ def _through_window(values: npt.NDArray[Any], ds: Dataset, view: int) -> Gray:
     center, width = float(_view(centers, view)), float(_view(widths, view))
     if not width >= (1 if name == "LINEAR" else np.nextafter(0, 1)):
         raise DecodeError(f"Window Width (0028,1051) is {width:g}, too small for {name}")
-    return function(values, center, width)
+    return partial(function, center=center, width=width)
 
 
 def _linear(values: npt.NDArray[Any], center: float, width: float) -> Gray:
@@ -140,7 +225,7 @@ def _sigmoid(values: npt.NDArray[Any], center: float, width: float) -> Gray:
     return _to_gray(1 / (1 + np.exp(exponent)))
 
 
-_FUNCTIONS: dict[str, Callable[[npt.NDArray[Any], float, float], Gray]] = {
+_FUNCTIONS: dict[str, Callable[..., Gray]] = {
     "LINEAR": _linear,
     "LINEAR_EXACT": _linear_exact,
     "SIGMOID": _sigmoid,
@@ -153,13 +238,13 @@ def _to_gray(fractions: npt.NDArray[Any]) -> Gray:
     return gray
 
 
-def _through_lut(values: npt.NDArray[Any], item: Dataset) -> Gray:
+def _table_function(item: Dataset) -> Callable[[npt.NDArray[Any]], Gray]:
     entries, first, bits = _descriptor(item, "LUTDescriptor")
     if not 8 <= bits <= 16:
         raise DecodeError(f"the VOI LUT announces {bits} bits an entry, not 8 to 16")
     table = _entries(item["LUTData"].value, entries, _is_little_endian(item), "the VOI LUT")
     shades = _to_gray(table.astype(np.float64) / ((1 << bits) - 1))
-    return _looked_up(values, shades, first)
+    return partial(_looked_up, table=shades, first=first)
 
 
 def _view(views: Sequence[Any], view: int) -> Any:

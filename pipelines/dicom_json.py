@@ -128,7 +128,7 @@ class Gathering:
             elif column is not None:
                 columns[name_of(tag)] = column
         left_out = tuple(dict.fromkeys(map(name_of, budget.left_out)))
-        return Described(dict(sorted(shared.items())), columns, left_out)
+        return Described(dict(sorted(shared.items())), columns, len(sop_instance_uids), left_out)
 
     def _column(self, tag: int, sop_instance_uids: Sequence[str], budget: "_Budget") -> "Column | None":
         numbers: dict[Raw, int] = {}
@@ -217,6 +217,8 @@ class Described:
     shared: Json
     """Of all instances."""
     columns: Mapping[str, Column]
+    planes: int
+    """How many."""
     left_out: tuple[str, ...] = ()
     """Tags of what is not kept."""
 
@@ -226,7 +228,8 @@ class Described:
             tag: {"elements": column.elements, "planes": column.planes}
             for tag, column in self.columns.items()
         }
-        return _to_json(self.shared), _to_json({"columns": columns, "left_out": self.left_out})
+        beside = {"columns": columns, "planes": self.planes, "left_out": self.left_out}
+        return _to_json(self.shared), _to_json(beside)
 
     @classmethod
     def from_json(cls, shared: bytes, columns: bytes) -> Self:
@@ -239,6 +242,7 @@ class Described:
                     tag: Column(tuple(each["elements"]), tuple(each["planes"]))
                     for tag, each in beside["columns"].items()
                 },
+                int(beside["planes"]),
                 tuple(beside["left_out"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -22,11 +22,12 @@ from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
 from pipelines import arrays
 from pipelines.arrays import Block, Planes, once
-from pipelines.dicom_json import Gathering
+from pipelines.dicom_json import Described, Gathering
 from pipelines.expansion import Expanded, expanded, informed, joined
 from pipelines.frames import Digests, Frames, open_frames
 from pipelines.kinds import Way, kind_of, without_pixels
 from pipelines.layout import Layout, Slab
+from pipelines.lookup import lookup_of, lut_units
 from pipelines.object_ingest import ingest_objects
 from pipelines.pixels import PixelDescription, Stored
 from pipelines.places import Place, Where, at
@@ -254,8 +255,8 @@ class _Task:
             for future in write:
                 digests.extend(future.result())
                 advance(len(digests))
-        block = self._block(group, digests)
-        described = self._headers.described(block.planes.sop_instance_uids)
+        described = self._headers.described([image.sop_instance_uid for image, _ in self._planes])
+        block = self._block(group, digests, described)
         arrays.write_attributes(group, block, described)
         return block
 
@@ -293,7 +294,7 @@ class _Task:
         arrays.write_slab(group, values, slab, stored.reshape(slab.shape))
         return digests
 
-    def _block(self, group: Place, digests: Sequence[tuple[str, str]]) -> Block:
+    def _block(self, group: Place, digests: Sequence[tuple[str, str]], described: Described) -> Block:
         images = [image for image, _ in self._planes]
         return Block(
             series_instance_uid=self._series.series_instance_uid,
@@ -307,7 +308,8 @@ class _Task:
             kind=self._kind,
             label=self._part.label,
             reason=self._part.reason,
-            units=_units(self._series.modality, images[0]),
+            units=lut_units(described) or _units(self._series.modality, images[0]),
+            lookup=lookup_of(described),
             affine_lps=self._part.grid.affine_lps if self._part.grid else None,
             axes=self._part.axes,
             along=self._part.along,

@@ -41,6 +41,10 @@ class Instances:
     described: Described
     planes: Mapping[tuple[str, int], int]
     """SOP Instance UID and frame index, from 0, to the number of the plane."""
+    rescale: tuple[tuple[float, ...], tuple[float, ...]]
+    """Slope and intercept of each plane."""
+    lookup: str
+    """Of `Block`."""
 
     def dataset(self, plane: int | None = None) -> Dataset:
         """Return what all instances share and, where a plane is given, all of what its instance says."""
@@ -106,6 +110,12 @@ def _read(path: str, metadata_digest: str) -> Instances:
         raise ArrayError(
             f"the metadata of {group} were altered since they were written; ingest its series again"
         )
-    planes = arrays.read_block(group).planes
+    block = arrays.read_block(group)
+    planes = block.planes
     pairs = zip(planes.sop_instance_uids, planes.frame_indices, strict=True)
-    return Instances(arrays.read_described(group), {pair: number for number, pair in enumerate(pairs)})
+    return Instances(
+        arrays.read_described(group),
+        {pair: number for number, pair in enumerate(pairs)},
+        (planes.rescale_slopes, planes.rescale_intercepts),
+        block.lookup,
+    )

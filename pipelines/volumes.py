@@ -25,6 +25,7 @@ from pipelines.geometry import COSINE_TOLERANCE, SPACING_TOLERANCE_MM
 from pipelines.kinds import OBJECT_ARRAYS
 from pipelines.lattice import Raster, placed_coordinates
 from pipelines.layout import Layout
+from pipelines.lookup import PALETTE, looked_up
 from pipelines.object_arrays import open_object_array
 from pipelines.places import at
 from pipelines.repeats import Along
@@ -33,7 +34,9 @@ __all__ = ["WorkbenchBackend", "accessor", "open_array", "stored_values"]
 
 
 def open_array(record: ArrayRecord) -> xr.DataArray:
-    """Open an array lazily: modality values, float32 (PS3.3 C.11.1.1.2); colour stays stored values.
+    """Open an array lazily: modality values, float32 (PS3.3 C.11.1); colour stays stored values.
+
+    PALETTE COLOR opens as red, green and blue of 8 bits; `stored_values` has the indices.
 
     A volume has dimensions (z, y, x) and coordinates in mm, after axes along which it repeats (`time` in s,
     `echo_time` in ms, `b_value` in s/mm2, `phase` of the heart in % or ms, `temporal_position`); a stack has
@@ -48,25 +51,30 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     ------
     ArrayError
         If the array is absent, incomplete or altered since it was written.
+    DecodeError
+        If its palette or modality LUT cannot be applied.
     """
     if record.kind in OBJECT_ARRAYS:
         return open_object_array(record)
     block = checked_block(record)
-    is_colour = "channel" in record.dims
+    is_colour = "channel" in record.dims or block.lookup == PALETTE
     planes = record.shape[: _layout(record).plane_axis + 1]
     slopes, intercepts = (
         _one_or_all(each, planes) for each in (block.planes.rescale_slopes, block.planes.rescale_intercepts)
     )
-    rescale = None if is_colour else (slopes, intercepts)
-    values = _Values(record.path, record.shape, record.dtype, rescale)
+    rescale = None if is_colour or block.lookup else (slopes, intercepts)
+    data = _lazy(_Values(record.path, record.shape, record.dtype, rescale), record, "modality")
+    if block.lookup:
+        described = arrays.read_described(record.path)
+        data = looked_up(data, block.lookup, described, planes)
     volume = xr.DataArray(
-        _lazy(values, record, "modality"),
-        dims=record.dims,
+        data,
+        dims=(*record.dims, "channel")[: data.ndim],
         coords=_coordinates(record, block, slopes, intercepts),
         attrs=_attributes(record, block, is_colour=is_colour),
         name=(block.modality or "values").lower(),
     )
-    if not is_colour and isinstance(slopes, float) and isinstance(intercepts, float):
+    if not is_colour and isinstance(slopes, float) and isinstance(intercepts, float) and not block.lookup:
         volume.encoding = {"dtype": record.dtype, "scale_factor": slopes, "add_offset": intercepts}
     return volume
 

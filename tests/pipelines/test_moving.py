@@ -74,7 +74,7 @@ def test_real_cine_runs_open_over_time_with_their_colours(indexed: Any, shared_d
     assert len(found) == len(headers)
     for series in found:
         ds, video = headers[series.series.series_instance_uid], open_array(series.array)
-        is_colour = ds.SamplesPerPixel == 3  # a palette image keeps its indices
+        is_colour = ds.SamplesPerPixel == 3 or ds.PhotometricInterpretation == "PALETTE COLOR"
         assert video.dims == ("time", "y", "x", *(["channel"] if is_colour else []))
         assert video.sizes["time"] == ds.NumberOfFrames
         assert video.time[0] == 0
