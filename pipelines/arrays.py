@@ -31,17 +31,19 @@ from pipelines.layout import Cut, Slab
 from pipelines.places import LocalPlace, S3Place, Where, at
 from pipelines.repeats import Along, Axis
 
-LAYOUT = 6
+LAYOUT = 7
 """Goes up when arrays are written in another way; part of every input digest."""
 VALUES = "values"
 BLOCK = "imaging_workbench"
+OBJECT = "imaging_workbench_object"
+"""Our attributes of a group: of an array of planes, or of an object (`pipelines.object_arrays`)."""
 
 GROUP_METADATA = "zarr.json"
 VALUES_METADATA = f"{VALUES}/zarr.json"
 DICOM, DICOM_FRAMES = "dicom.json", "dicom_frames.json"
 """Attributes of the instances: those that all share, and those that vary (`pipelines.dicom_json`)."""
 METADATA = (GROUP_METADATA, VALUES_METADATA, DICOM, DICOM_FRAMES)
-"""The files of a group that are no chunks; the arrays of objects have the first two."""
+"""The files of a group that are no chunks."""
 METADATA_LIMIT = 256 << 20
 """The longest `zarr.json` that is read: some 800,000 planes."""
 
@@ -184,15 +186,20 @@ def write_slab(group: Where, values: Any, slab: Slab, stored: npt.NDArray[Any]) 
 
 def write_attributes(group: Where, block: Block, described: Described) -> None:
     """Describe a group whose values are complete."""
-    for name, content in zip((DICOM, DICOM_FRAMES), described.to_json(), strict=True):
-        at(group).write(name, content)
+    _write_described(group, described)
     ome = _ome(block, at(group).read(VALUES_METADATA, METADATA_LIMIT))
     _describe(group, {BLOCK: asdict(block), **ome})
 
 
-def write_content(group: Where, name: str, content: Mapping[str, Any]) -> None:
-    """Describe a group that is no array of planes, whose values are complete, under a name of its own."""
-    _describe(group, {name: dict(content)})
+def write_object(group: Where, content: Mapping[str, Any], described: Described) -> None:
+    """Describe a group that is the array of an object, whose values are complete."""
+    _write_described(group, described)
+    _describe(group, {OBJECT: dict(content)})
+
+
+def _write_described(group: Where, described: Described) -> None:
+    for name, content in zip((DICOM, DICOM_FRAMES), described.to_json(), strict=True):
+        at(group).write(name, content)
 
 
 def _describe(group: Where, attributes: Mapping[str, Any]) -> None:
@@ -267,18 +274,23 @@ def read_block(group: Where) -> Block:
         raise ArrayError(f"{at(group)} is incomplete or no array of ours; ingest its series again") from None
 
 
-def read_content(group: Where, name: str) -> dict[str, Any]:
-    """Read what `write_content` wrote.
+def read_object(group: Where) -> dict[str, Any]:
+    """Read what `write_object` wrote.
 
     Raises
     ------
     ArrayError
         If the group is absent, incomplete or damaged.
     """
-    content = _read_json(group, GROUP_METADATA).get("attributes", {}).get(name)
+    content = _read_json(group, GROUP_METADATA).get("attributes", {}).get(OBJECT)
     if not isinstance(content, dict):
         raise ArrayError(f"{at(group)} is incomplete or no array of ours; ingest its series again")
     return content
+
+
+def is_object(group: Where) -> bool:
+    """Whether a group is the array of an object; raises `ArrayError` where it cannot be read."""
+    return OBJECT in _read_json(group, GROUP_METADATA).get("attributes", {})
 
 
 def read_described(group: Where) -> Described:

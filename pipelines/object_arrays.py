@@ -22,11 +22,11 @@ from pipelines import (
     accessor,  # noqa: F401 (registers `array.dicom`)
     arrays,
 )
+from pipelines.dicom_json import Described
 from pipelines.kinds import VIDEO
 from pipelines.layout import Cut, Layout, Traces
 from pipelines.places import Where, at
 
-OBJECT = "imaging_workbench_object"
 _LONG = 16
 """Numbers of a coordinate from which on it is worth to keep a line instead of its points."""
 
@@ -72,9 +72,9 @@ class ObjectBlock:
             **known,
         )
 
-    def write(self, group: Where) -> None:
-        """Describe a group whose values are complete."""
-        arrays.write_content(group, OBJECT, asdict(self))
+    def write(self, group: Where, described: Described) -> None:
+        """Describe a group whose values are complete, with what the header of the object says."""
+        arrays.write_object(group, asdict(self), described)
 
     @classmethod
     def read(cls, group: Where) -> Self:
@@ -85,7 +85,7 @@ class ObjectBlock:
         ArrayError
             If the group is absent, incomplete or damaged.
         """
-        content = arrays.read_content(group, OBJECT)
+        content = arrays.read_object(group)
         try:
             known = {each.name: content[each.name] for each in fields(cls)}
             for name in ("dims", "coordinates", "slab_digests", "shard_bytes"):
@@ -110,7 +110,7 @@ def stored_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
 def open_object_array(record: ArrayRecord) -> xr.DataArray:
     """Open the array of an object lazily, as its reader gives it; a video that was left, from its file.
 
-    Attributes and coordinates are those of the reader, `part` is added.
+    Attributes and coordinates are those of the reader; `part` is added, and where it was opened from.
 
     Raises
     ------
@@ -125,6 +125,7 @@ def open_object_array(record: ArrayRecord) -> xr.DataArray:
         array = open_video(record.path)
     else:
         array = _open(record, _checked_block(record))
+        array = array.assign_attrs(path=record.path, metadata_digest=record.metadata_digest)
     return array.assign_attrs(part=record.part, input_digest=record.input_digest)
 
 

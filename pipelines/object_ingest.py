@@ -18,12 +18,14 @@ import numpy.typing as npt
 import xarray as xr
 from dask.base import compute
 
-from catalog import durable
+from catalog import durable, guard
+from catalog.encoding import DEFLATED_UID
 from catalog.errors import ArrayError, DecodeError, HeaderError, WorkbenchError, words_of
 from catalog.headers import read_header
 from catalog.identifiers import digest, digest_of_texts
 from catalog.records import ArrayRecord, InstanceRecord, Unreadable, as_dict
 from pipelines import arrays
+from pipelines.dicom_json import Described, Gathering
 from pipelines.kinds import VIDEO, VIDEO_FRAMES, Kind, Way, kind_of
 from pipelines.layout import Slab
 from pipelines.object_arrays import ObjectBlock, cut_of, stored_dtype
@@ -129,6 +131,21 @@ def note_name(input_digest: str) -> str:
     return f"video-{input_digest[:16]}.json"
 
 
+def described(instance: InstanceRecord) -> Described:
+    """Gather what the header of an instance says, without bulk data; raises `HeaderError`."""
+    head = guard.scan(instance.path, ())
+    is_deflated = head.transfer_syntax_uid == DEFLATED_UID
+    if is_deflated:
+        header = guard.inflated(instance.path, head.start, head.end)
+    else:
+        with Path(instance.path).open("rb") as file:
+            header = file.read(head.end)
+    gathering = Gathering()
+    uid = instance.sop_instance_uid
+    gathering.add(uid, header, head.transfer_syntax_uid, inflated=is_deflated)
+    return gathering.described([uid])
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectTask:
     """One instance on its way into its arrays."""
@@ -213,7 +230,7 @@ class ObjectTask:
                 shard_bytes=arrays.shard_bytes(staged.place, cut),
                 values_metadata_digest=arrays.file_digest(staged.place, arrays.VALUES_METADATA),
             )
-            block.write(staged.place)
+            block.write(staged.place, described(self.instance))
             record = self._record(block, array.shape, staged.final, staged.place, number)
             staged.publish()
         return record

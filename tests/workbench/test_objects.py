@@ -19,6 +19,7 @@ from pydicom import uid
 from pydicom.sr.codedict import codes
 from typer.testing import CliRunner
 
+import workbench
 from catalog.errors import ArrayError, NotFoundError
 from pipelines import phantoms
 from pipelines.dose import read_dose
@@ -56,7 +57,7 @@ def taken_up(bench: Bench, path: Path) -> str:
 def assert_as_read(found: xr.DataArray, read: xr.DataArray) -> None:
     """The same values, coordinates and attributes, bit by bit."""
     assert found.dtype == read.dtype
-    own = {"part", "input_digest"}
+    own = {"part", "input_digest", "path", "metadata_digest"}
     assert {name: found.attrs[name] for name in found.attrs.keys() - own} == {
         name: each for name, each in read.attrs.items() if name not in own
     }
@@ -85,6 +86,18 @@ def test_a_real_object_comes_out_of_the_bench_as_its_reader_gives_it(
         assert_as_read(found, each)
         ds = xr.open_dataset(series, engine="workbench", home=bench.settings.home, part=part)
         assert_as_read(ds[each.name], each)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_its_attributes_are_those_of_its_file_without_bulk_data(
+    bench: Bench, shared_data: Path, name: str
+) -> None:
+    found = bench.volume(taken_up(bench, shared_data / name), 0).dicom.attributes
+    header = pydicom.dcmread(shared_data / name, stop_before_pixels=True)
+    for keyword in ("SOPInstanceUID", "PatientName", "StudyDate", "Manufacturer", "Rows", "DoseUnits"):
+        assert found.get(keyword) == header.get(keyword), keyword
+    assert len(found.get("SegmentSequence", [])) == len(header.get("SegmentSequence", []))
+    assert not {"PixelData", "WaveformSequence", "PerFrameFunctionalGroupsSequence"} & set(found.dir())
 
 
 @pytest.mark.parametrize("name", [name for name, (kind, _) in KINDS.items() if kind == "segmentation"])
@@ -276,6 +289,22 @@ def segmentation_header(segments: int) -> pydicom.Dataset:
     return ds
 
 
+def test_objects_lie_in_a_bucket_as_they_do_in_a_folder(
+    tmp_path: Path, shared_data: Path, s3_server: Any
+) -> None:
+    where = s3_server.address(f"objects/{tmp_path.name}")
+    with workbench.open(tmp_path / "bench", arrays=where) as bench:
+        for name in ("objects/seg/partial_overlaps.dcm", "objects/waveform/waveform_ecg.dcm"):
+            series = taken_up(bench, shared_data / name)
+            kept = list(bench.arrays(series))
+            assert all(each.path.startswith("s3://") for each in kept)
+            assert list(bench.ingest(series, quiet=True)) == kept
+            assert bench.verify(series, quiet=True).mismatches == ()
+            reader = KINDS[name][1]
+            read = reader(shared_data / name)
+            assert_as_read(bench.volume(series, 0), read[0] if isinstance(read, list) else read)
+
+
 # --- to other programs -----------------------------------------------------------------------------------
 
 
@@ -395,7 +424,8 @@ def test_a_flipped_byte_of_an_objects_array_names_its_file(bench: Bench, copies:
         series = series_of(path)
         for array in bench.arrays(series):
             shards = [each for each in Path(array.path, "values/c").rglob("*") if each.is_file()]
-            for file in (shards[0], Path(array.path, "zarr.json"), Path(array.path, "values/zarr.json")):
+            beside = ("zarr.json", "values/zarr.json", "dicom.json")
+            for file in (shards[0], *(Path(array.path, each) for each in beside)):
 
                 def check(series: str = series, file: Path = file) -> None:
                     found = bench.verify(series, quiet=True).mismatches
