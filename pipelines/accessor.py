@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from pydicom import Dataset
 
-from catalog.errors import GeometryError, HeaderError
+from catalog.errors import ArrayError, GeometryError, HeaderError
 from pipelines.colour import icc_profile
 from pipelines.display import window
 from pipelines.icc import profile_description
@@ -203,6 +203,11 @@ class DicomAccessor:
 
     def _frames(self) -> list[tuple[str, int]]:
         """SOP Instance UID and frame index, from 0, of each plane that is left."""
+        if "object_sop_instance_uid" in self._array.attrs:
+            raise ArrayError(
+                f"array {self._array.name!r} is an object of its own, no planes of images; "
+                "dicom.attributes has its header, dicom.window(center, width) shows it"
+            )
         numbers = self._array.coords.get("frame_number")
         frames = [1] * len(self.sources) if numbers is None else np.ravel(numbers.values).tolist()
         return [(uid, int(frame) - 1) for uid, frame in zip(self.sources, frames, strict=True)]

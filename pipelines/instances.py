@@ -111,7 +111,7 @@ def _read(path: str, metadata_digest: str) -> Instances:
             f"the metadata of {group} were altered since they were written; ingest its series again"
         )
     if arrays.is_object(group):  # all of it is one instance
-        return Instances(arrays.read_described(group), {})
+        return Instances(arrays.read_described(group), {}, ((), ()), "")
     block = arrays.read_block(group)
     planes = block.planes
     pairs = zip(planes.sop_instance_uids, planes.frame_indices, strict=True)

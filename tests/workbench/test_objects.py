@@ -100,6 +100,13 @@ def test_its_attributes_are_those_of_its_file_without_bulk_data(
     assert not {"PixelData", "WaveformSequence", "PerFrameFunctionalGroupsSequence"} & set(found.dir())
 
 
+def test_what_only_images_have_is_refused_in_words(bench: Bench, shared_data: Path) -> None:
+    found = bench.volume(taken_up(bench, shared_data / "objects/seg/liver.dcm"))
+    for ask in (found.dicom.shown, found.dicom.suv, lambda: found.dicom.frame_attributes):
+        with pytest.raises(ArrayError, match="is an object of its own, no planes of images"):
+            ask()
+
+
 @pytest.mark.parametrize("name", [name for name, (kind, _) in KINDS.items() if kind == "segmentation"])
 def test_segments_of_the_bench_have_the_voxels_that_their_makers_counted(
     bench: Bench, shared_data: Path, name: str
