@@ -18,7 +18,7 @@ from pipelines.display import window
 from pipelines.icc import profile_description
 from pipelines.instances import instances_behind
 from pipelines.lattice import Raster
-from pipelines.presentation import shown
+from pipelines.presentation import overlays, shown
 from pipelines.resampling import Spacing, resampled, sampling
 
 type Numbers = npt.NDArray[np.float64]
@@ -190,6 +190,20 @@ class DicomAccessor:
         if "channel" in self._array.dims:
             return self._array
         return shown(self._array, instances_behind(self._array), self._frames(), view=view)
+
+    def overlays(self) -> tuple[xr.DataArray, ...]:
+        """Return the overlays of the planes that are left: one boolean array a group 60xx, lazily.
+
+        They cover whole planes, whatever of rows and columns was cut out. Attributes say label, description,
+        type (`G` graphics, `R` region of interest) and origin (row and column, from 1); an overlay of other
+        frames is empty on this one. Those that old devices kept in unused bits of the pixels are there, too.
+
+        Raises
+        ------
+        DecodeError
+            If an overlay contradicts itself.
+        """
+        return overlays(self._array, instances_behind(self._array), self._frames())
 
     @property
     def icc_profile(self) -> bytes | None:

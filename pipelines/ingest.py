@@ -23,6 +23,7 @@ from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord,
 from pipelines import arrays
 from pipelines.arrays import Block, Planes, once
 from pipelines.dicom_json import Described, Gathering
+from pipelines.embedded import with_embedded_overlays
 from pipelines.expansion import Expanded, expanded, informed, joined
 from pipelines.frames import Digests, Frames, open_frames
 from pipelines.kinds import Way, kind_of, without_pixels
@@ -255,7 +256,9 @@ class _Task:
             for future in write:
                 digests.extend(future.result())
                 advance(len(digests))
-        described = self._headers.described([image.sop_instance_uid for image, _ in self._planes])
+        images = [image for image, _ in self._planes]
+        described = self._headers.described([image.sop_instance_uid for image in images])
+        described = with_embedded_overlays(described, images)
         block = self._block(group, digests, described)
         arrays.write_attributes(group, block, described)
         return block

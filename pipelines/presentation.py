@@ -3,18 +3,21 @@
 Modality values stay what they are; this is for eyes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from dask.delayed import delayed
 
 from catalog.errors import DecodeError
 from pipelines.colour import Palette, View, padding_of, palette_of, view_of
 from pipelines.display import Gray
 from pipelines.instances import Instances
 from pipelines.lookup import MODALITY_LUT, groups_of
+from pipelines.overlays import Bits, Overlay, overlays_of, varying
 
 _SHOWN_BY = frozenset(
     ("00280004", "00280120", "00280121", "00281050", "00281051", "00281056", "00283010", "20500020")
@@ -135,3 +138,67 @@ def _coloured(gray: Gray, stored: npt.NDArray[Any], *, palette: Palette) -> Gray
     has_colour = indices >= palette.first
     colours[has_colour] = palette.apply(indices[has_colour])
     return colours
+
+
+def overlays(
+    array: xr.DataArray, instances: Instances, frames: Sequence[tuple[str, int]]
+) -> tuple[xr.DataArray, ...]:
+    """Return the overlays of the planes of an array, one boolean array a group, on whole planes, lazily.
+
+    Parameters
+    ----------
+    frames
+        SOP Instance UID and frame index of each plane of the array, in their order.
+
+    Raises
+    ------
+    DecodeError
+        If an overlay contradicts itself.
+    """
+    wanted = [instances.number(*each) for each in frames]
+    numbers, first = groups_of(instances.described, varying(instances.described))
+    headers = {number: instances.dataset(first[number]) for number in np.unique(numbers[wanted]).tolist()}
+    found = {number: {each.group: each for each in overlays_of(ds)} for number, ds in headers.items()}
+    ds = instances.dataset(wanted[0])
+    shape = (int(ds.Rows), int(ds.Columns))
+    planes = array.coords["sop_instance_uid"]
+    on_planes = [
+        (found[int(numbers[plane])], frame) for plane, (_, frame) in zip(wanted, frames, strict=True)
+    ]
+    return tuple(
+        _overlay(group, on_planes, planes, shape)
+        for group in sorted({group for groups in found.values() for group in groups})
+    )
+
+
+def _overlay(
+    group: int,
+    on_planes: Sequence[tuple[Mapping[int, Overlay], int]],
+    planes: xr.DataArray,
+    shape: tuple[int, int],
+) -> xr.DataArray:
+    drawn: list[Any] = [
+        da.from_delayed(delayed(_drawn)(groups.get(group), frame, shape), shape, np.bool_)  # type: ignore[no-untyped-call]
+        for groups, frame in on_planes
+    ]
+    whole = da.stack(drawn).reshape(*planes.shape, *shape)  # type: ignore[no-untyped-call]  # dask leaves it untyped
+    overlay = next(groups[group] for groups, _ in on_planes if group in groups)
+    attributes = {
+        "group": f"{group:04X}",
+        "label": overlay.label,
+        "description": overlay.description,
+        "type": overlay.type,
+        "subtype": overlay.subtype,
+        "origin": list(overlay.origin),
+    }
+    return xr.DataArray(
+        whole,
+        dims=(*planes.dims, "y", "x"),
+        coords={name: each for name, each in planes.coords.items() if set(each.dims) <= set(planes.dims)},
+        attrs={name: value for name, value in attributes.items() if value},
+        name=f"overlay_{group:04X}",
+    )
+
+
+def _drawn(overlay: Overlay | None, frame: int, shape: tuple[int, int]) -> Bits:
+    return np.zeros(shape, np.bool_) if overlay is None else overlay.on(frame, shape)
