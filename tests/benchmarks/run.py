@@ -16,7 +16,14 @@ from time import perf_counter
 HERE = Path(__file__).resolve().parent
 IMPORT_LIMIT_SECONDS = 0.5
 REPEATS = 7
-SCRIPTS = ("index_speed.py", "planes_speed.py", "video_speed.py", "ingest_speed.py", "ingest_memory.py")
+SCRIPTS = (
+    "index_speed.py",
+    "planes_speed.py",
+    "codecs_speed.py",
+    "video_speed.py",
+    "ingest_speed.py",
+    "ingest_memory.py",
+)
 PACKAGES = ("numpy", "zarr", "zarrs", "imagecodecs", "pydicom")
 
 
