@@ -129,7 +129,7 @@ class IngestReport(Table[ArrayRecord]):
         uid = self[0].series_instance_uid
         if len(self) == 1:
             raise NotFoundError(f"series {uid} is one array, there is no part {number} of it")
-        parts = "; ".join(f"part={array.part}: {array.label}" for array in self)
+        parts = "; ".join(f"part={array.part}: {array.label or array.kind}" for array in self)
         raise NotFoundError(f"series {uid} holds {len(self)} parts, choose one of: {parts}")
 
     @property

@@ -1,7 +1,7 @@
 """The composition root: a bench joins the catalog, its folders, a Dask client and the nodes."""
 
 import atexit
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,20 +9,20 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from catalog.arrays import all_arrays, arrays_of, record_arrays
+from catalog.arrays import record_arrays
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, SettingsError, words_of
 from catalog.home import default_home
-from catalog.identifiers import is_uid
 from catalog.locks import shared
 from catalog.outbox import delivery
 from catalog.query import find_series, instances_of
-from catalog.records import ArrayRecord, InstanceRecord, OutputRecord, SeriesRecord
-from catalog.runs import find_items, find_output, save_run
+from catalog.records import ArrayRecord, OutputRecord, SeriesRecord
+from catalog.runs import find_items, save_run
 from workbench.cluster import local_cluster
 from workbench.progress import bar
 from workbench.question import question
 from workbench.reports import Indexed, IngestReport, Receipts, Run, VerifyReport
+from workbench.selection import Selection, arrays_in, files_of, selected_series
 from workbench.settings import SETTINGS_FILE, Settings
 from workbench.tables import Table
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from pipelines.ingest import Rejected
     from workbench.pacs.node import Node
     from workbench.structures import Structures
-
-type Selection = str | SeriesRecord | Iterable[str | SeriesRecord] | None
-"""Series by UID or record, several of them, or `None` for every series of the catalog."""
 
 SERIES_COLUMNS = {
     "patient_id": "patient id",
@@ -195,7 +192,7 @@ class Bench:
         from pipelines.ingest import ingest_series
         from workbench.leftovers import claim
 
-        started, selected = monotonic(), self._selected(series)
+        started, selected = monotonic(), selected_series(self.catalog, series)
         arrays: list[ArrayRecord] = []
         rejected: list[Rejected] = []
         left: dict[str, str] = {}
@@ -223,10 +220,10 @@ class Bench:
 
         started, frames = monotonic(), 0
         mismatches: list[Any] = []
-        arrays = self._arrays(series)
+        arrays = arrays_in(self.catalog, series)
         with bar("verify", "arrays", quiet=quiet) as progress:
             for done, array in enumerate(arrays, start=1):
-                verified = verify_array(array, self._instances(array))
+                verified = verify_array(array, instances_of(self.catalog, array.series_instance_uid))
                 frames += verified.frames
                 mismatches += verified.mismatches
                 progress(done, len(arrays))
@@ -238,7 +235,7 @@ class Bench:
             "kind": "kind", "label": "part", "shape": "shape", "reason": "reason",
             "series_instance_uid": "series instance uid",
         }  # fmt: skip
-        return Table(self._arrays(series), columns, noun="arrays")
+        return Table(arrays_in(self.catalog, series), columns, noun="arrays")
 
     def volume(self, series: str | SeriesRecord, part: int | None = None) -> "xr.DataArray":
         """Open a series lazily as `DataArray(z, y, x)`: modality values, mm coordinates; ingested if need be.
@@ -294,12 +291,12 @@ class Bench:
         """
         from workbench.structures import read_structures_of
 
-        (selected,) = self._selected(series)
+        (selected,) = selected_series(self.catalog, series)
         uid = selected.series_instance_uid
         return read_structures_of(uid, instances_of(self.catalog, uid), sop_instance_uid)
 
     def _array(self, series: str | SeriesRecord, part: int | None) -> ArrayRecord:
-        (selected,) = self._selected(series)
+        (selected,) = selected_series(self.catalog, series)
         uid = selected.series_instance_uid
         report = self.ingest(selected, quiet=True)
         if not report:
@@ -320,7 +317,7 @@ class Bench:
         """
         from pipelines.slides import SLIDE_STORAGE, open_slide
 
-        (selected,) = self._selected(series)
+        (selected,) = selected_series(self.catalog, series)
         uid = selected.series_instance_uid
         images = [each for each in instances_of(self.catalog, uid) if each.sop_class_uid in SLIDE_STORAGE]
         if not images:
@@ -375,9 +372,14 @@ class Bench:
         from pipelines.runs import RunInput, keys, run_step
 
         function = find_step(step) if isinstance(step, str) else step
-        selected = self._selected(series)
+        selected = selected_series(self.catalog, series)
         ingested = self.ingest(selected, quiet=quiet)
-        inputs = [RunInput(array, tuple(each.path for each in self._instances(array))) for array in ingested]
+        inputs = [
+            RunInput(
+                array, tuple(each.path for each in instances_of(self.catalog, array.series_instance_uid))
+            )
+            for array in ingested
+        ]
         wanted = keys(function, parameters, inputs)
         previous = find_items(self.catalog, wanted)
         if client is None and not previous.keys() >= set(wanted):
@@ -442,7 +444,7 @@ class Bench:
         folder = self.settings.outbox_folder
         posted = [
             post(self.catalog, path, node.name, outbox_folder=folder, now=_now())
-            for path in self._object_paths(objects)
+            for path in files_of(self.catalog, objects)
         ]
         with bar("send", "objects", quiet=quiet) as progress:
             deliver(
@@ -454,46 +456,3 @@ class Bench:
                 progress=progress,
             )
         return Receipts([Receipt.of(delivery(self.catalog, each.delivery)) for each in posted])
-
-    def _object_paths(self, objects: Iterable[OutputRecord | str | Path]) -> Iterator[Path]:
-        for each in objects:
-            if isinstance(each, OutputRecord):
-                if each.sop_instance_uid is not None:
-                    yield Path(each.path)
-            elif isinstance(each, str) and is_uid(each):
-                output = find_output(self.catalog, each)
-                if output is None:
-                    raise NotFoundError(f"no run made an object {each}; `workbench run … --json` lists them")
-                yield Path(output.path)
-            elif Path(each).is_file():
-                yield Path(each)
-            else:
-                raise NotFoundError(f"{each} is neither a file nor the SOP Instance UID of a run's object")
-
-    # --- selection -----------------------------------------------------------------------------------
-
-    def _selected(self, series: Selection) -> list[SeriesRecord]:
-        if series is None:
-            return find_series(self.catalog)
-        if isinstance(series, str | SeriesRecord):
-            series = [series]
-        selected = [each if isinstance(each, SeriesRecord) else self._by_uid(each) for each in series]
-        return list({each.series_instance_uid: each for each in selected}.values())
-
-    def _by_uid(self, uid: str) -> SeriesRecord:
-        found = find_series(self.catalog, series_instance_uid=uid)
-        if len(found) != 1 or found[0].series_instance_uid != uid:
-            raise NotFoundError(f"no series {uid} in the catalog; `workbench series` lists what there is")
-        return found[0]
-
-    def _instances(self, array: ArrayRecord) -> list[InstanceRecord]:
-        return instances_of(self.catalog, array.series_instance_uid)
-
-    def _arrays(self, series: Selection) -> list[ArrayRecord]:
-        if series is None:
-            return all_arrays(self.catalog)
-        return [
-            array
-            for each in self._selected(series)
-            for array in arrays_of(self.catalog, each.series_instance_uid)
-        ]

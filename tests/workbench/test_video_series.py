@@ -1,5 +1,6 @@
 """A video among the series: left as it is, or stored as chunks; a plain file beside DICOM."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ import pydicom
 import pytest
 import xarray as xr
 from pydicom import uid
+from typer.testing import CliRunner
 
 from catalog.errors import DecodeError, NotFoundError
 from pipelines.samples import SAMPLES, VIDEO_FRAMES, VIDEO_RATE
 from pipelines.video import open_video
+from workbench.cli import app
 from workbench.session import Bench
 
 
@@ -169,6 +172,27 @@ def test_without_pyav_the_sentence_names_the_extra(bench: Bench, series: str, pa
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     sentence = "videos need PyAV: pip install 'imaging-workbench[video]'"
     assert done.stdout.splitlines() == [f"series {series} has no array: {sentence}", sentence]
+
+
+def test_the_commands_take_it_too(bench: Bench, series: str) -> None:
+    def typed(*words: str) -> Any:
+        home = str(bench.settings.home)
+        done = CliRunner().invoke(app, [*words, "--json", "--home", home])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    assert [each["modality"] for each in typed("series", "Modality=ES")] == ["ES"]
+    for words, kind in (((), "video"), (("--video", "chunks"), "video frames"), ((), "video frames")):
+        ingested = typed("ingest", series, *words)
+        assert [each["kind"] for each in ingested["arrays"]] == [kind]
+        assert ingested["rejected"] == []
+        assert typed("verify", series) == {"frames": VIDEO_FRAMES, "mismatches": []}
+
+
+def test_xarray_opens_it_by_the_uid_of_its_series(bench: Bench, series: str) -> None:
+    bench.ingest(series, quiet=True)
+    ds = xr.open_dataset(series, engine="workbench", home=bench.settings.home)
+    assert_goes_round(ds["video"])
 
 
 def test_a_part_that_is_not_there_is_named(bench: Bench, series: str) -> None:

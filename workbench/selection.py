@@ -1,0 +1,66 @@
+"""Which series, arrays and files are meant by what a person hands over: UIDs, records, outputs, paths."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from catalog.arrays import all_arrays, arrays_of
+from catalog.database import Catalog
+from catalog.errors import NotFoundError
+from catalog.identifiers import is_uid
+from catalog.query import find_series
+from catalog.records import ArrayRecord, OutputRecord, SeriesRecord
+from catalog.runs import find_output
+
+type Selection = str | SeriesRecord | Iterable[str | SeriesRecord] | None
+"""Series by UID or record, several of them, or `None` for every series of the catalog."""
+
+
+def selected_series(catalog: Catalog, series: Selection) -> list[SeriesRecord]:
+    """Return the series that are meant, each once; raises `NotFoundError` for a UID that is not known."""
+    if series is None:
+        return find_series(catalog)
+    if isinstance(series, str | SeriesRecord):
+        series = [series]
+    selected = [each if isinstance(each, SeriesRecord) else _by_uid(catalog, each) for each in series]
+    return list({each.series_instance_uid: each for each in selected}.values())
+
+
+def _by_uid(catalog: Catalog, uid: str) -> SeriesRecord:
+    found = find_series(catalog, series_instance_uid=uid)
+    if len(found) != 1 or found[0].series_instance_uid != uid:
+        raise NotFoundError(f"no series {uid} in the catalog; `workbench series` lists what there is")
+    return found[0]
+
+
+def arrays_in(catalog: Catalog, series: Selection) -> list[ArrayRecord]:
+    """Return the arrays of the series that are meant; raises as `selected_series`."""
+    if series is None:
+        return all_arrays(catalog)
+    return [
+        array
+        for each in selected_series(catalog, series)
+        for array in arrays_of(catalog, each.series_instance_uid)
+    ]
+
+
+def files_of(catalog: Catalog, objects: Iterable[OutputRecord | str | Path]) -> Iterator[Path]:
+    """Files of DICOM objects: outputs of runs (arrays are passed over), their SOP Instance UIDs, or paths.
+
+    Raises
+    ------
+    NotFoundError
+        If one is neither a file nor an object of a run.
+    """
+    for each in objects:
+        if isinstance(each, OutputRecord):
+            if each.sop_instance_uid is not None:
+                yield Path(each.path)
+        elif isinstance(each, str) and is_uid(each):
+            output = find_output(catalog, each)
+            if output is None:
+                raise NotFoundError(f"no run made an object {each}; `workbench run … --json` lists them")
+            yield Path(output.path)
+        elif Path(each).is_file():
+            yield Path(each)
+        else:
+            raise NotFoundError(f"{each} is neither a file nor the SOP Instance UID of a run's object")
