@@ -19,6 +19,7 @@ from pipelines.icc import profile_description
 from pipelines.instances import instances_behind
 from pipelines.lattice import Raster
 from pipelines.presentation import overlays, shown
+from pipelines.regions import Region, regions
 from pipelines.resampling import Spacing, resampled, sampling
 
 type Numbers = npt.NDArray[np.float64]
@@ -204,6 +205,17 @@ class DicomAccessor:
             If an overlay contradicts itself.
         """
         return overlays(self._array, instances_behind(self._array), self._frames())
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Regions of an ultrasound image and what their pixels measure: cm, s, cm/s (PS3.3 C.8.5.5).
+
+        Raises
+        ------
+        HeaderError
+            If a region lacks what the standard requires of it or contradicts itself.
+        """
+        return regions(self.attributes)
 
     @property
     def icc_profile(self) -> bytes | None:

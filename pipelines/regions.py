@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from pydicom import Dataset
 
 from catalog.errors import HeaderError
@@ -143,3 +144,21 @@ def _direction(item: Dataset, letter: str, low: str, high: str, number: int) -> 
 def _word(words: Sequence[str | None], code: int, what: str) -> str:
     word = words[code] if 0 <= code < len(words) else None
     return f"unknown {what} {code}" if word is None else word
+
+
+def with_calibration(image: xr.DataArray, ds: Dataset) -> xr.DataArray:
+    """Give an ultrasound image coordinates in mm along y and x, where one 2D region calibrates all of it.
+
+    Else the attribute `calibration` has the reason; an image without regions comes back as it is.
+    """
+    if "SequenceOfUltrasoundRegions" not in ds or not {"y", "x"}.isdisjoint(image.coords):
+        return image
+    try:
+        found = calibration(regions(ds), rows=image.sizes["y"], columns=image.sizes["x"])
+    except HeaderError as error:
+        found = _none(str(error))
+    if found.y is None or found.x is None:
+        return image.assign_attrs(calibration=found.reason)
+    lines = {dim: (dim, axis.values * 10, {"units": "mm"}) for dim, axis in (("y", found.y), ("x", found.x))}
+    calibrated: xr.DataArray = image.assign_coords(lines)
+    return calibrated

@@ -21,6 +21,7 @@ from catalog.identifiers import digest_of_texts, is_uid
 from catalog.records import ArrayRecord
 from pipelines import accessor, arrays
 from pipelines.arrays import Block
+from pipelines.frame_axes import with_frame_axes
 from pipelines.geometry import COSINE_TOLERANCE, SPACING_TOLERANCE_MM
 from pipelines.kinds import OBJECT_ARRAYS
 from pipelines.lattice import Raster, placed_coordinates
@@ -28,6 +29,7 @@ from pipelines.layout import Layout
 from pipelines.lookup import PALETTE, looked_up
 from pipelines.object_arrays import open_object_array
 from pipelines.places import at
+from pipelines.regions import with_calibration
 from pipelines.repeats import Along
 
 __all__ = ["WorkbenchBackend", "accessor", "open_array", "stored_values"]
@@ -76,7 +78,7 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     )
     if not is_colour and isinstance(slopes, float) and isinstance(intercepts, float) and not block.lookup:
         volume.encoding = {"dtype": record.dtype, "scale_factor": slopes, "add_offset": intercepts}
-    return volume
+    return _named(volume, record, block)
 
 
 def stored_values(record: ArrayRecord) -> xr.DataArray:
@@ -85,7 +87,17 @@ def stored_values(record: ArrayRecord) -> xr.DataArray:
     attrs = _attributes(record, block, is_colour=True)
     data = _lazy(_Values(record.path, record.shape, record.dtype, None), record, "stored")
     coords = _coordinates(record, block, 1.0, 0.0)
-    return xr.DataArray(data, dims=record.dims, coords=coords, attrs=attrs, name="stored")
+    stored = xr.DataArray(data, dims=record.dims, coords=coords, attrs=attrs, name="stored")
+    return _named(stored, record, block)
+
+
+def _named(array: xr.DataArray, record: ArrayRecord, block: Block) -> xr.DataArray:
+    """A stack with what its header says of frames, rows and columns; a volume as it is."""
+    if block.affine_lps is not None:
+        return array
+    ds = arrays.read_described(record.path).dataset()
+    calibrated = with_calibration(array, ds)
+    return with_frame_axes(calibrated, ds) if block.sources == 1 else calibrated
 
 
 class WorkbenchBackend(BackendEntrypoint):
