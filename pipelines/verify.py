@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import batched
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from catalog.identifiers import digest, digest_of_texts
 from catalog.records import ArrayRecord, InstanceRecord
 from pipelines import arrays
 from pipelines.arrays import Block
-from pipelines.frames import open_frames
+from pipelines.frames import TOGETHER_BYTES, open_frames
 from pipelines.ingest import input_digest
 from pipelines.kinds import OBJECT_ARRAYS
 from pipelines.layout import Layout, Slab
@@ -120,23 +121,26 @@ def _no_instance(uid: str, indices: Sequence[int], mismatch: _New) -> list[Misma
 def _check_instance(
     instance: InstanceRecord, indices: Sequence[int], block: Block, mismatch: _New
 ) -> list[Mismatch]:
-    found = []
+    found: list[Mismatch] = []
+    at = indices[0]
     try:
         instance = _as_stored(instance, block)
         description = PixelDescription.of(instance)
-        out: Stored = np.empty(description.shape, description.dtype)
         with open_frames(instance) as frames:
-            for index in indices:
-                source, stored = frames.load(block.planes.frame_indices[index], out)
-                if source != block.planes.source_digests[index]:
-                    what = "pixel data differ from those that were ingested"
-                elif stored != block.planes.stored_digests[index]:
-                    what = "the same bytes decode to other values than when they were ingested"
-                else:
-                    continue
-                found.append(mismatch(index, instance.sop_instance_uid, instance.path, what))
+            for part in batched(indices, max(1, TOGETHER_BYTES // description.frame_bytes)):
+                at = part[0]
+                out: Stored = np.empty((len(part), *description.shape), description.dtype)
+                digests = frames.load_all([block.planes.frame_indices[each] for each in part], out)
+                for index, (source, stored) in zip(part, digests, strict=True):
+                    if source != block.planes.source_digests[index]:
+                        what = "pixel data differ from those that were ingested"
+                    elif stored != block.planes.stored_digests[index]:
+                        what = "the same bytes decode to other values than when they were ingested"
+                    else:
+                        continue
+                    found.append(mismatch(index, instance.sop_instance_uid, instance.path, what))
     except DecodeError as error:
-        found.append(mismatch(indices[len(found)], instance.sop_instance_uid, instance.path, str(error)))
+        found.append(mismatch(at, instance.sop_instance_uid, instance.path, str(error)))
     return found
 
 

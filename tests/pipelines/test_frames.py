@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom import uid
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, encapsulate_extended
 
 from catalog import guard
 from catalog.errors import DecodeError
@@ -196,6 +196,46 @@ def test_an_encapsulation_that_lies_is_an_error_with_the_reason(
     Path(record.path).write_bytes(content + value)
     with pytest.raises(DecodeError, match=reason if value else "pixel data|no item"), open_frames(record):
         pass
+
+
+@pytest.mark.parametrize("offsets", [(0, 0, 0), (2**63, 2**64 - 1, 5), (64, 0, 128)])
+def test_an_extended_offset_table_that_lies_is_not_followed(tmp_path: Path, offsets: tuple[int, ...]) -> None:
+    value, _, _ = encapsulate_extended([rle(plane) for plane in PLANES])
+    table = struct.pack("<3Q", *offsets)
+    record = multi_frame(
+        tmp_path / "m.dcm", value, frames=3, transfer_syntax=uid.RLELossless,
+        ExtendedOffsetTable=table, ExtendedOffsetTableLengths=table,
+    )  # fmt: skip
+    assert np.array_equal(pixels_of(record), PLANES)
+
+
+def test_a_basic_offset_table_is_not_needed_where_every_frame_is_one_fragment(tmp_path: Path) -> None:
+    value = item(struct.pack("<3L", 7, 2**32 - 1, 0)) + b"".join(item(rle(plane)) for plane in PLANES) + END
+    record = multi_frame(tmp_path / "m.dcm", value, frames=3, transfer_syntax=uid.RLELossless)
+    assert np.array_equal(pixels_of(record), PLANES)
+
+
+def test_a_file_cut_anywhere_in_its_fragments_is_never_taken_for_whole(tmp_path: Path) -> None:
+    value = encapsulate([rle(plane) for plane in PLANES], has_bot=True)
+    record = multi_frame(tmp_path / "m.dcm", value, frames=3, transfer_syntax=uid.RLELossless)
+    assert record.pixel_data is not None
+    content = Path(record.path).read_bytes()
+    for size in range(record.pixel_data.offset, len(content) - len(END)):
+        Path(record.path).write_bytes(content[:size])
+        with pytest.raises(DecodeError), open_frames(record):
+            pass
+
+
+def test_the_frame_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    good, bad = rle(PLANES[0]), rle(PLANES[1])[:70]
+    value = encapsulate([good, bad, good], has_bot=True)
+    record = multi_frame(tmp_path / "m.dcm", value, frames=3, transfer_syntax=uid.RLELossless)
+    out = np.empty((3, *PLANES.shape[1:]), "<u2")
+    with open_frames(record) as frames:
+        with pytest.raises(DecodeError, match="frame 2 of 3: RLE Lossless: "):
+            frames.load_all(range(3), out)
+        frames.load(2, out[2])
+    assert np.array_equal(out[2], PLANES[0])
 
 
 def test_more_frames_than_bytes_is_an_error_before_anything_is_allocated(tmp_path: Path) -> None:
