@@ -25,7 +25,7 @@ from pipelines.pixels import (
     to_rgb,
 )
 
-RATIO = 100
+RATIO = 250
 """How many times its encoded bytes a large frame may have."""
 UNQUESTIONED_BYTES = 32 << 20
 """A frame of no more is decoded from however few bytes: an empty image of JPEG 2000 has a hundred."""
