@@ -8,11 +8,9 @@ list is refused before zarr sees it.
 """
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from itertools import pairwise
 from threading import Lock
 from typing import Any, Self
 
@@ -28,13 +26,15 @@ from catalog.records import Mosaic
 from pipelines.allowlist import fault_of
 from pipelines.dicom_json import Described
 from pipelines.layout import Cut, Slab
+from pipelines.multiscales import Level, Spaced, multiscales
 from pipelines.places import LocalPlace, S3Place, Where, at
 from pipelines.repeats import Along, Axis
 
-LAYOUT = 7
+LAYOUT = 8
 """Goes up when arrays are written in another way; part of every input digest."""
 VALUES = "values"
 BLOCK = "imaging_workbench"
+LEVELS = "imaging_workbench_levels"
 OBJECT = "imaging_workbench_object"
 """Our attributes of a group: of an array of planes, or of an object (`pipelines.object_arrays`)."""
 
@@ -187,7 +187,7 @@ def write_slab(group: Where, values: Any, slab: Slab, stored: npt.NDArray[Any]) 
 def write_attributes(group: Where, block: Block, described: Described) -> None:
     """Describe a group whose values are complete."""
     _write_described(group, described)
-    ome = _ome(block, at(group).read(VALUES_METADATA, METADATA_LIMIT))
+    ome = multiscales(spaced(block, _dims(group)), VALUES, ())
     _describe(group, {BLOCK: asdict(block), **ome})
 
 
@@ -203,38 +203,44 @@ def _write_described(group: Where, described: Described) -> None:
 
 
 def _describe(group: Where, attributes: Mapping[str, Any]) -> None:
-    description = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
-    at(group).write(GROUP_METADATA, json.dumps(description, indent=1).encode())
+    at(group).write(GROUP_METADATA, _description(attributes))
 
 
-def _ome(block: Block, values_metadata: bytes) -> dict[str, Any]:
-    """OME-Zarr 0.5 multiscales of one level; colour stacks have no place in it: channels come first there."""
-    dims = json.loads(values_metadata)["dimension_names"]
-    if "channel" in dims:
-        return {}
-    spatial = {"type": "space"} | ({"unit": "millimeter"} if block.affine_lps else {})
-    axes = [{"name": dim, **(spatial if dim in ("z", "y", "x") else _ome_type(dim))} for dim in dims]
-    transformations: list[dict[str, Any]] = [{"type": "scale", "scale": [1.0] * len(dims)}]
-    if block.affine_lps is not None:
-        columns = list(zip(*block.affine_lps, strict=True))
-        scale = [_step(axis) for axis in block.axes] + [math.hypot(*columns[axis][:3]) for axis in (2, 1, 0)]
-        starts = [axis.values[0] for axis in block.axes] + list(columns[3][2::-1])
-        transformations = [
-            {"type": "scale", "scale": scale},
-            {"type": "translation", "translation": starts},
-        ]
-    dataset = {"path": VALUES, "coordinateTransformations": transformations}
-    return {"ome": {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [dataset]}]}}
+def _description(attributes: Mapping[str, Any]) -> bytes:
+    return json.dumps({"attributes": attributes, "zarr_format": 3, "node_type": "group"}, indent=1).encode()
 
 
-def _ome_type(dim: str) -> dict[str, str]:
-    return {"type": "time", "unit": "second"} if dim == "time" else {}
+def spaced(block: Block, dims: Sequence[str]) -> Spaced:
+    """Where the values of an array lie along each of its axes."""
+    spacings = block.planes.pixel_spacings_mm
+    return Spaced.of(
+        dims,
+        affine_lps=block.affine_lps,
+        pixel_spacing_mm=spacings[0] if len(set(spacings)) == 1 else None,
+        axes=block.axes,
+    )
 
 
-def _step(axis: Axis) -> float:
-    """Distance of evenly spaced values; 1 where they are not, as OME-Zarr knows no other axes."""
-    steps = {round(later - earlier, 6) for earlier, later in pairwise(axis.values)}
-    return steps.pop() if len(steps) == 1 and min(steps) > 0 else 1.0
+def list_levels(group: Where, levels: Sequence[Level]) -> None:
+    """List levels that are complete, in the place of those that were listed, by one replacement of a file."""
+    attributes = _read_json(group, GROUP_METADATA)["attributes"]
+    _describe(group, _with_levels(attributes, _dims(group), levels))
+
+
+def _with_levels(
+    attributes: Mapping[str, Any], dims: Sequence[str], levels: Sequence[Level]
+) -> dict[str, Any]:
+    """Attributes of a group with these levels; without any, they are those of ingest."""
+    ome = multiscales(spaced(Block.from_json(attributes[BLOCK]), dims), VALUES, levels)
+    listed = {LEVELS: [asdict(each) for each in levels]} if levels else {}
+    return {BLOCK: attributes[BLOCK], **ome, **listed}
+
+
+def _dims(group: Where) -> tuple[str, ...]:
+    names = _read_json(group, VALUES_METADATA).get("dimension_names")
+    if not isinstance(names, list):
+        raise ArrayError(f"{at(group)}/{VALUES_METADATA} is damaged; ingest its series again")
+    return tuple(map(str, names))
 
 
 # --- reading ---------------------------------------------------------------------------------------------
@@ -306,8 +312,33 @@ def metadata_digest(group: Where) -> str:
 
 
 def file_digest(group: Where, name: str) -> str:
-    """SHA-256 of a metadata file of a group."""
-    return digest(_read(group, name))
+    """SHA-256 of a metadata file of a group, as it was before levels were listed in it."""
+    content = _read(group, name)
+    return digest(_as_ingested(group, content) if name == GROUP_METADATA else content)
+
+
+def _as_ingested(group: Where, content: bytes) -> bytes:
+    """Description of a group without its levels; as it is where anything in it is not as it must be then."""
+    if f'"{LEVELS}"'.encode() not in content:
+        return content
+    try:
+        attributes = json.loads(content)["attributes"]
+        levels = tuple(map(Level.from_json, attributes[LEVELS]))
+        dims = _dims(group)
+        if _description(_with_levels(attributes, dims, levels)) != content:
+            return content
+        return _description(_with_levels(attributes, dims, ()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return content
+
+
+def read_levels(group: Where) -> tuple[Level, ...]:
+    """Levels that are listed, from fine to coarse; none where none were made."""
+    attributes = _read_json(group, GROUP_METADATA).get("attributes", {})
+    try:
+        return tuple(map(Level.from_json, attributes.get(LEVELS, ())))
+    except (KeyError, TypeError, ValueError):
+        raise ArrayError(f"{at(group)}/{GROUP_METADATA} is damaged; ingest its series again") from None
 
 
 def shard_name(slab: Slab) -> str:

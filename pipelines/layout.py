@@ -92,6 +92,39 @@ class Traces:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """The cut of an array whose axes are those of another one in another order."""
+
+    layout: "Layout"
+    order: tuple[int, ...]
+    """Axis of the other for each axis."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        return self._in_order(self.layout.shape)
+
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        """Shape of a chunk."""
+        return self._in_order(self.layout.chunk)
+
+    @property
+    def shard(self) -> tuple[int, ...]:
+        """Shape of a shard."""
+        return self._in_order(self.layout.shard)
+
+    def slabs(self) -> Iterator[Slab]:
+        """Every slab."""
+        for slab in self.layout.slabs():
+            index, shard = self._in_order(slab.index), self._in_order(slab.shard)
+            yield Slab(slab.start, slab.stop, index, self._in_order(slab.shape), shard)
+
+    def _in_order[T](self, each: tuple[T, ...]) -> tuple[T, ...]:
+        return tuple(each[number] for number in self.order)
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """The cut of one array."""
 

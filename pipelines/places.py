@@ -49,6 +49,10 @@ class Place(Protocol):
     def name(self) -> str:
         """The last part of the address."""
 
+    @property
+    def parent(self) -> "Place":
+        """The place that it is in."""
+
     def __truediv__(self, name: str, /) -> "Place":
         """Return a place in it."""
 
@@ -145,6 +149,11 @@ class LocalPlace:
     def name(self) -> str:
         """Of the folder."""
         return self.path.name
+
+    @property
+    def parent(self) -> "LocalPlace":
+        """The folder above."""
+        return LocalPlace(self.path.parent)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -341,6 +350,11 @@ class S3Place:
     def name(self) -> str:
         """The last part of the prefix."""
         return self.prefix.rpartition("/")[2]
+
+    @property
+    def parent(self) -> "S3Place":
+        """The prefix above."""
+        return replace(self, prefix=self.prefix.rpartition("/")[0])
 
     def __str__(self) -> str:
         return f"{S3}{self.bucket.name}/{self.prefix}".rstrip("/")

@@ -12,7 +12,7 @@ import numpy as np
 from catalog.errors import ArrayError, DecodeError
 from catalog.identifiers import digest, digest_of_texts
 from catalog.records import ArrayRecord, InstanceRecord
-from pipelines import arrays
+from pipelines import arrays, pyramid
 from pipelines.arrays import Block
 from pipelines.frames import TOGETHER_BYTES, open_frames
 from pipelines.ingest import input_digest
@@ -51,6 +51,9 @@ def verify_array(
     if not altered:
         found += [mismatch(None, None, array.path, what) for what in _inputs_differ(array, block, instances)]
     known = {each.sop_instance_uid: each for each in instances}
+    if not altered:
+        faults = pyramid.altered_levels(array)
+        found += [mismatch(None, None, where, f"coarser level: {what}") for where, what in faults]
     checks = [*_archive_checks(block, known, mismatch), *_zarr_checks(array, block, group, mismatch)]
     with ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="verify") as executor:
         for mismatches in executor.map(lambda check: check(), checks):

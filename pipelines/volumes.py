@@ -5,7 +5,7 @@ Coordinates follow ITK: along each dimension the origin plus index times spacing
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,14 @@ from pipelines.kinds import OBJECT_ARRAYS
 from pipelines.lattice import Raster, placed_coordinates
 from pipelines.layout import Layout
 from pipelines.lookup import PALETTE, looked_up
+from pipelines.multiscales import CHANNEL, channel_first
 from pipelines.object_arrays import open_object_array
 from pipelines.places import at
+from pipelines.pyramid import level_of
 from pipelines.regions import with_calibration
 from pipelines.repeats import Along
 
-__all__ = ["WorkbenchBackend", "accessor", "open_array", "stored_values"]
+__all__ = ["WorkbenchBackend", "accessor", "open_array", "open_level", "stored_values"]
 
 
 def open_array(record: ArrayRecord) -> xr.DataArray:
@@ -61,9 +63,7 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     block = checked_block(record)
     is_colour = "channel" in record.dims or block.lookup == PALETTE
     planes = record.shape[: _layout(record).plane_axis + 1]
-    slopes, intercepts = (
-        _one_or_all(each, planes) for each in (block.planes.rescale_slopes, block.planes.rescale_intercepts)
-    )
+    slopes, intercepts = _rescale(record, block)
     rescale = None if is_colour or block.lookup else (slopes, intercepts)
     data = _lazy(_Values(record.path, record.shape, record.dtype, rescale), record, "modality")
     if block.lookup:
@@ -98,6 +98,63 @@ def _named(array: xr.DataArray, record: ArrayRecord, block: Block) -> xr.DataArr
     ds = arrays.read_described(record.path).dataset()
     calibrated = with_calibration(array, ds)
     return with_frame_axes(calibrated, ds) if block.sources == 1 else calibrated
+
+
+def open_level(record: ArrayRecord, number: int) -> xr.DataArray:
+    """Open a coarser level that was made (`pipelines.pyramid`), else as `open_array`; 0 is the array itself.
+
+    Coordinates are those of the middle of what was made one, so `level.dicom` knows where it lies. What is
+    known of each plane is left out where planes were made one.
+
+    Raises
+    ------
+    NotFoundError
+        If the array has no such level.
+    ArrayError
+        If the array or the level is absent, incomplete or altered since it was written.
+    """
+    full = open_array(record)
+    if number == 0:
+        return full
+    level = level_of(record, number)
+    place, block = at(record.path) / level.name, checked_block(record)
+    rescale = None if CHANNEL in record.dims or block.lookup else _rescale(record, block)
+    order = channel_first(record.dims)
+    values = _Values(place.address, tuple(level.shape[axis] for axis in order), record.dtype, rescale)
+    layout = Layout(level.shape, np.dtype(record.dtype).itemsize, record.kind)
+    chunks = tuple((*layout.shard[: layout.plane_axis + 1], *layout.plane_shape)[axis] for axis in order)
+    name = digest_of_texts((place.address, record.stored_digest, level.metadata_digest))[:32]
+    data: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask leaves it untyped
+        values, chunks=chunks, name=f"level-{name}", meta=np.empty((0,) * values.ndim, values.dtype)
+    )
+    data = da.transpose(data, [order.index(axis) for axis in range(len(order))])
+    if block.lookup:
+        planes = record.shape[: layout.plane_axis + 1]
+        data = looked_up(data, block.lookup, arrays.read_described(record.path), planes)
+    coarser = dict(zip(record.dims, level.factors, strict=True))
+    return xr.DataArray(
+        data, dims=full.dims, coords=_coarser(full, level.shape, coarser), attrs=full.attrs, name=full.name
+    )
+
+
+def _coarser(full: xr.DataArray, shape: tuple[int, ...], factors: Mapping[str, int]) -> dict[str, Any]:
+    """Coordinates of a level: in the middle of what was made one; dropped where there is no middle."""
+    coordinates: dict[str, Any] = {}
+    for name, coordinate in full.coords.items():
+        if all(factors.get(str(dim), 1) == 1 for dim in coordinate.dims):
+            coordinates[str(name)] = coordinate
+        elif coordinate.dims == (name,) and coordinate.size > 1:
+            factor, count = factors[str(name)], shape[full.dims.index(name)]
+            step = (coordinate.values[-1] - coordinate.values[0]) / (coordinate.size - 1)
+            line = coordinate.values[0] + ((factor - 1) / 2 + factor * np.arange(count)) * step
+            coordinates[str(name)] = (name, line, coordinate.attrs)
+    return coordinates
+
+
+def _rescale(record: ArrayRecord, block: Block) -> "tuple[_Line, _Line]":
+    planes = record.shape[: _layout(record).plane_axis + 1]
+    slopes, intercepts = block.planes.rescale_slopes, block.planes.rescale_intercepts
+    return _one_or_all(slopes, planes), _one_or_all(intercepts, planes)
 
 
 class WorkbenchBackend(BackendEntrypoint):

@@ -17,10 +17,12 @@ from pathlib import Path
 from catalog import locks
 from catalog.arrays import all_arrays
 from catalog.database import Catalog
+from catalog.errors import ArrayError
 from catalog.identifiers import digest, folder_name
 from catalog.outbox import deliveries
 from catalog.records import ArrayRecord
 from catalog.runs import output_paths
+from pipelines.arrays import read_levels
 from pipelines.kinds import VIDEO
 from pipelines.object_ingest import note_name
 from pipelines.places import PARTIAL, LocalPlace, Place, at, extent
@@ -33,6 +35,7 @@ OWNER = "bench.json"
 
 _SERIES = re.compile(r"[0-9a-f]{32}")
 _GROUP = re.compile(r"(\d+|object)-[0-9a-f]{16}(-[0-9a-f]{8})?|video-[0-9a-f]{16}\.json")
+_LEVEL = re.compile(rf"({re.escape(PARTIAL)})?level-\d+(-[0-9a-f]{{8}})?")
 _RUN = re.compile(r"[0-9a-f]{32}")
 _COPY = re.compile(r"[0-9a-f]{64}\.dcm(\.[0-9a-f]{8}\.partial)?")
 
@@ -153,11 +156,13 @@ def _series(
         names = {each.place.name for each in held}
         if busy:
             return Survey(in_use=(f"{folder}: an ingest is at work",)), names
-        found = []
+        found: list[Leftover] = []
         for each in held:
             name = each.place.name
             is_partial = name.startswith(PARTIAL)
             is_young = not isinstance(folder, LocalPlace) and now - each.changed < GRACE
+            if name in named:
+                found += _levels(each.place, now, repair=repair)
             if name in named or is_young or not (is_partial or _GROUP.fullmatch(name)):
                 continue
             what = "array half written" if is_partial else "array that no row names"
@@ -167,6 +172,21 @@ def _series(
         if repair and isinstance(folder, LocalPlace) and not folder.holdings():
             folder.remove()
     return Survey(tuple(found)), names
+
+
+def _levels(group: Place, now: datetime, *, repair: bool) -> Iterator[Leftover]:
+    """Coarser levels of an array that are half made, or that it does not list."""
+    try:
+        listed = {level.name for level in read_levels(group)}
+    except ArrayError:  # a note of a video, or an array for `verify` to judge
+        return
+    for each in group.holdings():
+        is_young = not isinstance(group, LocalPlace) and now - each.changed < GRACE
+        if is_young or each.place.name in listed or not _LEVEL.fullmatch(each.place.name):
+            continue
+        yield Leftover("coarser level half made", str(each.place), each.bytes)
+        if repair:
+            each.place.remove()
 
 
 # --- outputs and outbox ----------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from pipelines.ingest import Rejected
+    from pipelines.multiscales import Level
     from workbench.pacs.node import Node
     from workbench.structures import Structures
 
@@ -294,6 +295,35 @@ class Bench:
         (selected,) = selected_series(self.catalog, series)
         uid = selected.series_instance_uid
         return read_structures_of(uid, instances_of(self.catalog, uid), sop_instance_uid)
+
+    def pyramid(self, series: str | SeriesRecord, part: int | None = None) -> "tuple[Level, ...]":
+        """Make coarser levels of an array, which other viewers of OME-Zarr then find; twice is once.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is no such series, no pixel data in it, or several parts to choose from.
+        catalog.errors.ArrayError
+            If the array is altered, or a kind that has no levels.
+        """
+        from pipelines.pyramid import make_levels
+
+        with shared(self.settings.arrays_folder):
+            return make_levels(self._array(series, part))
+
+    def level(self, series: str | SeriesRecord, number: int, part: int | None = None) -> "xr.DataArray":
+        """Open a coarser level lazily, else as `volume`; levels are made on first wish.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            As `volume` does, or if the array is too small for such a level.
+        """
+        from pipelines.volumes import open_level
+
+        if number > 0:
+            self.pyramid(series, part)
+        return open_level(self._array(series, part), number)
 
     def _array(self, series: str | SeriesRecord, part: int | None) -> ArrayRecord:
         (selected,) = selected_series(self.catalog, series)

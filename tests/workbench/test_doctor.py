@@ -81,6 +81,11 @@ def array_of_a_vanished_series(home: Path, _: Path) -> Path:
     return home / "arrays" / folder_name("1.2.3") / "0-0123456789abcdef"
 
 
+def half_level(home: Path, _: Path) -> Path:
+    (group,) = (each for each in array_folder(home).iterdir() if each.is_dir())
+    return group / ".partial-level-1"
+
+
 def outputs_of_no_run(home: Path, _: Path) -> Path:
     return home / "outputs" / ("0123abcd" * 4) / f"{folder_name('1.2.3')}-0"
 
@@ -97,6 +102,7 @@ def half_copy(home: Path, _: Path) -> Path:
     "place",
     [
         half_array,
+        half_level,
         old_array,
         array_of_a_vanished_series,
         outputs_of_no_run,
