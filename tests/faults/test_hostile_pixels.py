@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom import uid
+from pydicom.encaps import encapsulate
 
 from catalog.database import Catalog
 from catalog.index import index_paths
 from catalog.query import find_series, instances_of
 from pipelines import phantoms
+from pipelines.codecs import CODECS
 from pipelines.ingest import Ingested, ingest_series
 from pipelines.pixels import DEFLATED_IMAGE_FRAME, JPEG_XL_LOSSLESS
+from pipelines.volumes import stored_values
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS, COLUMNS = 32, 24
@@ -216,3 +220,40 @@ def test_small_files_that_claim_huge_frames_take_little_memory(tmp_path: Path) -
         assert reason in reasons.get(name, ""), name
     assert len(arrays) + len(reasons) == len(BOMBS)
     assert most < LIMIT_MIB
+
+
+# --- decoders --------------------------------------------------------------------------------------------
+
+FRAME = b"__import__('numpy').full((32, 24), 7, 'u2')"
+CRASHES = {
+    "killed": (b"__import__('os').kill(__import__('os').getpid(), 9)", r"crashed (SIGKILL)"),
+    "segfault": (b"__import__('ctypes').string_at(0)", "crashed (SIGSEGV)"),
+    "hungry": (b"bytearray(1 << 40)", "MiB of memory"),
+    "fault": (b"1 / 0", "division by zero"),
+    "no frame": (b"'text'", "something else than a frame"),
+}
+
+
+def test_a_decoder_that_crashes_costs_one_instance_and_the_series_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a codec whose frames are expressions: the child evaluates them."""
+    codec = replace(CODECS[uid.JPEGLSLossless], function="builtins:eval", header=lambda _: None)
+    monkeypatch.setitem(CODECS, uid.JPEGLSLossless, codec)
+    paths = phantoms.write_series(tmp_path / "archive", planes=8, rows=ROWS, columns=COLUMNS).paths
+    for path, frame in zip(
+        paths, [FRAME, *(crash for crash, _ in CRASHES.values()), FRAME, FRAME], strict=True
+    ):
+        ds = pydicom.dcmread(path)
+        ds.file_meta.TransferSyntaxUID = uid.JPEGLSLossless
+        ds.PixelData = encapsulate([frame + b" " * (len(frame) % 2)])
+        ds["PixelData"].VR = "OB"
+        ds["PixelData"].is_undefined_length = True
+        ds.save_as(path, enforce_file_format=True)
+    found = ingested(tmp_path / "archive", tmp_path / "bench")
+    reasons = {each.path: each.reason for each in found.rejected}
+    assert len(reasons) == len(CRASHES)
+    for path, (_, reason) in zip(paths[1:], CRASHES.values(), strict=False):
+        assert reason in reasons[str(path)]
+    assert sum(len(stored_values(array)) for array in found.arrays) == 3
+    assert all((stored_values(array) == 7).all() for array in found.arrays)

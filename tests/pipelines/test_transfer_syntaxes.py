@@ -1,6 +1,7 @@
 """Every transfer syntax of still images: a file in it becomes an array, and other libraries see the same."""
 
 import hashlib
+import re
 import shutil
 import subprocess
 import zlib
@@ -19,6 +20,7 @@ from pydicom.encaps import encapsulate
 from catalog.headers import read_header
 from catalog.records import InstanceHeader, InstanceRecord
 from pipelines import phantoms
+from pipelines.codecs import CODECS
 from pipelines.frames import open_frames
 from pipelines.pixels import (
     DEFLATED_IMAGE_FRAME,
@@ -27,6 +29,8 @@ from pipelines.pixels import (
     JPEG_XL,
     JPEG_XL_JPEG_RECOMPRESSION,
     JPEG_XL_LOSSLESS,
+    NATIVE,
+    VIDEO_CODECS,
     PixelDescription,
 )
 from pipelines.volumes import stored_values
@@ -130,6 +134,14 @@ def stored_of(indexed: Any, path: Path) -> Image:
 
 def test_there_is_an_image_in_every_encapsulated_transfer_syntax() -> None:
     assert ENCODINGS.keys() == ENCAPSULATED
+
+
+def test_the_documentation_names_the_library_of_each() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "transfer-syntaxes.md").read_text()
+    rows = dict(re.findall(r"\| ([\d.]+) \| (.+) \|", text))
+    assert rows.keys() == NATIVE | ENCAPSULATED | VIDEO_CODECS.keys()
+    for transfer_syntax, codec in CODECS.items():
+        assert rows[transfer_syntax].startswith(f"{codec.library}, `{codec.function.replace(':', '.')}`")
 
 
 @pytest.mark.parametrize("transfer_syntax", ENCODINGS)
