@@ -1,5 +1,6 @@
 """The top-level elements of a header as their bytes, for headers that `catalog.guard` has passed; no I/O."""
 
+from collections.abc import Iterator
 from struct import error as StructError
 from typing import NamedTuple
 
@@ -102,6 +103,35 @@ class Form:
         return Raw(cut.vr, header[cut.value : cut.end], self.encoding)
 
 
+def items_of(sequence: Raw) -> Iterator[Elements]:
+    """Cut a sequence into the elements of its items.
+
+    Raises
+    ------
+    HeaderError
+        If an item or one of its elements reaches beyond the sequence.
+    """
+    data, position = sequence.value, 0
+    opening = OPENINGS[_plain(sequence.encoding)]
+    try:
+        while position + 8 <= len(data):
+            tag, _, length, value = opening(data, position)
+            if tag != _ITEM:
+                return
+            encoding = _of_item(data, value, sequence.encoding)
+            end = _after_item(data, value, encoding) if length == _UNDEFINED else value + length
+            if end > len(data):
+                raise HeaderError("is cut in the middle of an item")
+            content = data[value : end - 8 if length == _UNDEFINED else end]
+            yield {
+                cut.tag: Raw(cut.vr, content[cut.value : cut.end], encoding)
+                for cut in _cuts(content, 0, encoding)
+            }
+            position = end
+    except StructError:
+        raise HeaderError(_CUT) from None
+
+
 def _cuts(header: bytes, position: int, encoding: Encoding) -> list[Cut]:
     opening, found, end = OPENINGS[encoding], [], len(header)
     try:
@@ -140,7 +170,16 @@ def _encoding(header: bytes, position: int, transfer_syntax_uid: str) -> Encodin
 
 def _after(header: bytes, position: int, encoding: Encoding) -> int:
     """Position after a sequence of undefined length; its items are walked without recursion."""
-    open_ = [(encoding, True)]  # and whether items follow, or elements
+    return _walked(header, position, [(encoding, True)])
+
+
+def _after_item(header: bytes, position: int, encoding: Encoding) -> int:
+    """Position after an item of undefined length."""
+    return _walked(header, position, [(encoding, False)])
+
+
+def _walked(header: bytes, position: int, open_: list[tuple[Encoding, bool]]) -> int:
+    """Position after everything that is open: an encoding, and whether items follow or elements."""
     while open_:
         within, holds_items = open_[-1]
         tag, _, length, value = OPENINGS[_plain(within) if holds_items else within](header, position)

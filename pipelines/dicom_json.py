@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from threading import Lock
 from typing import Any, Self
 
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 
-from catalog.elements import Elements, Form, Raw
+from catalog.elements import Elements, Form, Raw, items_of
 from catalog.encoding import EXPLICIT
 from catalog.errors import ArrayError
 from pipelines.json_elements import (
@@ -40,6 +41,11 @@ FORMS = 64
 
 type _Differing = dict[int, Raw | None]
 
+PER_FRAME = 0x52009230
+"""Per-Frame Functional Groups Sequence."""
+_DIFFUSION_DIRECTION = 0x00189076
+_REFERENCES = frozenset({0x00081140, 0x00089124, 0x00082112, 0x00409096, 0x00209071})
+"""Groups whose items refer to something else: images, derivation, sources, real world values, anatomy."""
 _SEQUENCES_KEPT = frozenset(
     {
         0x00283000,
@@ -68,6 +74,7 @@ class Gathering:
         self._first: Elements = {}
         self._differing: dict[str, _Differing] = {}
         self._forms: dict[tuple[int, str], tuple[tuple[Form, _Differing], ...]] = {}
+        self._frames: dict[str, list[Elements]] = {}
         self._room = FORMS
         self._memory = BUDGET
 
@@ -88,6 +95,8 @@ class Gathering:
                 return
         form = Form(header, transfer_syntax_uid, inflated=inflated)
         elements = form.elements()
+        if PER_FRAME in elements:
+            self._frames[sop_instance_uid] = [_of_frame(each) for each in items_of(elements[PER_FRAME])]
         with self._lock:
             if not self._forms:
                 self._first = elements
@@ -109,8 +118,12 @@ class Gathering:
                     self._memory -= len(raw.value)
         return differing
 
-    def described(self, sop_instance_uids: Sequence[str]) -> "Described":
-        """Return what the headers say of the planes whose instances are named, all of which were added."""
+    def described(self, frames: Sequence[tuple[str, int]]) -> "Described":
+        """Return what the headers say of planes: SOP Instance UID, of which all were added, and frame index.
+
+        Attributes of the functional groups of each frame are columns under their own names.
+        """
+        sop_instance_uids = [uid for uid, _ in frames]
         varying = {tag for differing in self._differing.values() for tag in differing}
         budget = _Budget(BUDGET)
         encoding = self._of_first
@@ -127,6 +140,7 @@ class Gathering:
                 shared[name_of(tag)] = column.elements[0]
             elif column is not None:
                 columns[name_of(tag)] = column
+        columns |= self._frame_columns(frames, budget)
         left_out = tuple(dict.fromkeys(map(name_of, budget.left_out)))
         return Described(dict(sorted(shared.items())), columns, len(sop_instance_uids), left_out)
 
@@ -150,6 +164,25 @@ class Gathering:
         column = Column(tuple(elements), tuple(of_instance[uid] for uid in sop_instance_uids))
         return column.merged() if len({raw.encoding for raw in numbers}) > 1 else column
 
+    def _frame_columns(self, frames: Sequence[tuple[str, int]], budget: "_Budget") -> "dict[str, Column]":
+        """What the functional groups of the frames say."""
+        groups = [
+            of_instance[index] if index < len(of_instance := self._frames.get(uid, [])) else {}
+            for uid, index in frames
+        ]
+        found = {}
+        for tag in sorted({tag for each in groups for tag in each}):
+            numbers: dict[Raw, int] = {}
+            of_plane = [
+                ABSENT if (raw := each.get(tag)) is None else numbers.setdefault(raw, len(numbers))
+                for each in groups
+            ]
+            elements = [budget.encoded(self._of_first, tag, raw) for raw in numbers]
+            kept = tuple(each for each in elements if each is not None)
+            if len(kept) == len(elements):
+                found[name_of(tag)] = Column(kept, tuple(of_plane))
+        return found
+
     def _encoding(self, sop_instance_uid: str) -> "Encoding":
         """How the values of an instance are read: as those of the first one, unless it says otherwise."""
         differing = self._differing[sop_instance_uid]
@@ -163,6 +196,21 @@ class Gathering:
     @cached_property
     def _of_first(self) -> "Encoding":
         return Encoding.of(self._first)
+
+
+def _of_frame(groups: Elements) -> Elements:
+    """Elements of the first item of each functional group of a frame, and of the directions of diffusion."""
+    found: Elements = {}
+    for tag, sequence in groups.items():
+        if tag in _REFERENCES or tag >> 16 & 1:
+            continue
+        for item in islice(items_of(sequence), 1):
+            for inner, raw in item.items():
+                if inner == _DIFFUSION_DIRECTION:
+                    found |= next(items_of(raw), {})
+                elif raw.vr != b"SQ" and len(raw.value) <= SMALL_BINARY and not inner >> 16 & 1:
+                    found[inner] = raw
+    return found
 
 
 _NOT_KEPT = Raw(b"", b"", EXPLICIT)

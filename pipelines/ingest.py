@@ -256,9 +256,10 @@ class _Task:
             for future in write:
                 digests.extend(future.result())
                 advance(len(digests))
-        images = [image for image, _ in self._planes]
-        described = self._headers.described([image.sop_instance_uid for image in images])
-        described = with_embedded_overlays(described, images)
+        described = self._headers.described(
+            [(image.sop_instance_uid, frame) for image, frame in self._planes]
+        )
+        described = with_embedded_overlays(described, [image for image, _ in self._planes])
         block = self._block(group, digests, described)
         arrays.write_attributes(group, block, described)
         return block

@@ -143,7 +143,7 @@ def described(instance: InstanceRecord) -> Described:
     gathering = Gathering()
     uid = instance.sop_instance_uid
     gathering.add(uid, header, head.transfer_syntax_uid, inflated=is_deflated)
-    return gathering.described([uid])
+    return gathering.described([(uid, 0)])
 
 
 @dataclass(frozen=True, slots=True)
