@@ -180,7 +180,7 @@ def _tomosynthesis(folder: Path) -> None:
     y, x = np.ogrid[:rows, :columns]
     breast = (x / 80) ** 2 + ((y - 80) / 75) ** 2 <= 1
     frames[:, breast] = 700
-    frames[7, (x - 35) ** 2 + (y - 60) ** 2 <= 16] = 1500
+    frames[5:8, (x - 35) ** 2 + (y - 60) ** 2 <= 16] = 1500
     ds = _dataset(uid.BreastTomosynthesisImageStorage, "MG", "breast tomosynthesis")
     ds.ImageType = ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "NONE"]
     ds.ImageLaterality, ds.BodyPartExamined = "R", "BREAST"
@@ -450,7 +450,7 @@ SAMPLES = (
 def _head(shape: tuple[int, int, int], *, noise: float = 0.0) -> Gray:
     """An ellipse of tissue with a sphere in it, in air."""
     return phantoms.sphere(
-        shape, (4.0, 2.0, 2.0), radius_mm=12, inside=900, outside=20, body=500, noise=noise
+        shape, (4.0, 2.0, 2.0), radius_mm=24, inside=900, outside=20, body=500, noise=noise
     )
 
 
