@@ -19,8 +19,10 @@ type Picture = npt.NDArray[np.uint8]
 TILE = 160
 """Rows and columns that one plane takes at most, in pixels."""
 MOST_TILES = 6
+GAP = 4
+"""Pixels between planes."""
 _PLANE = ("y", "x")
-_ENDS = (0.5, 99.5)
+_ENDS = (0.1, 99.9)
 """Percentiles of the values that are shown black and white."""
 
 
@@ -56,7 +58,7 @@ def _orthogonal(volume: xr.DataArray, tile: int) -> Picture:
         views.append((values, (spacing[str(down)], spacing[str(right)])))
     low, high = _range(np.concatenate([values.ravel() for values, *_ in views]))
     tiles = [_fitted(_gray(values, low, high), mm, tile) for values, mm in views]
-    return montage(np.stack(tiles), columns=3)
+    return montage(np.stack(tiles), columns=3, gap=GAP)
 
 
 def _frames(array: xr.DataArray, tile: int) -> Picture:
@@ -70,7 +72,7 @@ def _frames(array: xr.DataArray, tile: int) -> Picture:
         planes = _gray(planes, *_range(planes))
     mm = (_spacing(array, "y"), _spacing(array, "x"))
     tiles = np.stack([_fitted(plane, mm, tile) for plane in planes])
-    return montage(tiles, columns=3 if len(tiles) > 2 else len(tiles))
+    return montage(tiles, columns=min(len(tiles), 3), gap=GAP)
 
 
 def _curves(waveform: xr.DataArray, tile: int) -> Picture:
@@ -99,7 +101,7 @@ def _spacing(array: xr.DataArray, dim: str) -> float:
 
 def _range(values: npt.NDArray[Any]) -> tuple[float, float]:
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    if finite.size == 0:
+    if finite.size == 0 or finite.dtype == bool:
         return 0.0, 1.0
     low, high = (float(each) for each in np.percentile(finite, _ENDS))
     return (low, high) if high > low else (float(finite.min()), float(finite.max()))

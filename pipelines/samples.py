@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
 from catalog.errors import CodecMissingError
+from catalog.headers import read_dataset
 from pipelines import phantoms
 from pipelines.phantoms import known_uid
 
@@ -63,6 +64,16 @@ def write_samples(folder: Path) -> Path:
             target.rmdir()
     partial.rename(folder)
     return folder
+
+
+def series_of(folder: Path) -> dict[str, str]:
+    """Series Instance UID of each sample by its name, as `write_samples` laid them out."""
+    found = {}
+    for sample in SAMPLES:
+        path = next((folder / sample.name).rglob("*.dcm"), None)
+        if path is not None:
+            found[sample.name] = str(read_dataset(path).SeriesInstanceUID)
+    return found
 
 
 # --- volumes ---------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 
-from pipelines.preview import preview
+from pipelines.preview import GAP, preview
 
 
 def volume(values: npt.NDArray[np.float32], spacing_zyx_mm: tuple[float, float, float]) -> xr.DataArray:
@@ -20,8 +20,8 @@ def test_a_volume_shows_three_planes_in_true_proportion() -> None:
     values = np.ones((10, 40, 20), np.float32)
     values[:, :, 0] = 0
     picture = preview(volume(values, (4.0, 1.0, 1.0)), tile=40)
-    assert picture.shape == (40, 122)
-    axial, coronal, sagittal = picture[:, :40], picture[:, 41:81], picture[:, 82:]
+    assert picture.shape == (40, 3 * 40 + 2 * GAP)
+    axial, coronal, sagittal = (picture[:, start : start + 40] for start in (0, 40 + GAP, 80 + 2 * GAP))
     assert [each.astype(bool).sum() for each in (axial, coronal, sagittal)] == [40 * 19, 40 * 19, 40 * 40]
 
 
@@ -29,21 +29,33 @@ def test_the_last_plane_is_on_top_of_coronal_and_sagittal() -> None:
     values = np.zeros((8, 8, 8), np.float32)
     values[-1] = 1
     picture = preview(volume(values, (1.0, 1.0, 1.0)), tile=8)
-    assert picture[0, 9:17].tolist() == [255] * 8
-    assert picture[7, 9:17].tolist() == [0] * 8
+    assert picture[0, 8 + GAP : 16 + GAP].tolist() == [255] * 8
+    assert picture[7, 8 + GAP : 16 + GAP].tolist() == [0] * 8
 
 
 def test_a_leading_axis_shows_the_middle_plane_along_it() -> None:
     times = np.arange(4, dtype=np.float32)[:, None, None, None] * np.ones((4, 3, 5, 5), np.float32)
     picture = preview(xr.DataArray(times, dims=("time", "z", "y", "x")), tile=5)
-    assert [int(picture[y, x]) for y, x in ((2, 2), (2, 8), (2, 14), (8, 2))] == [0, 85, 170, 255]
+    assert [int(picture[y, x]) for y, x in ((2, 2), (2, 7 + GAP), (2, 12 + 2 * GAP), (7 + GAP, 2))] == [
+        0,
+        85,
+        170,
+        255,
+    ]
 
 
 def test_colour_stays_colour() -> None:
     frames = np.zeros((2, 4, 4, 3), np.uint8)
     frames[1, ..., 0] = 200
     picture = preview(xr.DataArray(frames, dims=("time", "y", "x", "channel")), tile=4)
-    assert picture[0, 5].tolist() == [200, 0, 0]
+    assert picture[0, 4 + GAP].tolist() == [200, 0, 0]
+
+
+def test_masks_are_black_and_white() -> None:
+    masks = np.zeros((2, 3, 4, 4), bool)
+    masks[1] = True
+    picture = preview(xr.DataArray(masks, dims=("segment", "z", "y", "x")), tile=4)
+    assert (picture[0, 0], picture[0, 4 + GAP]) == (0, 255)
 
 
 def test_a_waveform_shows_a_curve_for_each_channel() -> None:

@@ -1,4 +1,4 @@
-"""The tour, as a newcomer meets it."""
+"""The notebooks, as a newcomer meets them."""
 
 from pathlib import Path
 
@@ -10,9 +10,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.notebook
-def test_the_tour_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "count"), [("01-tour", 3), ("02-series-of-every-kind", 11)])
+def test_a_notebook_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int
+) -> None:
     monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "bench"))
-    notebook = nbformat.read(ROOT / "notebooks" / "01-tour.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=240, kernel_name="python3").execute(cwd=str(tmp_path))
     assert notebook.cells[-1].cell_type == "code"
     assert "assert" in notebook.cells[-1].source
@@ -22,4 +25,4 @@ def test_the_tour_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.Mo
         for output in cell.get("outputs", ())
         if "image/png" in output.get("data", {})
     ]
-    assert len(pictures) == 3
+    assert len(pictures) == count
