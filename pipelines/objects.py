@@ -5,11 +5,12 @@ Headers are bounded by `catalog.guard` before pydicom sees them; frames are read
 
 import warnings
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 import dask.array as da
 import numpy as np
@@ -18,12 +19,13 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from catalog.attributes import BY_COLUMN, Kind
+from catalog.encoding import DEFLATED_UID
 from catalog.errors import DecodeError, GeometryError, HeaderError, WorkbenchError
 from catalog.headers import read_dataset, read_header
 from catalog.identifiers import digest_of_texts
 from catalog.records import InstanceHeader, InstanceRecord, Unreadable
 from pipelines import accessor  # noqa: F401 (registers `array.dicom`)
-from pipelines.frames import open_frames
+from pipelines.frames import Frames, open_frames
 from pipelines.geometry import FARTHEST_MM
 from pipelines.lattice import Lattice, Raster, Stack, lattice, stack
 from pipelines.pixels import PixelDescription
@@ -223,6 +225,7 @@ class _FrameValues:
             raise DecodeError(f"has {self._description.samples} samples per pixel, where one is expected")
         self.shape = (*frame_index.shape, *self._description.shape)
         self.ndim, self.dtype = len(self.shape), dtype
+        self._kept: Frames | None = None
 
     def __repr__(self) -> str:
         lines = [self._index, *(self._rescale or ())]
@@ -237,7 +240,7 @@ class _FrameValues:
         values = np.full(index.shape + frame[within].shape, self._absent, self.dtype)
         if np.all(index < 0):
             return values
-        with named(self._instance.path), open_frames(self._instance) as frames:
+        with named(self._instance.path), self._frames() as frames:
             for place, number in np.ndenumerate(index):
                 if number >= 0:
                     frames.load(int(number), frame)
@@ -246,6 +249,19 @@ class _FrameValues:
                         stored if rescale is None else stored * rescale[0][place] + rescale[1][place]
                     )
         return values
+
+    def _frames(self) -> AbstractContextManager[Frames]:
+        """Open the frames; deflated ones stay open, as all of them are passed each time they are opened."""
+        if self._instance.transfer_syntax_uid != DEFLATED_UID:
+            return open_frames(self._instance)
+        if self._kept is None:
+            opened = open_frames(self._instance)
+            self._kept = opened.__enter__()
+            finalize(self, opened.__exit__, None, None, None)
+        return nullcontext(self._kept)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": None}
 
 
 def _record(header: InstanceHeader) -> InstanceRecord:

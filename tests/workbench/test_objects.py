@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import pickle
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 
 import workbench
 from catalog.errors import ArrayError, NotFoundError
-from pipelines import phantoms
+from pipelines import objects, phantoms
 from pipelines.dose import read_dose
 from pipelines.kinds import BY_SOP_CLASS, IMAGE, STORAGE, VIDEO, Way, kind_of
 from pipelines.object_ingest import read_arrays
@@ -251,6 +252,29 @@ def test_a_large_segmentation_is_never_held_whole(bench: Bench, tmp_path: Path) 
     assert array.shape == (segments, planes, side, side)
     assert peak < planes * segments * side * side / 4
     assert int(bench.volume(array.series_instance_uid).sum()) == planes * segments
+
+
+def test_a_deflated_segmentation_is_passed_once_and_not_for_every_slab(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sparse_segmentation(tmp_path / "seg.dcm", planes=70, segments=3, side=64)
+    ds = pydicom.dcmread(path)
+    ds.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+    ds.save_as(path)
+    bench.index(path, quiet=True)
+    opened, open_frames = [], objects.open_frames
+
+    def counting(instance: Any) -> Any:
+        opened.append(instance)
+        return open_frames(instance)
+
+    monkeypatch.setattr(objects, "open_frames", counting)
+    (array,) = bench.ingest(quiet=True)
+    assert len(opened) == 2  # once to see that nothing is cut
+    assert bench.verify(quiet=True).mismatches == ()
+    assert int(bench.volume(array.series_instance_uid).sum()) == 210
+    read = read_segmentation(path)
+    assert np.array_equal(pickle.loads(pickle.dumps(read)), read)
 
 
 def sparse_segmentation(path: Path, planes: int, segments: int, side: int) -> Path:
