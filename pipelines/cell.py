@@ -83,6 +83,7 @@ def _called(call: dict[str, Any], memory: mmap.mmap) -> dict[str, Any]:
     if call["fills"]:
         shape, dtype = call["fills"]
         out = room[: int(np.prod(shape)) * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
+        out[...] = 0  # what a decoder leaves out must not be of the frame before
     decoded = function(encoded, **call["options"], **({} if out is None else {"out": out}))
     array = np.ascontiguousarray(decoded)  # of what was to be filled it may be a part
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)

@@ -306,6 +306,18 @@ def test_rle_that_ends_between_two_runs_is_an_error(lost: int, gray: npt.NDArray
         decode_frame(encoded[:-lost], describe(transfer_syntax_uid=uid.RLELossless))
 
 
+@pytest.mark.parametrize("short", [0, 1])
+def test_a_segment_that_is_short_shows_nothing_of_the_frame_before(
+    short: int, gray: npt.NDArray[np.uint16]
+) -> None:
+    description = describe(transfer_syntax_uid=uid.RLELossless)
+    decode_frame(bytes(TABLES[uid.RLELossless](np.full_like(gray, 0xABC))), description)
+    segments = [bytes(ROWS * COLUMNS), bytes(ROWS * COLUMNS)]
+    segments[short] = segments[short][: ROWS * COLUMNS // 2]
+    with pytest.raises(DecodeError, match="decoded to"):
+        decode_frame(encode_rle(*segments), description)
+
+
 def test_a_missing_codec_is_named_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = replace(CODECS[uid.RLELossless], function="imagecodecs:nothing_decode")
     monkeypatch.setitem(CODECS, uid.RLELossless, codec)
