@@ -12,6 +12,9 @@ from catalog.window import name_of
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_DELIMITATION, _SEQUENCE_DELIMITATION = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+ELEMENT_LIMIT = 100_000
+"""How many elements a data set or an item may have at its top."""
+
 _PREFIX_END = 132
 _CUT = "is cut in the middle of an element's tag or length"
 
@@ -143,6 +146,8 @@ def _cuts(header: bytes, position: int, encoding: Encoding) -> list[Cut]:
             if position > end:
                 raise HeaderError(f"is cut or damaged at {name_of(tag)}")
             found.append(Cut(tag, vr, start, value, position, is_defined))
+            if len(found) > ELEMENT_LIMIT:
+                raise HeaderError(f"has more than {ELEMENT_LIMIT:,} elements in one data set or item")
     except StructError:
         raise HeaderError(_CUT) from None
     if header[position:].strip(b"\0"):

@@ -18,7 +18,7 @@ from pydicom.datadict import keyword_for_tag
 
 from catalog.elements import Elements, Form, Raw, items_of
 from catalog.encoding import EXPLICIT
-from catalog.errors import ArrayError
+from catalog.errors import ArrayError, HeaderError
 from pipelines.json_elements import (
     BINARY_KEPT,
     CHARACTER_SET,
@@ -36,6 +36,8 @@ BUDGET = 32 << 20
 """Bytes of values, as they stand in the files, that are kept of all headers of an array together."""
 LONGEST_VARYING = 8 << 10
 """Bytes of other values that vary."""
+MOST_IN_FRAMES = 2_000_000
+"""Elements in the functional groups of all frames of an instance."""
 FORMS = 64
 """How many headers are kept to compare others with."""
 
@@ -96,7 +98,7 @@ class Gathering:
         form = Form(header, transfer_syntax_uid, inflated=inflated)
         elements = form.elements()
         if PER_FRAME in elements:
-            self._frames[sop_instance_uid] = [_of_frame(each) for each in items_of(elements[PER_FRAME])]
+            self._frames[sop_instance_uid] = _frames_of(elements[PER_FRAME])
         with self._lock:
             if not self._forms:
                 self._first = elements
@@ -196,6 +198,20 @@ class Gathering:
     @cached_property
     def _of_first(self) -> "Encoding":
         return Encoding.of(self._first)
+
+
+def _frames_of(sequence: Raw) -> list[Elements]:
+    """Elements of the functional groups of each frame; none where they cannot be read or are too many."""
+    frames, rest = [], MOST_IN_FRAMES
+    try:
+        for groups in items_of(sequence):
+            frames.append(_of_frame(groups))
+            rest -= 1 + len(frames[-1])
+            if rest < 0:
+                return []
+    except HeaderError:
+        return []
+    return frames
 
 
 def _of_frame(groups: Elements) -> Elements:

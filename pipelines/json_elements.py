@@ -24,6 +24,10 @@ from catalog.values import character_set
 
 type Json = dict[str, Any]
 
+LONGEST, LONGEST_SEQUENCE = 1 << 20, 4 << 20
+"""Bytes of a text or of numbers, and of a sequence ..."""
+MOST_ITEMS = 10_000
+"""... and the items in it, nested ones too, each of which takes a kilobyte of memory to read."""
 SMALL_BINARY = 1 << 10
 """Public binary values up to this are kept whatever they are."""
 LUT_DATA, ICC_PROFILE, OVERLAY_DATA = 0x00283006, 0x00282000, 0x60003000
@@ -35,6 +39,7 @@ _LEFT_OUT = frozenset({0x00880200, 0x52009230, 0x00041220})
 """Icon Image Sequence, Per-Frame Functional Groups Sequence, directory records."""
 CHARACTER_SET, PIXEL_REPRESENTATION = 0x00080005, 0x00280103
 _PADDING = " \0"
+_ITEMS = {True: b"\xfe\xff\x00\xe0", False: b"\xff\xfe\xe0\x00"}
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 """Of a person's name (PS3.5 section 6.2.1)."""
 
@@ -125,6 +130,8 @@ class Encoding:
         """Return an element as DICOM JSON; `None` where it is not to be kept, or cannot be read."""
         vr = self._vr(tag, raw)
         try:
+            if vr not in _BINARY and len(raw.value) > (LONGEST_SEQUENCE if vr == "SQ" else LONGEST):
+                return None
             if vr in _VALUES:
                 values = _VALUES[vr](raw.value, raw.encoding.little_endian)
             elif vr in _TEXTS:
@@ -160,7 +167,9 @@ class Encoding:
             return []
         return [_person(each) for each in parts] if vr == "PN" else [each or None for each in parts]
 
-    def _sequence(self, tag: int, raw: Raw) -> Json:
+    def _sequence(self, tag: int, raw: Raw) -> Json | None:
+        if raw.value.count(_ITEMS[raw.encoding.little_endian]) > MOST_ITEMS:
+            return None
         implicit, little = not raw.encoding.explicit, raw.encoding.little_endian
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # departures that pydicom would warn of are tolerated here
