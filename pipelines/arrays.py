@@ -30,7 +30,7 @@ from pipelines.multiscales import Level, Spaced, multiscales
 from pipelines.places import LocalPlace, S3Place, Where, at
 from pipelines.repeats import Along, Axis
 
-LAYOUT = 8
+LAYOUT = 9
 """Goes up when arrays are written in another way; part of every input digest."""
 VALUES = "values"
 BLOCK = "imaging_workbench"
@@ -191,10 +191,19 @@ def write_attributes(group: Where, block: Block, described: Described) -> None:
     _describe(group, {BLOCK: asdict(block), **ome})
 
 
-def write_object(group: Where, content: Mapping[str, Any], described: Described) -> None:
-    """Describe a group that is the array of an object, whose values are complete."""
+def write_object(
+    group: Where, content: Mapping[str, Any], described: Described, spaced: Spaced | None
+) -> None:
+    """Describe a group that is the array of an object, whose values are complete.
+
+    Parameters
+    ----------
+    spaced
+        Where its values lie, if they are planes; other viewers find them by it.
+    """
     _write_described(group, described)
-    _describe(group, {OBJECT: dict(content)})
+    ome = multiscales(spaced, VALUES, ()) if spaced else {}
+    _describe(group, {OBJECT: dict(content), **ome})
 
 
 def _write_described(group: Where, described: Described) -> None:

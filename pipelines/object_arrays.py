@@ -25,6 +25,7 @@ from pipelines import (
 from pipelines.dicom_json import Described
 from pipelines.kinds import VIDEO
 from pipelines.layout import Cut, Layout, Traces
+from pipelines.multiscales import Spaced
 from pipelines.places import Where, at
 
 _LONG = 16
@@ -74,7 +75,14 @@ class ObjectBlock:
 
     def write(self, group: Where, described: Described) -> None:
         """Describe a group whose values are complete, with what the header of the object says."""
-        arrays.write_object(group, asdict(self), described)
+        arrays.write_object(group, asdict(self), described, self._spaced)
+
+    @property
+    def _spaced(self) -> Spaced | None:
+        if self.dims[-1] != "x":
+            return None
+        affine, spacing = (self.attributes.get(name) for name in ("affine_lps", "pixel_spacing"))
+        return Spaced.of(self.dims, affine_lps=affine, pixel_spacing_mm=spacing, axes=())
 
     @classmethod
     def read(cls, group: Where) -> Self:

@@ -12,10 +12,14 @@ from typing import Any
 import highdicom
 import nibabel
 import numpy as np
+import ome_zarr.io
+import ome_zarr.reader
 import pydicom
 import pytest
 import xarray as xr
+import zarr
 from click.testing import Result
+from ome_zarr_models.v05.image import Image
 from pydicom import uid
 from pydicom.sr.codedict import codes
 from typer.testing import CliRunner
@@ -371,6 +375,26 @@ def test_maps_and_doses_are_exported_with_their_values(
         volume = bench.volume(series)
         assert np.array_equal(np.asarray(image.dataobj).T, volume)
         assert np.allclose(image.affine, np.diag([-1, -1, 1, 1]) @ volume.dicom.affine_lps, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "scale"),
+    [
+        ("objects/seg/partial_overlaps.dcm", ["segment", "z", "y", "x"], [1, 1, 0.810547, 0.810547]),
+        ("objects/rt_small/rtdose.dcm", ["z", "y", "x"], [5, 10, 10]),
+    ],
+)
+def test_other_viewers_find_segments_and_doses_in_millimetres(
+    bench: Bench, shared_data: Path, name: str, axes: list[str], scale: list[float]
+) -> None:
+    (array,) = bench.arrays(taken_up(bench, shared_data / name))
+    (image,) = Image.from_zarr(zarr.open_group(array.path, mode="r")).ome_attributes.multiscales
+    assert [each.name for each in image.axes] == axes
+    assert [each.unit for each in image.axes[-3:]] == ["millimeter"] * 3
+    assert image.datasets[0].coordinateTransformations[0].scale == pytest.approx(scale, rel=1e-5)
+    (node, *_) = ome_zarr.reader.Reader(ome_zarr.io.parse_url(array.path))()
+    volume = bench.volume(array.series_instance_uid)
+    assert np.array_equal(np.asarray(node.data[0]), volume)
 
 
 def test_a_waveform_is_no_nifti_and_says_why(bench: Bench, shared_data: Path, tmp_path: Path) -> None:
