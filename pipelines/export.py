@@ -14,8 +14,8 @@ from pipelines.segmentations import label_array
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ENDINGS = (".nii", ".nii.gz")
-_SCANNER = 1
-"""Code of qform and sform: coordinates of the scanner (NIfTI-1, NIFTI_XFORM_SCANNER_ANAT)."""
+_SCANNER, _ALIGNED = 1, 2
+"""Codes of qform and sform: coordinates of the scanner, and any others (NIfTI-1, NIFTI_XFORM_*)."""
 
 
 def to_nifti(volume: xr.DataArray, path: Path) -> Path:
@@ -51,8 +51,9 @@ def to_nifti(volume: xr.DataArray, path: Path) -> Path:
     image.header.set_xyzt_units("mm", "sec")
     if volume.dims[-4:-3] == ("time",):
         image.header["pixdim"][4] = _step(volume.coords["time"].values)
-    image.set_qform(affine_ras, code=_SCANNER)
-    image.set_sform(affine_ras, code=_SCANNER)
+    code = _ALIGNED if "coordinate_system" in volume.attrs else _SCANNER
+    image.set_qform(affine_ras, code=code)
+    image.set_sform(affine_ras, code=code)
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(image, path)
     return path

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import numpy.typing as npt
 import pydicom
@@ -12,6 +13,7 @@ import pytest
 from pydicom import Dataset, uid
 
 from pipelines import phantoms
+from pipelines.export import to_nifti
 from pipelines.phantoms import known_uid
 from pipelines.planes import planes_of
 from pipelines.verify import verify_array
@@ -74,10 +76,14 @@ def at(z: float, **more: dict[str, Any]) -> Dataset:
 def assert_round_trip(series: Any, record: Any) -> None:
     """Every frame is in the array as it is in its instance, and verified."""
     assert verify_array(record, series.instances).mismatches == ()
-    pixels = {each.sop_instance_uid: pydicom.dcmread(each.path).pixel_array for each in series.instances}
+    sources = {each.sop_instance_uid: pydicom.dcmread(each.path) for each in series.instances}
     for plane in planes_of(record):
-        frames = pixels[plane.sop_instance_uid].reshape(-1, *plane.stored.shape)
+        ds = sources[plane.sop_instance_uid]
+        frames = ds.pixel_array.reshape(-1, *plane.stored.shape)
         assert np.array_equal(plane.stored, frames[plane.frame_index])
+        groups = ds.PerFrameFunctionalGroupsSequence[plane.frame_index]
+        (position,) = groups.get("PlanePositionSequence") or groups.PlanePositionVolumeSequence
+        assert plane.image_position_patient == tuple(next(iter(position)).value)
 
 
 # --- kinds -----------------------------------------------------------------------------------------------
@@ -173,6 +179,8 @@ def test_an_ultrasound_volume_lies_in_a_frame_of_reference_of_its_own(indexed: A
     assert volume.attrs["coordinate_system"] == "volume"
     assert volume.dicom.frame_of_reference_uid == known_uid("volume")
     assert volume.dicom.spacing_mm == pytest.approx((1.5, 0.5, 0.25))
+    image: Any = nibabel.load(to_nifti(volume, tmp_path / "us.nii"))
+    assert image.get_sform(coded=True)[1] == 2  # no coordinates of a scanner
     assert_round_trip(series, series.array)
 
 

@@ -193,6 +193,13 @@ def test_a_real_tilted_and_unequal_series_becomes_regular(indexed: Any, shared_d
     assert np.isnan(volume[0].to_numpy()[~inside]).all()
 
 
+def test_broken_series_stay_stacks_and_two_planes_are_never_a_volume(indexed: Any, shared_data: Path) -> None:
+    stacks = [open_array(series.array) for series in indexed(shared_data / "broken" / "series_slicecount")]
+    assert [each.attrs["kind"] for each in stacks] == ["stack"]
+    with pytest.raises(GeometryError, match="2 planes are too few"):
+        stacks[0].dicom.to_regular()
+
+
 # --- any place -------------------------------------------------------------------------------------------
 
 ANGLES, MM = st.floats(-np.pi, np.pi), st.floats(0.1, 20)

@@ -108,6 +108,12 @@ def series(draw: st.DrawFn) -> list[InstanceRecord]:
             acquisition_number=maybe(st.integers(1, 3)),  # type: ignore[arg-type]
             echo_time=maybe(st.sampled_from([10.0, 20.0])),  # type: ignore[arg-type]
             temporal_position_identifier=maybe(st.integers(1, 3)),  # type: ignore[arg-type]
+            diffusion_b_value=maybe(st.sampled_from([0.0, 1000.0])),  # type: ignore[arg-type]
+            diffusion_gradient_orientation=maybe(st.sampled_from([(1.0, 0, 0), (0.0, 1, 0)])),  # type: ignore[arg-type]
+            trigger_time=maybe(st.sampled_from([0.0, 40.0])),  # type: ignore[arg-type]
+            nominal_interval=maybe(st.just(900.0)),  # type: ignore[arg-type]
+            in_concatenation_number=maybe(st.integers(1, 2)),  # type: ignore[arg-type]
+            obstacle=draw(st.sampled_from(["", "", "", "part 2 of 3 of its concatenation is missing"])),
         )
         for index in range(draw(st.integers(0, 16)))
     ]
