@@ -9,9 +9,9 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import batched, pairwise
+from itertools import batched, groupby, pairwise
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from pydicom import uid
@@ -27,8 +27,8 @@ from pipelines.pixels import PixelDescription, Stored, mask_unused_bits
 
 FRAGMENT_LIMIT = 1_000_000
 """How many fragments the frames of one instance may have."""
-TOGETHER_BYTES = 1 << 20
-"""How large frames are together that are decoded together."""
+TOGETHER_BYTES, TOGETHER = 1 << 20, 64
+"""How large frames are that are decoded together, and how many."""
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _SEQUENCE_DELIMITATION = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -274,30 +274,80 @@ class _EncapsulatedFrames:
     header: bytes
 
     def __init__(self, data: Bytes, description: PixelDescription, ranges: Sequence[_Range]) -> None:
-        self._data, self._description, self._ranges = data, description, ranges
+        self._data, self.description, self._ranges = data, description, ranges
 
     def source(self, index: int) -> bytes:
         return self._data.read(
             self._ranges[index].start, self._ranges[index].stop - self._ranges[index].start
         )
 
+    def encoded(self, index: int) -> tuple[bytes, bytes]:
+        """Return the bytes of a frame as they stand in the archive, and its fragments joined."""
+        source = self.source(index)
+        return source, _joined(source, self._ranges[index])
+
     def load(self, index: int, out: Stored) -> Digests:
-        return self._load((index,), (out,))[0]
+        (encoded,) = _decoded_together([((self, index), out)], self.description)
+        if isinstance(encoded, DecodeError):
+            raise encoded
+        return encoded
 
     def load_all(self, indices: Sequence[int], out: Stored) -> list[Digests]:
-        together = max(1, TOGETHER_BYTES // self._description.frame_bytes)
-        parts = batched(zip(indices, out, strict=True), together)
-        return [digests for part in parts for digests in self._load(*zip(*part, strict=True))]
+        digests: list[Digests] = []
+        for part in batched(indices, together(self.description.frame_bytes)):
+            places = [(self, index) for index in part]
+            for found in load_together(places, out[len(digests) : len(digests) + len(part)]):
+                if isinstance(found, DecodeError):
+                    raise found
+                digests.append(found)
+        return digests
 
-    def _load(self, indices: Sequence[int], out: Sequence[Stored]) -> list[Digests]:
-        sources = [self.source(index) for index in indices]
-        encoded = [
-            _joined(source, self._ranges[index]) for source, index in zip(sources, indices, strict=True)
-        ]
-        for index, fault in zip(indices, decode_frames(encoded, self._description, out), strict=True):
-            if fault:
-                raise _numbered(fault, index, self._description)
-        return [(digest(source), digest(_memory(each))) for source, each in zip(sources, out, strict=True)]
+
+def together(frame_bytes: int) -> int:
+    """How many frames of a size are best loaded together."""
+    return max(1, min(TOGETHER, TOGETHER_BYTES // frame_bytes))
+
+
+def load_together(places: Sequence[tuple[Frames, int]], out: Stored) -> list[Digests | DecodeError]:
+    """Fill each plane of `out` with a frame of some open instance, as `Frames.load` does; errors are values.
+
+    Encapsulated frames that are described alike go to the decoder together, which is faster for small ones.
+    """
+    results: list[Digests | DecodeError] = []
+    for description, some in groupby(zip(places, out, strict=True), key=lambda each: _described(each[0][0])):
+        planes = list(some)
+        if description is None:
+            results += [_loaded(frames, index, plane) for (frames, index), plane in planes]
+        else:
+            results += _decoded_together(planes, description)
+    return results
+
+
+def _described(frames: Frames) -> PixelDescription | None:
+    return frames.description if isinstance(frames, _EncapsulatedFrames) else None
+
+
+def _loaded(frames: Frames, index: int, out: Stored) -> Digests | DecodeError:
+    try:
+        return frames.load(index, out)
+    except DecodeError as error:
+        return error
+
+
+def _decoded_together(
+    planes: Sequence[tuple[tuple[Any, int], Stored]], description: PixelDescription
+) -> list[Digests | DecodeError]:
+    try:
+        read = [frames.encoded(index) for (frames, index), _ in planes]
+    except DecodeError as error:
+        if len(planes) == 1:
+            return [error]
+        return [found for plane in planes for found in _decoded_together((plane,), description)]
+    faults = decode_frames([encoded for _, encoded in read], description, [plane for _, plane in planes])
+    return [
+        _numbered(fault, index, description) if fault else (digest(source), digest(_memory(plane)))
+        for ((_, index), plane), (source, _), fault in zip(planes, read, faults, strict=True)
+    ]
 
 
 def _joined(source: bytes, within: _Range) -> bytes:

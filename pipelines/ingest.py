@@ -9,9 +9,9 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import batched
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from pipelines.arrays import Block, Planes, once
 from pipelines.dicom_json import Described, Gathering
 from pipelines.embedded import with_embedded_overlays
 from pipelines.expansion import Expanded, expanded, informed, joined
-from pipelines.frames import Digests, Frames, open_frames
+from pipelines.frames import Digests, Frames, load_together, open_frames, together
 from pipelines.kinds import Way, kind_of, without_pixels
 from pipelines.layout import Layout, Slab
 from pipelines.lookup import lookup_of, lut_units
@@ -288,15 +288,26 @@ class _Task:
         planes = self._planes[slab.start : slab.stop]
         stored: Stored = np.empty((len(planes), *self._layout.plane_shape), self._description.dtype)
         digests: list[Digests] = []
-        for name, some in groupby(planes, key=lambda plane: plane[0].sop_instance_uid):
-            (image, *_), numbers = zip(*some, strict=True)
-            opened = nullcontext(shared[name]) if name in shared else open_frames(image)
-            with _naming(image), opened as frames:
-                if name not in shared:
-                    self._gather(image, frames)
-                digests += frames.load_all(numbers, stored[len(digests) : len(digests) + len(numbers)])
+        for part in batched(planes, together(self._layout.plane_bytes)):
+            with ExitStack() as stack:
+                opened = [self._frames(image, shared, stack) for image, _ in part]
+                places = [(frames, number) for frames, (_, number) in zip(opened, part, strict=True)]
+                loaded = load_together(places, stored[len(digests) : len(digests) + len(part)])
+            for (image, _), found in zip(part, loaded, strict=True):
+                if isinstance(found, DecodeError):
+                    raise _UnreadableImageError(image, str(found)) from found
+                digests.append(found)
         arrays.write_slab(group, values, slab, stored.reshape(slab.shape))
         return digests
+
+    def _frames(self, image: InstanceRecord, shared: Mapping[str, Frames], stack: ExitStack) -> Frames:
+        """Those of an image, which is closed with the stack where it has but one."""
+        if image.sop_instance_uid in shared:
+            return shared[image.sop_instance_uid]
+        with _naming(image):
+            frames = stack.enter_context(open_frames(image))
+            self._gather(image, frames)
+        return frames
 
     def _block(self, group: Place, digests: Sequence[tuple[str, str]], described: Described) -> Block:
         images = [image for image, _ in self._planes]

@@ -14,7 +14,7 @@ from catalog.identifiers import digest, digest_of_texts
 from catalog.records import ArrayRecord, InstanceRecord
 from pipelines import arrays, pyramid
 from pipelines.arrays import Block
-from pipelines.frames import TOGETHER_BYTES, open_frames
+from pipelines.frames import open_frames, together
 from pipelines.ingest import input_digest
 from pipelines.kinds import OBJECT_ARRAYS
 from pipelines.layout import Layout, Slab
@@ -130,7 +130,7 @@ def _check_instance(
         instance = _as_stored(instance, block)
         description = PixelDescription.of(instance)
         with open_frames(instance) as frames:
-            for part in batched(indices, max(1, TOGETHER_BYTES // description.frame_bytes)):
+            for part in batched(indices, together(description.frame_bytes)):
                 at = part[0]
                 out: Stored = np.empty((len(part), *description.shape), description.dtype)
                 digests = frames.load_all([block.planes.frame_indices[each] for each in part], out)
