@@ -25,7 +25,7 @@ from catalog.identifiers import digest
 from catalog.records import Mosaic
 from pipelines.allowlist import fault_of
 from pipelines.dicom_json import Described
-from pipelines.layout import Cut, Slab
+from pipelines.layout import Cut, Slab, block_bytes
 from pipelines.multiscales import Level, Spaced, multiscales
 from pipelines.places import LocalPlace, S3Place, Where, at
 from pipelines.repeats import Along, Axis
@@ -149,6 +149,7 @@ def _tuples(value: Any) -> Any:
 
 def create_values(group: Where, layout: Cut, dtype: str, dims: tuple[str, ...]) -> Any:
     """Make the group and its empty array of stored values, a `zarr.Array` to assign slabs to."""
+    block = block_bytes(layout.chunk, np.dtype(dtype).itemsize)
     with at(group).in_words(VALUES), _pipeline(group):
         root = zarr.create_group(**_stored(group), zarr_format=3)
         return root.create_array(
@@ -157,7 +158,10 @@ def create_values(group: Where, layout: Cut, dtype: str, dims: tuple[str, ...]) 
             dtype=dtype,
             chunks=layout.chunk,
             shards=layout.shard,
-            compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"), Crc32cCodec()],
+            compressors=[
+                BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", blocksize=block),
+                Crc32cCodec(),
+            ],
             dimension_names=dims,
         )
 

@@ -16,12 +16,24 @@ SLAB_PLANES = 32
 """Planes of a slab and, in a volume, of a chunk ..."""
 SLAB_BYTES = 32 << 20
 """... or fewer where they would take more than this; small volumes of a row share a slab up to it."""
-VOLUME_CHUNK = 128
+VOLUME_CHUNK = 64
 """Rows and columns of a volume's chunk: all three planes read at similar cost."""
 CHUNK_BYTES = 1 << 20
 """Small volumes of a row share a chunk up to this, so that a voxel's curve is read from few chunks."""
+CHUNK_BYTES_AT_LEAST = 64 << 10
+"""A volume's chunk that would have less has twice the rows and columns."""
+BLOCK_BYTES = 8 << 10
+"""What is compressed at once within a chunk: whole planes of it, at least so many bytes."""
+BLOCK_LIMIT = 64 << 10
+"""A plane of a chunk that has more is left to the codec to cut."""
 STACK_CHUNK = 512
 """Rows and columns of a stack's chunk, one frame deep: frames are looked at one by one."""
+
+
+def block_bytes(chunk: tuple[int, ...], itemsize: int) -> int:
+    """Bytes that are compressed at once, so that single planes of a chunk can be read; 0 leaves it open."""
+    plane = math.prod(chunk[-2:]) * itemsize
+    return plane * math.ceil(BLOCK_BYTES / plane) if plane <= BLOCK_LIMIT else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +233,8 @@ class Layout:
     def _rows_and_columns(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Of a chunk, and of a shard."""
         side = VOLUME_CHUNK if self.kind == "volume" else STACK_CHUNK
+        if self.depth * side**2 * self.itemsize < CHUNK_BYTES_AT_LEAST:  # few planes in a slab
+            side *= 2
         counts = [max(1, round(length / side)) for length in self.plane_shape[:2]]
         inner = [
             math.ceil(length / count) for length, count in zip(self.plane_shape[:2], counts, strict=True)

@@ -9,7 +9,7 @@ own axes.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
@@ -22,6 +22,9 @@ COARSEST = 128
 """Rows and columns of the coarsest level have no more."""
 ALIKE = 1.5
 """An axis is halved while its steps are no longer than so many times the shortest."""
+
+EVEN = 1e-3
+"""By how much steps may differ, as a part of the longest, to count as even."""
 
 type Affine = Sequence[Sequence[float]]
 
@@ -55,7 +58,8 @@ class Spaced:
     dims: tuple[str, ...]
     steps: tuple[float, ...]
     starts: tuple[float, ...]
-    is_in_mm: bool
+    measured: frozenset[str]
+    """Axes whose steps have a unit; those of the others are 1, from 0: one index after the other."""
 
     @classmethod
     def of(
@@ -67,7 +71,8 @@ class Spaced:
         axes: Sequence[Axis],
     ) -> Self:
         """Take millimetres from the affine, or for a stack of equal planes from Pixel Spacing (0028,0030)."""
-        known = {axis.name: (_step(axis), axis.values[0]) for axis in axes}
+        even = {axis.name: (_step(axis), axis.values[0]) for axis in axes}
+        known = {name: (step, start) for name, (step, start) in even.items() if step is not None}
         if affine_lps is not None:
             columns = list(zip(*affine_lps, strict=True))
             for number, dim in enumerate(reversed(SPACE)):
@@ -75,13 +80,15 @@ class Spaced:
         elif pixel_spacing_mm is not None and len(pixel_spacing_mm) == 2 and min(pixel_spacing_mm) > 0:
             known |= {dim: (step, 0.0) for dim, step in zip(("y", "x"), pixel_spacing_mm, strict=True)}
         steps, starts = zip(*(known.get(dim, (1.0, 0.0)) for dim in dims), strict=True)
-        return cls(tuple(dims), steps, starts, is_in_mm=bool({"y", "x"} & known.keys()))
+        return cls(tuple(dims), steps, starts, frozenset(known))
 
 
-def _step(axis: Axis) -> float:
-    """Distance of evenly spaced values; 1 where they are not, as OME-Zarr knows no other axes."""
-    steps = {round(later - earlier, 6) for earlier, later in pairwise(axis.values)}
-    return steps.pop() if len(steps) == 1 and min(steps) > 0 else 1.0
+def _step(axis: Axis) -> float | None:
+    """Distance of evenly spaced values; `None` where they are not, as OME-Zarr knows no other axes."""
+    steps = [later - earlier for earlier, later in pairwise(axis.values)]
+    if not steps or min(steps) <= 0 or max(steps) - min(steps) > EVEN * max(steps):
+        return None
+    return math.fsum(steps) / len(steps)
 
 
 def channel_first(dims: Sequence[str]) -> tuple[int, ...]:
@@ -103,7 +110,7 @@ def multiscales(spaced: Spaced, values: str, levels: Sequence[Level]) -> dict[st
         Beside them, from fine to coarse.
     """
     order = channel_first(spaced.dims)
-    axes = _axes([spaced.dims[number] for number in order], is_in_mm=spaced.is_in_mm)
+    axes = _axes([spaced.dims[number] for number in order], spaced.measured)
     datasets = [_dataset(spaced, order, f"{each.name}/{values}", each.factors) for each in levels]
     if CHANNEL not in spaced.dims:
         datasets.insert(0, _dataset(spaced, order, values, (1,) * len(spaced.dims)))
@@ -112,16 +119,16 @@ def multiscales(spaced: Spaced, values: str, levels: Sequence[Level]) -> dict[st
     return {"ome": {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}}
 
 
-def _axes(dims: Sequence[str], *, is_in_mm: bool) -> list[dict[str, str]] | None:
+def _axes(dims: Sequence[str], measured: Collection[str]) -> list[dict[str, str]] | None:
     """Axes as OME-Zarr has them, or `None` where it has no form for them."""
     custom = [dim for dim in dims if dim not in (*SPACE, CHANNEL, "time")]
     free = [CHANNEL] if CHANNEL not in dims and len(custom) == 2 else []
     if "time" in dims[1:] or len(custom) - len(free) > 1 or len(dims) > 5:
         return None
     kinds: dict[str, dict[str, str]] = {
-        "time": {"type": "time", "unit": "second"},
+        "time": {"type": "time"} | ({"unit": "second"} if "time" in measured else {}),
         CHANNEL: {"type": "channel"},
-        **{dim: {"type": "space"} | ({"unit": "millimeter"} if is_in_mm else {}) for dim in SPACE},
+        **{dim: {"type": "space"} | ({"unit": "millimeter"} if dim in measured else {}) for dim in SPACE},
         **{dim: {"type": kind} for dim, kind in zip(custom[1:], free, strict=True)},
     }
     return [{"name": dim, **kinds.get(dim, {})} for dim in dims]

@@ -19,6 +19,7 @@ REPEATS = 7
 SCRIPTS = (
     "index_speed.py",
     "planes_speed.py",
+    "regions_speed.py",
     "codecs_speed.py",
     "video_speed.py",
     "ingest_speed.py",

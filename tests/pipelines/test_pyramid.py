@@ -71,7 +71,7 @@ def test_the_most_frequent_index_stands_for_its_neighbours() -> None:
 
 
 def test_planes_are_halved_once_the_pixels_are_as_far_apart() -> None:
-    spaced = Spaced(("z", "y", "x"), (2.5, 0.7, 0.7), (0, 0, 0), is_in_mm=True)
+    spaced = Spaced(("z", "y", "x"), (2.5, 0.7, 0.7), (0, 0, 0), frozenset("zyx"))
     found = halvings((300, 512, 512), spaced, has_equal_planes=True, coarsest=64)
     assert found == [(1, 2, 2), (1, 4, 4), (2, 8, 8)]
     assert halvings((300, 512, 512), spaced, has_equal_planes=False, coarsest=64)[-1] == (1, 8, 8)
@@ -310,3 +310,11 @@ def test_an_altered_array_gets_no_levels(series: Any) -> None:
     change_listed(at(record.path), lambda found: found["imaging_workbench"].update(units="mmHg"))
     with pytest.raises(ArrayError, match="altered"):
         make_levels(record)
+
+
+def test_times_that_are_not_even_are_frames_without_a_unit() -> None:
+    (image,) = of(("time", "y", "x"), Axis("time", "s", (0.0, 0.5, 2.0)))["ome"]["multiscales"]
+    assert image["axes"][0] == {"name": "time", "type": "time"}
+    assert image["datasets"][0]["coordinateTransformations"][0]["scale"][0] == 1
+    (image,) = of(("time", "y", "x"), Axis("time", "s", (0.0, 0.0333, 0.06661)))["ome"]["multiscales"]
+    assert image["axes"][0]["unit"] == "second"
