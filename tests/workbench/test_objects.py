@@ -4,6 +4,9 @@ import csv
 import hashlib
 import json
 import pickle
+import signal
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +35,7 @@ from pipelines.kinds import BY_SOP_CLASS, IMAGE, STORAGE, VIDEO, Way, kind_of
 from pipelines.object_ingest import read_arrays
 from pipelines.parametric import read_parametric_map
 from pipelines.segmentations import read_segmentation
+from pipelines.volumes import stored_values
 from pipelines.waveforms import read_waveforms
 from workbench.cli import app
 from workbench.session import Bench
@@ -142,6 +146,26 @@ def test_a_map_and_a_dose_of_the_bench_have_the_digests_of_their_pixels(
     stored = np.rint(dose.values / scaling).astype("<u4")
     assert hashlib.sha256(stored.tobytes()).hexdigest()[:16] == answer_of(shared_data, name)["sha256_pixels"]
     assert dose.attrs["units"] == "relative"
+
+
+@pytest.mark.parametrize("name", ["us_jpeg_34fr", "us_palette_rle_10fr", "us_ybr_jpeg_30fr", "xa_jpeg_96fr"])
+def test_a_real_cine_goes_the_same_way_with_its_seconds(bench: Bench, shared_data: Path, name: str) -> None:
+    answer = answer_of(shared_data, f"cine/{name}.dcm")
+    series = taken_up(bench, shared_data / f"cine/{name}.dcm")
+    verified = bench.verify(series, quiet=True)
+    assert (verified.frames, verified.mismatches) == (int(answer["NumberOfFrames"]), ())
+    (array,) = bench.arrays(series)
+    stored = stored_values(array)
+    assert "x".join(map(str, stored.shape)) == answer["shape"]
+    steps = np.diff(bench.volume(series).time)
+    assert steps == pytest.approx(float(steps[0]), rel=1e-3)
+    assert 0.02 < steps[0] < 0.1
+    if "rle" in name:
+        digest = hashlib.sha256(stored.values.tobytes()).hexdigest()
+        assert digest[:16] == answer["sha256_pixels"]
+    else:  # decoders of lossy JPEG round differently
+        ends = float(stored.min()), float(stored.max())
+        assert ends == pytest.approx((float(answer["min"]), float(answer["max"])), abs=8)
 
 
 def test_an_ecg_has_channels_over_seconds_in_microvolts_and_a_part_for_each_group(
@@ -434,6 +458,25 @@ def test_what_is_stopped_before_it_is_published_leaves_no_array(
             bench.ingest(quiet=True)
     assert list(bench.arrays()) == []
     assert_as_read(bench.volume(series_of(path)), read_dose(path))
+
+
+def test_a_process_that_is_killed_before_it_publishes_leaves_no_row(bench: Bench, shared_data: Path) -> None:
+    path = shared_data / "objects/seg/partial_overlaps.dcm"
+    bench.index(path, quiet=True)
+    code = (
+        "import os, signal, workbench\n"
+        f"bench = workbench.open({str(bench.settings.home)!r})\n"
+        "os.replace = os.rename = lambda *names: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from pathlib import Path\n"
+        "Path.replace = Path.rename = os.replace\n"
+        "bench.ingest(quiet=True)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=root)
+    assert done.returncode == -signal.SIGKILL
+    assert list(bench.arrays()) == []
+    assert_as_read(bench.volume(series_of(path)), read_segmentation(path))
+    assert bench.verify(quiet=True).mismatches == ()
 
 
 @pytest.fixture
