@@ -83,9 +83,11 @@ class Form:
         self._cuts = _cuts(header, begin, self.encoding)
         self._bytes = np.frombuffer(header, np.uint8)
         self._starts = np.array([cut.start for cut in self._cuts])
-        self._is_form = np.zeros(len(header), np.bool_)
+        is_form = bytearray(len(header))
         for cut in (*meta, *self._cuts):
-            self._is_form[cut.start : cut.value if cut.is_defined else cut.end] = True
+            end = cut.value if cut.is_defined else cut.end
+            is_form[cut.start : end] = b"\1" * (end - cut.start)
+        self._is_form = np.frombuffer(is_form, np.bool_)
 
     def elements(self) -> Elements:
         """Return all elements of the header."""

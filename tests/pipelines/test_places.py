@@ -133,6 +133,9 @@ def test_what_was_ingested_opens_with_its_values(series: Series, ct: phantoms.Ph
     np.testing.assert_array_equal(open_array(record).to_numpy(), ct.modality_values)
     np.testing.assert_array_equal(stored_values(record)[3, 4:9, ::2].to_numpy(), ct.stored[3, 4:9, ::2])
     assert verify_array(record, series.instances).mismatches == ()
+    volume = open_array(record)
+    assert volume.dicom.attributes.PatientName == "Phantom^Sphere"
+    assert volume[2:4].dicom.frame_attributes["InstanceNumber"].tolist() == [3, 4]
 
 
 def test_arrays_are_sharded(series: Series) -> None:
@@ -159,7 +162,9 @@ def replaced(group: Place, name: str, content: bytes) -> None:
         group.write(name, content)
 
 
-@pytest.mark.parametrize("name", ["values/c/0/0/0", "values/zarr.json", "zarr.json"])
+@pytest.mark.parametrize(
+    "name", ["values/c/0/0/0", "values/zarr.json", "zarr.json", "dicom.json", "dicom_frames.json"]
+)
 def test_altered_bytes_are_noticed(series: Series, name: str) -> None:
     (record,) = series.ingest().arrays
     group = at(record.path)
