@@ -154,6 +154,8 @@ class InstanceRecord:
     temporal_position_identifier: int | None = None
     echo_time: float | None = None
     echo_numbers: int | None = None
+    inversion_time: float | None = None
+    flip_angle: float | None = None
     diffusion_b_value: float | None = None
     diffusion_gradient_orientation: tuple[float, ...] | None = None
     nominal_percentage_of_cardiac_phase: float | None = None
@@ -167,6 +169,8 @@ class InstanceRecord:
     deviations: tuple[str, ...] = ()
     frame_index: int | None = None
     """From 0, where the record stands for one frame of an enhanced object; `None` for all of its frames."""
+    dimension_indices: tuple[tuple[str, int], ...] = ()
+    """Of a frame, along the dimensions that its object names and that are no place: name and index from 1."""
     in_concatenation_number: int | None = None
     """From 1, where the instance is one part of an object."""
     mosaic: Mosaic | None = None

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pydicom import Dataset, uid
+from pydicom.datadict import keyword_for_tag
 
+from catalog.attributes import snake_case
 from catalog.errors import HeaderError
 from catalog.records import InstanceRecord
 
@@ -24,6 +26,10 @@ def _number(value: Any) -> float:
 
 def _numbers(value: Any) -> tuple[float, ...]:
     return tuple(float(each) for each in value)
+
+
+def _first_number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float | str) else float(value[0])
 
 
 def _words(value: Any) -> str:
@@ -77,6 +83,14 @@ FRAME_ATTRIBUTES: Mapping[str, tuple[Callable[[Any], Any], tuple[Group, ...]]] =
     "echo_time": (
         _number,
         (("MREchoSequence", "EffectiveEchoTime"), *_converted("EchoTime")),
+    ),
+    "inversion_time": (
+        _first_number,
+        (("MRModifierSequence", "InversionTimes"), *_converted("InversionTime")),
+    ),
+    "flip_angle": (
+        _number,
+        (("MRTimingAndRelatedParametersSequence", "FlipAngle"), *_converted("FlipAngle")),
     ),
     "diffusion_b_value": (
         _number,
@@ -207,12 +221,44 @@ def frames_of(image: InstanceRecord, ds: Dataset) -> tuple[InstanceRecord, ...]:
             is_volume = any("PlanePositionVolumeSequence" in each for each in (*shared, *own[:1]))
             if is_volume:
                 image = replace(image, volume_frame_of_reference_uid=_volume_uid(ds))
+            dimensions = _dimensions(ds)
             return tuple(
-                replace(image, frame_index=index, **_attributes([*own[index : index + 1], *shared]))
+                replace(
+                    image,
+                    frame_index=index,
+                    dimension_indices=_indices(own[index : index + 1], dimensions),
+                    **_attributes([*own[index : index + 1], *shared]),
+                )
                 for index in range(image.number_of_frames or 1)
             )
     except Exception as error:  # whatever pydicom stumbles over in hostile bytes is a fault of the file
         raise HeaderError(f"functional groups cannot be read: {type(error).__name__}") from None
+
+
+_PLACES = frozenset({
+    "StackID", "InStackPositionNumber", "ImagePositionPatient", "ImageOrientationPatient",
+    "ImagePositionVolume", "ImageOrientationVolume",
+})  # fmt: skip
+"""Dimensions that say where a frame lies; position and orientation say it better."""
+
+
+def _dimensions(ds: Dataset) -> tuple[tuple[int, str], ...]:
+    """Place in Dimension Index Values and name of each dimension, but those of place and private ones."""
+    items = list(ds.get("DimensionIndexSequence") or ())
+    keywords = [keyword_for_tag(int(item.get("DimensionIndexPointer") or 0)) for item in items]
+    return tuple(
+        (number, snake_case(keyword))
+        for number, keyword in enumerate(keywords)
+        if keyword and keyword not in _PLACES
+    )
+
+
+def _indices(own: list[Dataset], dimensions: tuple[tuple[int, str], ...]) -> tuple[tuple[str, int], ...]:
+    if not dimensions:
+        return ()
+    value = _value(own, ("FrameContentSequence", "DimensionIndexValues"))
+    indices = [value] if isinstance(value, int) else list(value or ())
+    return tuple((name, int(indices[number])) for number, name in dimensions if number < len(indices))
 
 
 def _volume_uid(ds: Dataset) -> str | None:

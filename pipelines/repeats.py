@@ -7,7 +7,7 @@ beats, in % of the cycle or in ms from the R wave; `time`, in seconds, where the
 taken; and `temporal_position`, from 1, where nothing else is known.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -57,8 +57,12 @@ class Repeats:
 FACTORS: tuple[tuple[str, str, Measure], ...] = (
     ("echo_time", "ms", lambda image: image.echo_time),
     ("b_value", "s/mm2", lambda image: image.diffusion_b_value),
+    ("inversion_time", "ms", lambda image: image.inversion_time),
+    ("flip_angle", "deg", lambda image: image.flip_angle),
 )
-"""Attributes that are axes of their own."""
+"""Attributes that are axes of their own ..."""
+UNEVEN = FACTORS[:2]
+"""... and those of them that are one even where some values occur more often than others."""
 
 
 def join(volumes: Sequence[Volume]) -> Repeats:
@@ -107,7 +111,7 @@ def _even(groups: Sequence[Sequence[Volume]], measure: Measure) -> tuple[float, 
 
 
 def _remaining(volumes: Sequence[Volume]) -> Axis:
-    for name, unit, measure in FACTORS:
+    for name, unit, measure in UNEVEN:
         values = [_of(volume, measure) for volume in volumes]
         numbers = tuple(value for value in values if value is not None)
         if len(set(numbers)) > 1 and len(numbers) == len(values):
@@ -224,7 +228,7 @@ def _serial(image: InstanceRecord) -> tuple[int, str, int]:
 def _along(volumes: Sequence[Volume]) -> list[Along]:
     """Attributes that every volume has and that vary from volume to volume."""
     found = []
-    for name, unit, measure in FACTORS:
+    for name, unit, measure in (*FACTORS, *_dimensions(volumes)):
         values = [_of(volume, measure) for volume in volumes]
         numbers = tuple((value,) for value in values if value is not None)
         if len(numbers) == len(values) and len(set(numbers)) > 1:
@@ -234,6 +238,16 @@ def _along(volumes: Sequence[Volume]) -> list[Along]:
         nothing = (float("nan"),) * 3  # a volume without gradient has no direction
         found.append(Along("gradient_direction", "", tuple(each or nothing for each in directions)))
     return found
+
+
+def _dimensions(volumes: Sequence[Volume]) -> Iterator[tuple[str, str, Measure]]:
+    """The index along each dimension that an enhanced object names (PS3.3 C.7.6.17)."""
+
+    def measure(name: str) -> Measure:
+        return lambda image: dict(image.dimension_indices).get(name)
+
+    for name, _ in volumes[0][0].dimension_indices:
+        yield f"{name}_index", "", measure(name)
 
 
 def _direction(volume: Volume) -> tuple[float, ...] | None:

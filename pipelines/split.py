@@ -70,6 +70,7 @@ SEPARATORS = (
         lambda key, number, _: f"echo {number} ({key[1]:g} ms)",
     ),
     Separator(lambda each: (each.diffusion_b_value or 0.0,), lambda key, *_: f"b-value {key[0]:g} s/mm2"),
+    Separator(lambda each: (each.inversion_time or 0.0, each.flip_angle or 0.0), _counted("contrast")),
     Separator(
         lambda each: (each.diffusion_b_value or 0.0, *(each.diffusion_gradient_orientation or ())),
         _counted("direction"),
@@ -83,6 +84,7 @@ SEPARATORS = (
         lambda each: (each.acquisition_date or "", each.acquisition_time or ""), _counted("time point")
     ),
     Separator(lambda each: (each.content_time or "",), _counted("time point")),
+    Separator(lambda each: tuple(index for _, index in each.dimension_indices), _counted("dimension")),
     Separator(
         lambda each: ("" if each.frame_index is None else each.sop_instance_uid,), _counted("instance")
     ),

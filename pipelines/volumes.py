@@ -43,7 +43,8 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     PALETTE COLOR opens as red, green and blue of 8 bits; `stored_values` has the indices.
 
     A volume has dimensions (z, y, x) and coordinates in mm, after axes along which it repeats (`time` in s,
-    `echo_time` in ms, `b_value` in s/mm2, `phase` of the heart in % or ms, `temporal_position`); a stack has
+    `echo_time` and `inversion_time` in ms, `flip_angle` in deg, `b_value` in s/mm2, `phase` of the heart in %
+    or ms, `temporal_position`); a stack has
     (frame, y, x[, channel]), with `time` for `frame` where a cine says when its frames were taken. Planes of
     a stack that have a place in the patient keep it as the coordinates `x_lps_mm`, `y_lps_mm` and `z_lps_mm`,
     and where they are parallel `distance_mm` along their normal, for `array.dicom.to_regular()`.

@@ -129,6 +129,16 @@ def test_private_elements_of_somebody_else_mean_nothing(indexed: Any, tmp_path: 
     assert open_array(series.array).dims[0] == "time"
 
 
+def test_inversion_times_of_single_images_are_an_axis(indexed: Any, tmp_path: Path) -> None:
+    def mark(ds: Dataset, volume: int) -> None:
+        ds.InversionTime = 1000 - 200 * volume
+        ds.AcquisitionTime = f"10150{volume}"
+
+    write(tmp_path / "d", mark)
+    (series,) = indexed(tmp_path / "d")
+    assert open_array(series.array).inversion_time.values.tolist() == [400, 600, 800, 1000]
+
+
 # --- phases of the heart ---------------------------------------------------------------------------------
 
 

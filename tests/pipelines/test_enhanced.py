@@ -234,6 +234,47 @@ def test_a_legacy_converted_series_is_the_volume_of_the_classic_one(indexed: Any
         np.testing.assert_allclose(volume.dicom.affine_lps, phantom.affine_lps, atol=1e-6)
 
 
+def test_dimensions_that_an_object_names_are_axes_or_coordinates(indexed: Any, tmp_path: Path) -> None:
+    pointers = []
+    for keyword in ("InStackPositionNumber", "RespiratoryCyclePosition"):
+        item = Dataset()
+        item.DimensionIndexPointer = pydicom.datadict.tag_for_keyword(keyword)
+        pointers.append(item)
+    own = [
+        at(2.5 * plane, FrameContentSequence={"DimensionIndexValues": [plane + 1, cycle + 1]})
+        for plane in range(4)
+        for cycle in range(3)
+    ]
+    write(
+        tmp_path / "d" / "0", uid.EnhancedMRImageStorage, STORED, own, SHARED, DimensionIndexSequence=pointers
+    )
+    (series,) = indexed(tmp_path / "d")
+    volume = open_array(series.array)
+    assert (volume.dims, volume.shape) == (("temporal_position", "z", "y", "x"), (3, 4, 6, 8))
+    assert volume.respiratory_cycle_position_index.values.tolist() == [1, 2, 3]
+    assert np.array_equal(stored_values(series.array), STORED.reshape(4, 3, 6, 8).swapaxes(0, 1))
+
+
+def test_inversion_times_and_flip_angles_are_axes(indexed: Any, tmp_path: Path) -> None:
+    own = [
+        at(
+            2.5 * plane,
+            MRModifierSequence={"InversionTimes": [time]},
+            MRTimingAndRelatedParametersSequence={"FlipAngle": angle},
+        )
+        for time in (900.0, 150.0)
+        for angle in (5.0, 35.0)
+        for plane in range(3)
+    ]
+    write(tmp_path / "d" / "0", uid.EnhancedMRImageStorage, STORED, own, SHARED)
+    (series,) = indexed(tmp_path / "d")
+    volume = open_array(series.array)
+    assert volume.dims == ("inversion_time", "flip_angle", "z", "y", "x")
+    assert volume.inversion_time.values.tolist() == [150, 900]
+    assert volume.flip_angle.values.tolist() == [5, 35]
+    assert np.array_equal(stored_values(series.array), STORED.reshape(2, 2, 3, 6, 8)[::-1])
+
+
 # --- concatenations --------------------------------------------------------------------------------------
 
 
