@@ -2,26 +2,31 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from struct import error as StructError
 from struct import iter_unpack
 
 from catalog import guard
 from catalog.guard import Element
 
-_GROUPS = frozenset({0x0019, 0x0029, 0x0043, 0x0065, 0x2001, 0x2005})
-"""In which manufacturers keep what this house reads."""
+_ELEMENTS = {
+    0x0019: (0x0A, 0x0C, 0x0E, 0xBB, 0xBC, 0xBD),
+    0x0029: (0x10, 0x20),
+    0x0043: (0x39,),
+    0x2001: (0x03, 0x04),
+    0x2005: (0xB0, 0xB1, 0xB2),
+}
+"""What this house reads, by group and by the two last digits of the element's number."""
+_BLOCKS = range(0x10, 0x100)
+_WANTED = frozenset(
+    group << 16 | number
+    for group, elements in _ELEMENTS.items()
+    for block in _BLOCKS
+    for number in (block, *(block << 8 | element for element in elements))
+)
+"""Those elements in every block that a creator may reserve, and the names of the creators."""
 _PADDING = " \0"
 _BINARY = {b"US": "H", b"SS": "h", b"UL": "L", b"SL": "l", b"FL": "f", b"FD": "d"}
-
-
-class _Wanted:
-    """The elements of those groups, and some others."""
-
-    def __init__(self, others: frozenset[int]) -> None:
-        self._others = others
-
-    def __contains__(self, tag: object) -> bool:
-        return isinstance(tag, int) and (tag >> 16 in _GROUPS or tag in self._others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class PrivateElements:
     def value(self, group: int, creator: str, element: int) -> Element | None:
         """Return a private element by the two last digits of its number; `None` where there is none."""
         wanted = creator.encode()
-        for block in range(0x10, 0x100):
+        for block in _BLOCKS:
             owner = self.elements.get(group << 16 | block)
             if owner is not None and (owner.value or b"").strip(b" \0") == wanted:
                 found = self.elements.get(group << 16 | block << 8 | element)
@@ -76,6 +81,11 @@ class PrivateElements:
             return ()
 
 
+@cache
+def _wanted(others: tuple[int, ...]) -> frozenset[int]:
+    return _WANTED.union(others)
+
+
 def read_private(path: str, *others: int) -> PrivateElements:
     """Read the private elements of a header, and others by their tags; bounded as every header is.
 
@@ -84,5 +94,5 @@ def read_private(path: str, *others: int) -> PrivateElements:
     HeaderError
         If the file is no readable DICOM.
     """
-    head = guard.scan(path, _Wanted(frozenset(others)))
+    head = guard.scan(path, _wanted(others))
     return PrivateElements(head.elements, head.encoding.little_endian)
