@@ -21,7 +21,7 @@ def write(target: Path, content: Buffer) -> None:
     OSError
         If the folder cannot be written; then there is no such file, or the one that was there before.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("xb") as file:
@@ -33,6 +33,14 @@ def write(target: Path, content: Buffer) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync(target.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there; their names survive a power cut, too."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in reversed(missing):
+        sync(each.parent)
 
 
 def publish(partial: Path, folder: Path) -> None:

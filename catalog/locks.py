@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from catalog.durable import make_folder
+
 LOCK = ".lock"
 """Name of the lock of a folder."""
 
@@ -54,7 +56,7 @@ def _held(folder: Path, operation: int) -> Iterator[None]:
 
 def _opened(folder: Path) -> int:
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         try:
             return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from catalog.durable import file_digest, publish
+from catalog.durable import file_digest, make_folder, publish
 from catalog.errors import ArrayError
 from catalog.identifiers import digest_of_texts
 
@@ -29,7 +29,7 @@ def write_derived(array: xr.DataArray, folder: Path) -> str:
     """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(partial.parent)
     ds = _without_text(array).to_dataset(name=str(array.name or "array"))
     ds.to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
     publish(partial, folder)

@@ -9,6 +9,7 @@ own axes.
 """
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +24,8 @@ COARSEST = 128
 ALIKE = 1.5
 """An axis is halved while its steps are no longer than so many times the shortest."""
 
+NAME = re.compile(r"level-\d+(-[0-9a-f]{8})?")
+"""Of the folder of a level."""
 EVEN = 1e-3
 """By how much steps may differ, as a part of the longest, to count as even."""
 
@@ -42,9 +45,13 @@ class Level:
     shard_bytes: tuple[int, ...]
     metadata_digest: str
 
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError("a level is a folder inside the group of its array")
+
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Build it from parsed attributes; raises `KeyError` or `TypeError` where they are damaged."""
+        """Build it from parsed attributes; `KeyError`, `TypeError` or `ValueError` where they are damaged."""
         factors, shape, sizes = (
             tuple(map(int, content[name])) for name in ("factors", "shape", "shard_bytes")
         )

@@ -24,6 +24,7 @@ from catalog.records import ArrayRecord
 from catalog.runs import output_paths
 from pipelines.arrays import read_levels
 from pipelines.kinds import VIDEO
+from pipelines.multiscales import NAME
 from pipelines.object_ingest import note_name
 from pipelines.places import PARTIAL, LocalPlace, Place, at, extent
 from workbench.settings import Settings
@@ -35,7 +36,7 @@ OWNER = "bench.json"
 
 _SERIES = re.compile(r"[0-9a-f]{32}")
 _GROUP = re.compile(r"(\d+|object)-[0-9a-f]{16}(-[0-9a-f]{8})?|video-[0-9a-f]{16}\.json")
-_LEVEL = re.compile(rf"({re.escape(PARTIAL)})?level-\d+(-[0-9a-f]{{8}})?")
+_LEVEL = re.compile(rf"({re.escape(PARTIAL)})?{NAME.pattern}")
 _RUN = re.compile(r"[0-9a-f]{32}")
 _COPY = re.compile(r"[0-9a-f]{64}\.dcm(\.[0-9a-f]{8}\.partial)?")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from catalog.arrays import record_arrays
 from catalog.database import Catalog
+from catalog.durable import make_folder
 from catalog.errors import NotFoundError, SettingsError, words_of
 from catalog.home import default_home
 from catalog.locks import shared
@@ -84,7 +85,7 @@ class Bench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         try:
-            settings.home.mkdir(parents=True, exist_ok=True)
+            make_folder(settings.home)
         except OSError as error:
             words = words_of(error)
             raise SettingsError(f"{settings.home} cannot be the folder of a bench: {words}") from None

@@ -1,4 +1,5 @@
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,3 +47,24 @@ def test_a_published_folder_takes_the_place_of_a_damaged_one(tmp_path: Path) -> 
 def test_the_digest_of_a_file_is_the_sha256_of_its_bytes(tmp_path: Path) -> None:
     (path := tmp_path / "file").write_bytes(b"bytes" * 100_000)
     assert file_digest(path) == hashlib.sha256(b"bytes" * 100_000).hexdigest()
+
+
+def test_every_name_on_the_way_to_a_new_file_is_made_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    write(tmp_path / "a" / "b" / "file", b"whole")
+    assert {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")} <= set(synced)
+    synced.clear()
+    (partial := tmp_path / "a" / "b" / ".partial-0").mkdir()
+    (partial / "zarr.json").write_bytes(b"{}")
+    publish(partial, tmp_path / "a" / "b" / "0")
+    assert synced[-1] == str(tmp_path / "a" / "b")
+    assert {str(partial / "zarr.json"), str(partial)} <= set(synced)

@@ -235,11 +235,23 @@ def change_listed(group: Place, change: Callable[[Any], None]) -> None:
         lambda found: found["imaging_workbench_levels"].pop(),
         lambda found: found["imaging_workbench_levels"][0].update(factors=[1, 1, 1]),
         lambda found: found["imaging_workbench_levels"].append({}),
+        lambda found: found["imaging_workbench_levels"][0].update(name="../elsewhere"),
         lambda found: found["imaging_workbench_levels"][0].update(more=1),
         lambda found: found["imaging_workbench"].update(units="mmHg"),
         lambda found: found.update(more=1),
     ],
-    ids=["dataset", "unit", "path", "level", "factors", "damaged level", "field", "block", "attribute"],
+    ids=[
+        "dataset",
+        "unit",
+        "path",
+        "level",
+        "factors",
+        "damaged level",
+        "another folder",
+        "field",
+        "block",
+        "attribute",
+    ],
 )
 def test_a_listing_that_was_tampered_with_is_noticed_on_opening(
     series: Any, change: Callable[[Any], None]

@@ -306,6 +306,17 @@ def test_settings_that_cannot_be_are_told(home: Path) -> None:
     assert states(home)["settings"] == "mend"
 
 
+def test_credentials_in_the_settings_are_refused_and_not_repeated(home: Path) -> None:
+    (home / "workbench.toml").write_text(
+        'arrays = "s3://bucket/arrays"\narrays_endpoint = "https://me:a-password@host"\n'
+    )
+    code, report = doctor(home)
+    (finding,) = (each for each in report["findings"] if each["subject"] == "settings")
+    assert (code, finding["state"]) == (1, "mend")
+    assert "environment" in finding["said"]
+    assert "a-password" not in json.dumps(report)
+
+
 def test_a_damaged_catalog_is_told(home: Path) -> None:
     (home / "catalog.sqlite").write_bytes(b"no database at all" * 100)
     assert states(home)["catalog"] == "mend"
