@@ -102,8 +102,9 @@ class Diagnosis(Table[Finding]):
         """Every finding and everything that was removed, one a line."""
         text = []
         for each in self:
-            mend = f"\n            mend: {each.mend}" if each.mend else ""
-            text.append(plain(f" {each.state:<5} {each.subject}: {each.said}") + plain(mend))
+            text.append(plain(f" {each.state:<5} {each.subject}: {each.said}"))
+            if each.mend:
+                text.append(plain(f"       {each.mend}"))
         text += [plain(f" removed {each.where} ({each.what}, {each.bytes:,} bytes)") for each in self.removed]
         faults = sum(each.state == State.MEND.value for each in self)
         text.append(f"\n {faults} to be mended" if faults else "\n nothing to be mended")
@@ -198,7 +199,8 @@ def _home(examined: Examined) -> Iterator[Finding]:
         return
     try:
         examined.settings = Settings.load(home)
-        yield _fine("settings", str(home / SETTINGS_FILE))
+        file = home / SETTINGS_FILE
+        yield _fine("settings", str(file) if file.is_file() else f"as they come; there is no {file}")
     except WorkbenchError as error:
         yield _mend("settings", str(error), f"correct {home / SETTINGS_FILE} or the environment")
     yield _writable(home)

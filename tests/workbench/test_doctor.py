@@ -55,6 +55,7 @@ def test_a_bench_in_order_has_nothing_to_mend(home: Path) -> None:
     assert {each["state"] for each in report["findings"]} <= {"fine", "note"}
     said = CliRunner().invoke(app, ["doctor", "--home", str(home)])
     assert said.stdout.endswith("nothing to be mended\n")
+    assert "\\n" not in said.stdout
 
 
 def test_where_there_is_no_bench_none_is_made(tmp_path: Path) -> None:
