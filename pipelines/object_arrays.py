@@ -177,7 +177,7 @@ class _Values:
         if values is None:
             values = self._array = arrays.open_values(self._path)
         with at(self._path).in_words(arrays.VALUES):
-            return np.asarray(values[key]).astype(self.dtype, copy=False)
+            return arrays.read(values, key).astype(self.dtype, copy=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_array": None}

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
-import numpy as np
-
 from catalog.errors import ArrayError, WorkbenchError
 from catalog.records import ArrayRecord, InstanceRecord
 from pipelines import arrays
@@ -118,7 +116,7 @@ def _zarr(array: ArrayRecord, block: ObjectBlock, mismatch: _New) -> Iterator[Mi
             yield new(f"{planes} are missing")
             continue
         try:
-            stored = np.asarray(arrays.open_values(group)[slab.index])
+            stored = arrays.read(arrays.open_values(group), slab.index)
         except Exception as error:  # whatever the codecs stumble over in altered bytes is a finding
             yield new(f"{planes} cannot be read: {type(error).__name__}")
             continue

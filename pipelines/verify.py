@@ -179,7 +179,7 @@ def _check_shard(block: Block, group: Place, slab: Slab, *, is_lost: bool, misma
     if is_lost:
         return [mismatch(slab.start, uids[slab.start], shard, f"{planes} are missing")]
     try:
-        stored: Stored = np.ascontiguousarray(arrays.open_values(group)[slab.index])
+        stored: Stored = np.ascontiguousarray(arrays.read(arrays.open_values(group), slab.index))
     except Exception as error:  # whatever the codecs stumble over in altered bytes is a finding
         what = f"{planes} cannot be read: {type(error).__name__}"
         return [mismatch(slab.start, uids[slab.start], shard, what)]

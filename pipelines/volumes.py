@@ -238,7 +238,7 @@ class _Values:
         if self._array is None:
             self._array = arrays.open_values(self._path)
         with at(self._path).in_words(arrays.VALUES):
-            stored = np.asarray(self._array[key])
+            stored = arrays.read(self._array, key)
         if self._rescale is None:
             return stored
         values = stored.astype(self.dtype)

@@ -100,3 +100,17 @@ def test_a_damaged_group_is_an_error_that_says_what_to_do(tmp_path: Path, conten
         arrays.read_block(tmp_path)
     with pytest.raises(ArrayError, match="ingest its series again"):
         arrays.read_block(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (), slice(2, 5), 3, -1, (slice(None), 4), (slice(1, 8, 3), slice(None), slice(5, 2)),
+        (np.int64(2), slice(None), slice(-3, None)), (1, 2, 3), ([0, 2, 5],), (slice(None), np.array([1, 7])),
+    ],
+)  # fmt: skip
+def test_what_is_read_is_what_numpy_selects(indexed: Any, ct: phantoms.Phantom, key: Any) -> None:
+    (series,) = indexed(ct.paths[0].parent)
+    read = arrays.read(arrays.open_values(series.array.path), key)
+    assert read.dtype == ct.stored.dtype
+    assert np.array_equal(read, ct.stored[key])
