@@ -1,18 +1,14 @@
-"""The bit stream of a video, read by offset as one file wherever it lies: in DICOM fragments or plain."""
+"""The bit stream of a video, found wherever it lies: in DICOM fragments or plain."""
 
-import io
 import os
-from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any, Self
+from typing import Self
 
 from pydicom import uid
 
 from catalog import guard
-from catalog.errors import DecodeError, HeaderError
-from pipelines.frames import Bytes, File, items_of
+from catalog.errors import DecodeError, HeaderError, words_of
+from pipelines.frames import File, items_of
 from pipelines.pixels import VIDEO_CODECS
 
 _PREAMBLE, _PREFIX = 128, b"DICM"
@@ -52,8 +48,8 @@ class Bitstream:
             raise DecodeError(f"{os.fspath(path)} has a video without a byte")
         return cls(os.fspath(path), fragments, transfer_syntax_uid, status.st_size, status.st_mtime_ns)
 
-    def open(self) -> "Reader":
-        """Open the stream for reading.
+    def open(self) -> int:
+        """Open the file for reading; its descriptor.
 
         Raises
         ------
@@ -61,67 +57,35 @@ class Bitstream:
             If the file is gone, or another than it was when it was found.
         """
         descriptor = _opened(self.path)
-        status = os.fstat(descriptor)
-        if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
+        try:
+            self._check(os.fstat(descriptor))
+        except BaseException:
             os.close(descriptor)
+            raise
+        return descriptor
+
+    def check(self) -> None:
+        """Raise `DecodeError` if the file is gone, or another than it was when it was found."""
+        try:
+            status = os.stat(self.path)  # noqa: PTH116 (once a frame, of a path that is text)
+        except OSError as error:
+            raise _cannot_be_opened(self.path, error) from None
+        self._check(status)
+
+    def _check(self, status: os.stat_result) -> None:
+        if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
             raise DecodeError(f"{self.path} changed since it was opened; open it again")
-        return Reader(descriptor, self.fragments)
-
-
-class Reader(io.RawIOBase):
-    """The fragments of a file as one file for reading; owns the descriptor."""
-
-    def __init__(self, descriptor: int, fragments: Sequence[tuple[int, int]]) -> None:
-        self._descriptor = descriptor
-        self._file: Bytes = File(descriptor)
-        self._offsets = [offset for offset, _ in fragments]
-        self._starts = [0, *accumulate(length for _, length in fragments)]
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position in the joined fragments."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a position; behind the end nothing is read."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._starts[-1]}[whence]
-        self._position = max(base + offset, 0)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer, across fragments; how many bytes there were."""
-        view, done = memoryview(buffer).cast("B"), 0
-        while done < len(view) and self._position < self._starts[-1]:
-            number = bisect_right(self._starts, self._position) - 1
-            within = self._position - self._starts[number]
-            count = min(len(view) - done, self._starts[number + 1] - self._position)
-            read = self._file.read_into(self._offsets[number] + within, view[done : done + count])
-            if not read:
-                break
-            self._position += read
-            done += read
-        return done
-
-    def close(self) -> None:
-        """Close the file."""
-        if not self.closed:
-            os.close(self._descriptor)
-        super().close()
 
 
 def _opened(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise DecodeError(f"{path} cannot be opened: {(error.strerror or 'input error').lower()}") from None
+        raise _cannot_be_opened(path, error) from None
+
+
+def _cannot_be_opened(path: str, error: OSError) -> DecodeError:
+    return DecodeError(f"{path} cannot be opened: {words_of(error)}")
 
 
 def _in_dicom(path: str, file: File) -> tuple[str, tuple[tuple[int, int], ...]]:

@@ -1,8 +1,9 @@
-"""The program of a child process that decodes frames for its parent; started as a script by `pipelines.jail`.
+"""The program of a child process in which native code meets the bytes of files; see `pipelines.child`.
 
-It imports numpy and whatever library it is asked for, and nothing of the workbench, so that it starts fast. A
-request is a line of JSON that says where in the shared memory the encoded frames are and which function to
-give them to; the answer is one that says what came of each. It ends when its parent does: the pipe closes.
+A request is a line of JSON, and so is the answer; what is large lies in the shared memory. Calls of libraries
+are made here, with numpy and the library and nothing of the workbench, so that it starts fast: requests say
+where the encoded frames are and which function to give them to. Other requests are answered by whatever the
+arguments name. The process ends when its parent does: the pipe closes.
 """
 
 import json
@@ -11,6 +12,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -20,8 +22,12 @@ _OPEN_FILES = 64  # libraries are loaded when their first frame comes
 
 
 def main() -> None:
-    """Serve requests until the pipe closes; arguments: descriptor of the memory, folders of libraries."""
-    shared = int(sys.argv[1])
+    """Serve requests until the pipe closes.
+
+    Arguments: the descriptor of the memory and the folders of libraries; then, for what else than calls is
+    answered, `module:name` and the arguments to make it with.
+    """
+    shared, answerer = int(sys.argv[1]), sys.argv[3:]
     sys.path += json.loads(sys.argv[2])
     requests, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -31,15 +37,18 @@ def main() -> None:
     for limit, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
         resource.setrlimit(limit, (most, most))
     _set_soft(resource.RLIMIT_NOFILE, _OPEN_FILES)
-    memory = None
+    answer = _function(answerer[0])(*answerer[1:]) if answerer else _answers
+    memory, used = None, used_bytes()
     with open(requests, "rb") as lines, open(answers, "wb", buffering=0) as out:  # noqa: PTH123 (descriptors)
         out.write(b"\n")  # has started
         for line in lines:
             request = json.loads(line)
             if memory is None or len(memory) != request["size"]:
                 memory = mmap.mmap(shared, request["size"])
-            _limit(request["memory_bytes"], request["cpu_seconds"])
-            out.write(json.dumps([_answer(call, memory) for call in request["calls"]]).encode() + b"\n")
+            if not answerer:  # what one call leaves behind is not the next one's, an open file is
+                used = used_bytes()
+            _limit(used, request["memory_bytes"], request["cpu_seconds"])
+            out.write(json.dumps(_tried(answer, request, memory)).encode() + b"\n")
 
 
 def _set_soft(limit: int, most: int) -> None:
@@ -47,36 +56,51 @@ def _set_soft(limit: int, most: int) -> None:
     resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def _limit(memory_bytes: int, cpu_seconds: int) -> None:
-    """So much more memory, where the system can tell and limit it, and so much more processor time."""
-    _set_soft(resource.RLIMIT_CPU, int(time.process_time()) + 1 + cpu_seconds)
+def used_bytes() -> int | None:
+    """Memory of this process that RLIMIT_DATA counts, where the system can tell."""
     try:
         with open(STATM, "rb") as file:  # noqa: PTH123 (pathlib would be the slowest import of all)
-            used = int(file.read().split()[5]) * mmap.PAGESIZE
+            return int(file.read().split()[5]) * mmap.PAGESIZE
     except OSError:
-        return
-    _set_soft(resource.RLIMIT_DATA, used + memory_bytes)
+        return None
 
 
-def _answer(call: dict[str, Any], memory: mmap.mmap) -> dict[str, Any]:
-    """Call one function; the shape and type of what it gave, or what it said went wrong."""
+def _limit(used: int | None, memory_bytes: int, cpu_seconds: int) -> None:
+    """So much more memory than is used, where the system can limit it, and so much more processor time."""
+    _set_soft(resource.RLIMIT_CPU, int(time.process_time()) + 1 + cpu_seconds)
+    if used is not None:
+        _set_soft(resource.RLIMIT_DATA, used + memory_bytes)
+
+
+def _tried(answer: Callable[..., Any], request: dict[str, Any], memory: mmap.mmap) -> Any:
+    """What comes of a request, or what is said to have gone wrong."""
     try:
-        return _called(call, memory)
-    except ImportError:
-        return {"missing": call["function"]}
+        return answer(request, memory)
+    except ImportError as error:
+        return {"missing": str(error)}
     except MemoryError:
         return {"memory": True}
     except Exception as error:  # a library may raise anything at bytes that are not what they should be
         return {"error": str(error)[:500] or type(error).__name__}
 
 
-def _called(call: dict[str, Any], memory: mmap.mmap) -> dict[str, Any]:
-    import numpy as np
+def _answers(request: dict[str, Any], memory: mmap.mmap) -> list[Any]:
+    """Call functions; of each the shape and type of what it gave."""
+    return [_tried(_called, call, memory) for call in request["calls"]]
 
-    module, name = call["function"].split(":")
+
+def _function(name: str) -> Any:
+    module, _, name = name.partition(":")
     function = getattr(import_module(module), name, None)
     if function is None:
         raise ImportError(name)
+    return function
+
+
+def _called(call: dict[str, Any], memory: mmap.mmap) -> dict[str, Any]:
+    import numpy as np
+
+    function = _function(call["function"])
     encoded = memory[call["start"] : call["start"] + call["length"]]
     room = np.frombuffer(memory, np.uint8, call["most"], call["at"])
     out = None

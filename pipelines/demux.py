@@ -1,9 +1,8 @@
-"""Where every frame of a video is found: an index from its packets alone, and FFmpeg's demuxer by PyAV.
+"""FFmpeg's demuxer by PyAV, and the index of a video made from its packets alone.
 
-The frames of a video depend on each other from one key frame to the next, a group of pictures. The packets
-are passed once to learn where groups begin and in which order frames are shown; then a frame is decoded from
-the key frame of its group on. All of it runs in this process: FFmpeg is made to survive hostile streams, but
-a crash of it would be one of the session.
+The packets are passed once to learn where groups of pictures begin and in which order frames are shown; then
+a frame is decoded from the key frame of its group on. All of it runs in a child process
+(`pipelines.projector`), so that it imports little.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,20 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from catalog.errors import CodecMissingError, DecodeError
-from pipelines.bitstream import Bitstream
+from pipelines.fragments import Reader
+from pipelines.frame_index import FRAME_LIMIT, LARGEST_FRAME_PIXELS, FrameIndex, Place
 
 if TYPE_CHECKING:
     import av
-
-type Numbers = npt.NDArray[np.int64]
-
-FRAME_LIMIT = 4_000_000
-"""How many packets a video may have: 18 hours of 60 frames a second."""
-LARGEST_FRAME_PIXELS = 1 << 26
-"""Rows times columns of the largest frame that is decoded; 8K has half of it."""
 
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,h264,hevc"
 """FFmpeg's demuxers that read the file they are given and nothing else."""
@@ -37,63 +29,19 @@ _REORDERED = 64
 _BUFFER_BYTES = 256 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """How the demuxer gets to a key frame; FFmpeg names a packet by the offset of its first byte."""
-
-    seek: int
-    """A time in MP4, which lands exactly; else an offset in the stream, some packets early."""
-    packet: int
-    """Number of the packet from which on packets are counted again."""
-    offset: int | None
-    """Its offset; `None` for the first packet of the stream."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FrameIndex:
-    """Where every frame of a video is found; frames in order of presentation, packets in that of decoding."""
-
-    codec: str
-    rows: int
-    columns: int
-    packets: Numbers
-    """Number of the packet of each frame."""
-    firsts: Numbers
-    """First frame of each group of pictures, which is its key frame but for frames before the first one."""
-    keys: Numbers
-    """Number of the packet of each group's key frame."""
-    places: tuple[Place, ...]
-    """Of each group's key frame."""
-    times_s: npt.NDArray[np.float64]
-    """From the first frame, by the stream; empty where it has none."""
-    rate: float | None
-    """Frames a second that the stream announces."""
-    reason: str
-    """Why frames are missing; empty where none is."""
-
-    @property
-    def has_times(self) -> bool:
-        """Whether the stream says when each frame is presented."""
-        return len(self.times_s) > 0
-
-    def group(self, frame: int) -> int:
-        """Return the number of the group of a frame, from 0."""
-        return int(np.searchsorted(self.firsts, frame, side="right")) - 1
-
-
 # --- the demuxer -----------------------------------------------------------------------------------------
 
 
 class Demuxer:
     """An open demuxer with its decoder; for one thread at a time."""
 
-    def __init__(self, stream: Bitstream) -> None:
-        ffmpeg = pyav()
+    def __init__(self, reader: Reader) -> None:
+        """Open a stream; it is closed with the demuxer."""
         self.container: av.container.InputContainer
-        self._reader = stream.open()
+        self._reader = reader
         try:
             with in_words():
-                self.container = ffmpeg.open(
+                self.container = pyav().open(
                     self._reader,
                     "r",
                     container_options={"format_whitelist": _FORMATS},
@@ -162,6 +110,8 @@ class Demuxer:
         """Frames that a packet, or the end, brings forth; `None` if it cannot be decoded."""
         try:
             return self.stream.codec_context.decode(packet)
+        except pyav().MemoryError:
+            raise MemoryError from None
         except pyav().FFmpegError:
             return None
 
@@ -175,7 +125,7 @@ class Demuxer:
 
 
 @dataclass(slots=True)
-class _Packets:
+class Packets:
     """What demuxing tells of the packets of a stream, one entry each."""
 
     offsets: list[int | None]
@@ -189,15 +139,14 @@ class _Packets:
     """Why the video ends early."""
 
 
-def index_of(demuxer: Demuxer) -> FrameIndex:
-    """Pass the packets of a video and tell where its frames are.
+def index_of(demuxer: Demuxer, packets: Packets) -> FrameIndex:
+    """Tell where the frames of a video are, from its packets and by decoding where these do not tell.
 
     Raises
     ------
     DecodeError
-        If no frame of it can be decoded, or it has too many.
+        If no frame of it can be decoded.
     """
-    packets = _packets(demuxer)
     keys = [number for number, is_key in enumerate(packets.is_key) if is_key]
     if not keys:
         raise DecodeError(packets.fault or "no key frame to start from")
@@ -206,7 +155,10 @@ def index_of(demuxer: Demuxer) -> FrameIndex:
     order = _without_leading(demuxer, order, keys[0], places[keys[0]])
     order = _without_damaged(packets, order)
     shown_at = {packet: frame for frame, packet in enumerate(order)}
-    firsts = {keys[0]: 0} | {key: shown_at[key] for key in keys[1:] if key in shown_at}
+    firsts, last = {keys[0]: 0}, 0
+    for key in keys[1:]:
+        if shown_at.get(key, -1) > last:
+            firsts[key] = last = shown_at[key]
     ticks = np.array([packets.pts[number] or 0 for number in order], np.float64)
     has_times = has_pts and not demuxer.is_elementary
     context = demuxer.stream.codec_context
@@ -224,9 +176,9 @@ def index_of(demuxer: Demuxer) -> FrameIndex:
     )
 
 
-def _packets(demuxer: Demuxer) -> _Packets:
-    """Pass all packets once; at a fault the video ends."""
-    found = _Packets([], [], [], [], [])
+def packets_of(demuxer: Demuxer) -> Packets:
+    """Pass all packets once; at a fault the video ends; raises `DecodeError` if there are too many."""
+    found = Packets([], [], [], [], [])
     try:
         for packet in demuxer.packets():
             if len(found.pts) == FRAME_LIMIT:
@@ -236,12 +188,14 @@ def _packets(demuxer: Demuxer) -> _Packets:
             found.is_key.append(packet.is_keyframe)
             found.is_discarded.append(packet.is_discard)
             found.is_damaged.append(packet.is_corrupt)
+    except pyav().MemoryError:
+        raise MemoryError from None
     except pyav().FFmpegError as error:
         found.fault = f"the stream is damaged after {len(found.pts)} frames: {words(error)}"
     return found
 
 
-def _place(demuxer: Demuxer, packets: _Packets, key: int) -> Place:
+def _place(demuxer: Demuxer, packets: Packets, key: int) -> Place:
     """The last packets up to a key frame whose offsets are known: one to seek to, one to count from.
 
     They are two, as what the demuxer gives first after a seek may be the rest of an earlier frame.
@@ -255,7 +209,7 @@ def _place(demuxer: Demuxer, packets: _Packets, key: int) -> Place:
     return Place(packets.offsets[sought] or 0, counted, packets.offsets[counted])
 
 
-def _order(demuxer: Demuxer, packets: _Packets, place: Place) -> tuple[list[int], bool]:
+def _order(demuxer: Demuxer, packets: Packets, place: Place) -> tuple[list[int], bool]:
     """Numbers of the packets in order of presentation, and whether they have times that say so.
 
     Streams of H.264 and HEVC without a container have none, joined recordings begin anew: there only decoding
@@ -286,7 +240,7 @@ def _without_leading(demuxer: Demuxer, order: list[int], key: int, place: Place)
     raise DecodeError("the first key frame cannot be decoded")
 
 
-def _reason(packets: _Packets, order: list[int]) -> str:
+def _reason(packets: Packets, order: list[int]) -> str:
     """Why there are fewer frames than packets, or the stream ends early."""
     left_out = packets.is_discarded.count(False) - len(order)
     reasons = (
@@ -295,7 +249,7 @@ def _reason(packets: _Packets, order: list[int]) -> str:
     return "; ".join([*reasons, *([packets.fault] if packets.fault else [])])
 
 
-def _without_damaged(packets: _Packets, order: list[int]) -> list[int]:
+def _without_damaged(packets: Packets, order: list[int]) -> list[int]:
     """Leave out the frames of damaged packets and what may depend on them, up to the next key frame."""
     shown_at = {packet: frame for frame, packet in enumerate(order)}
     out: set[int] = set()
@@ -337,6 +291,8 @@ def in_words(path: str = "") -> Iterator[None]:
         if not path or path in str(error) or isinstance(error, CodecMissingError):
             raise
         raise DecodeError(f"{path}: {error}") from None
+    except MemoryError:
+        raise
     except Exception as error:  # whatever FFmpeg stumbles over in hostile bytes is a fault of the stream
         raise DecodeError(f"{path}: the video cannot be decoded: {words(error)}".lstrip(": ")) from None
 

@@ -1,17 +1,15 @@
 """Videos opened lazily: MPEG-2, H.264 and HEVC in DICOM or in plain files, decoded with PyAV when read.
 
-Decoding runs in this process: FFmpeg is made to survive hostile streams, but a crash of it would be one of
-the session. A frame that cannot be decoded is a `DecodeError` when it is read; the frames before it can be
-read, and those from the next key frame on.
+Decoding runs in child processes (`pipelines.decoders`). A frame that cannot be decoded is a `DecodeError`
+when it is read; the frames before it can be read, and those from the next key frame on.
 """
 
 import math
 import os
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
-from threading import BoundedSemaphore, Lock
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import dask.array as da
 import numpy as np
@@ -24,18 +22,15 @@ from catalog.headers import read_dataset
 from catalog.identifiers import digest_of_texts
 from pipelines.bitstream import Bitstream
 from pipelines.cine import frame_times_s
-from pipelines.demux import Demuxer, FrameIndex, in_words, index_of, number_of, pyav
+from pipelines.decoders import ALLOWANCE, VIDEO_DECODERS, Allowance
+from pipelines.demux import in_words
+from pipelines.frame_index import FrameIndex
 from pipelines.pixels import VIDEO_CODECS
-
-if TYPE_CHECKING:
-    import av
 
 type Pixels = npt.NDArray[np.uint8]
 
 CHUNK_BYTES = 64 << 20
 """A chunk holds as many groups of pictures as fit into this, or an even part of one that does not."""
-DECODERS = 4
-"""How many decoders of one video are open at a time."""
 
 _STEREO = frozenset({uid.MPEG4HP42STEREO, uid.MPEG4HP42STEREOF})
 
@@ -71,13 +66,15 @@ def open_video(path: str | os.PathLike[str]) -> xr.DataArray:
     attributes = _attributes(video, ds) | {"time_source": source}
     reasons = [video.index.reason, *_contradictions(video, ds), remark]
     attributes["reason"] = "; ".join(reason for reason in reasons if reason)
-    return xr.DataArray(
+    array = xr.DataArray(
         lazy,
         dims=("time", "y", "x", "channel"),
         coords=coordinates,
         attrs={key: value for key, value in attributes.items() if value},
         name="video",
     )
+    array.set_close(video.close)
+    return array
 
 
 # --- what stands beside the frames -----------------------------------------------------------------------
@@ -153,75 +150,21 @@ def _chunks(video: "Video") -> tuple[int, ...]:
 # --- decoding --------------------------------------------------------------------------------------------
 
 
-class _Decoder:
-    """Decodes ranges of frames, going on from the range before where that is shorter."""
-
-    def __init__(self, stream: Bitstream, index: FrameIndex) -> None:
-        self._demuxer, self._index = Demuxer(stream), index
-        self._shown_at = {int(packet): frame for frame, packet in enumerate(index.packets)}
-        self._reformatter = pyav().video.reformatter.VideoReformatter()
-        self._frames: Iterator[av.VideoFrame] = iter(())
-        self._next, self._first_wanted = -1, 0
-
-    def reaches(self, frame: int) -> bool:
-        """Whether a frame is ahead, with no key frame between that would be nearer."""
-        return int(self._index.firsts[self._index.group(frame)]) <= self._next <= frame
-
-    def read(self, start: int, out: Pixels) -> None:
-        """Fill `out` with the frames from one on."""
-        self._first_wanted = start
-        if not self.reaches(start):
-            group = self._index.group(start)
-            key = int(self._index.keys[group])
-            self._frames = self._demuxer.frames(self._index.places[group], key, is_skipped=self._is_skipped)
-        for offset, pixels in enumerate(out):
-            self._load(start + offset, pixels)
-            self._next = start + offset + 1
-
-    def _load(self, number: int, pixels: Pixels) -> None:
-        first = self._index.firsts[self._index.group(number)]
-        for frame in self._frames:
-            shown = self._shown_at.get(number_of(frame), -1)
-            if shown < min(first, number):
-                continue
-            if shown > number or frame.is_corrupt:  # a damaged frame damages those that depend on it
-                break
-            if shown < number:
-                continue
-            if (frame.height, frame.width) != pixels.shape[:2]:
-                raise DecodeError(f"frame {number + 1} has {frame.height} x {frame.width} pixels")
-            pixels[...] = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-            return
-        raise DecodeError(f"frame {number + 1} of {len(self._index.packets)} is damaged or depends on one")
-
-    def _is_skipped(self, packet: int) -> bool:
-        return self._shown_at.get(packet, -1) < self._first_wanted
-
-    def close(self) -> None:
-        """Close the decoder and its file."""
-        self._demuxer.close()
-
-
 class Video:
     """The frames of one video, decoded when they are read; for threads to share and workers to receive."""
 
-    def __init__(self, stream: Bitstream, index: FrameIndex) -> None:
-        self.stream, self.index = stream, index
+    def __init__(self, stream: Bitstream, index: FrameIndex, allowance: Allowance = ALLOWANCE) -> None:
+        self.stream, self.index, self.allowance = stream, index, allowance
         self.shape = (len(index.packets), index.rows, index.columns, 3)
         self.dtype, self.ndim = np.dtype(np.uint8), 4
-        self._idle: list[_Decoder] = []
-        self._lock, self._permits = Lock(), BoundedSemaphore(DECODERS)
+        weakref.finalize(self, VIDEO_DECODERS.end, stream).atexit = False
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], allowance: Allowance = ALLOWANCE) -> Self:
         """Find the video of a file and index it; raises as `open_video` does."""
         stream = Bitstream.of(path)
-        with in_words(stream.path):
-            demuxer = Demuxer(stream)
-            try:
-                return cls(stream, index_of(demuxer))
-            finally:
-                demuxer.close()
+        with in_words(stream.path), VIDEO_DECODERS.decoder(stream, allowance) as decoder:
+            return cls(stream, decoder.index(), allowance)
 
     def read(self, start: int, stop: int) -> Pixels:
         """Decode frames; shape (stop - start, rows, columns, 3), red, green and blue.
@@ -233,9 +176,17 @@ class Video:
         """
         frames = np.empty((max(stop - start, 0), *self.shape[1:]), np.uint8)
         if len(frames):
-            with in_words(self.stream.path), self._decoder(start) as decoder:
-                decoder.read(start, frames)
+            self.stream.check()
+            with in_words(self.stream.path):
+                with VIDEO_DECODERS.decoder(self.stream, self.allowance, start) as decoder:
+                    fault = decoder.read(self.index, start, frames)
+                if fault:
+                    raise fault
         return frames
+
+    def close(self) -> None:
+        """End the decoders that wait for more to do; a frame that is read later starts one again."""
+        VIDEO_DECODERS.end(self.stream)
 
     def __getitem__(self, key: Any) -> Any:
         """Decode what NumPy would give for a key."""
@@ -252,26 +203,8 @@ class Video:
             return frames[(slice(None), *rest)]
         return frames[wanted - start][(slice(None), *rest)]
 
-    @contextmanager
-    def _decoder(self, start: int) -> Iterator[_Decoder]:
-        """One of a bounded number of decoders, where possible one that is on its way to the frame."""
-        with self._permits:
-            with self._lock:
-                ahead = [each for each in self._idle if each.reaches(start)]
-                decoder = next(iter(ahead or self._idle), None)
-                if decoder is not None:
-                    self._idle.remove(decoder)
-            decoder = decoder or _Decoder(self.stream, self.index)
-            try:
-                yield decoder
-            except BaseException:
-                decoder.close()
-                raise
-            with self._lock:
-                self._idle.append(decoder)
+    def __getstate__(self) -> tuple[Bitstream, FrameIndex, Allowance]:
+        return self.stream, self.index, self.allowance
 
-    def __getstate__(self) -> tuple[Bitstream, FrameIndex]:
-        return self.stream, self.index
-
-    def __setstate__(self, state: tuple[Bitstream, FrameIndex]) -> None:
+    def __setstate__(self, state: tuple[Bitstream, FrameIndex, Allowance]) -> None:
         self.__init__(*state)  # type: ignore[misc]  # what pickle leaves out is made anew

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,23 @@ class IndexedSeries:
         """The only part."""
         (array,) = self.ingest().arrays
         return array
+
+
+@pytest.fixture
+def decoders() -> Callable[[], set[int]]:
+    """The processes that this one has started to decode videos in, and that run."""
+
+    def found() -> set[int]:
+        listed = [each.read_text().split() for each in Path("/proc/self/task").glob("*/children")]
+        return {int(child) for child in chain(*listed) if is_decoder(Path("/proc") / child)}
+
+    def is_decoder(process: Path) -> bool:
+        try:
+            return b"projector" in (process / "cmdline").read_bytes()  # empty once it has ended
+        except FileNotFoundError:
+            return False
+
+    return found
 
 
 type Indexed = Callable[..., list[IndexedSeries]]
