@@ -66,6 +66,7 @@ def ingest_series(
     *,
     threads: int | None = None,
     video_chunks: bool | None = None,
+    known: Sequence[ArrayRecord] = (),
     progress: Progress = no_progress,
 ) -> Ingested:
     """Write the pixel data of a series into Zarr, one group for each part; the same input again is reused.
@@ -82,6 +83,8 @@ def ingest_series(
         As many as the machine has cores when left out; fewer where planes are large.
     video_chunks
         Whether videos are stored as chunks or left as they are; as before, else left, when `None`.
+    known
+        Arrays on record; one of images is written anew where its metadata were altered since.
     progress
         Told the frames done and the frames of the series; from this thread.
 
@@ -96,7 +99,7 @@ def ingest_series(
         while True:
             images = [each for each in instances if _is_image(each) and each.sop_instance_uid not in rejected]
             try:
-                records = _write_parts(series, images, folder, threads, progress)
+                records = _write_parts(series, images, folder, threads, known, progress)
             except _UnreadableImageError as error:  # without this image the parts are others: split again
                 rejected[error.image.sop_instance_uid] = _rejected(error.image, error.reason)
             else:
@@ -116,6 +119,7 @@ def _write_parts(
     images: Sequence[InstanceRecord],
     folder: Place,
     threads: int | None,
+    known: Sequence[ArrayRecord],
     progress: Progress,
 ) -> tuple[ArrayRecord, ...]:
     records, done = [], 0
@@ -125,7 +129,7 @@ def _write_parts(
     times = {each.planes[0].sop_instance_uid: each.times for each in found if each.times}
     for number, part in enumerate(split(planes) if planes else ()):
         part = _timed(part, times)
-        task = _Task(series, part, number, folder)
+        task = _Task(series, part, number, folder, known)
         before = done
 
         def advance(written: int, before: int = before) -> None:
@@ -190,7 +194,15 @@ def _rejected(instance: InstanceRecord, reason: str) -> Rejected:
 class _Task:
     """One part of a series on its way into a group."""
 
-    def __init__(self, series: SeriesRecord, part: Part, number: int, folder: Place) -> None:
+    def __init__(
+        self,
+        series: SeriesRecord,
+        part: Part,
+        number: int,
+        folder: Place,
+        known: Sequence[ArrayRecord] = (),
+    ) -> None:
+        self._known = {each.path: each.metadata_digest for each in known}
         self._series, self._part, self._number, self._folder = series, part, number, folder
         self._description = PixelDescription.of(part.instances[0])
         self._planes = [(each, frame) for each in part.instances for frame in _frame_indices(each)]
@@ -212,6 +224,8 @@ class _Task:
 
     def _existing(self, group: Place) -> ArrayRecord | None:
         try:
+            if self._known.get(group.address, now := arrays.metadata_digest(group)) != now:
+                return None  # its own word is not taken for it: metadata were altered
             block = arrays.read_block(group)
             record = self._record(block, group, group)
             values_metadata = arrays.file_digest(group, arrays.VALUES_METADATA)

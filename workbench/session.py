@@ -9,7 +9,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from catalog.arrays import record_arrays
+from catalog.arrays import arrays_of, record_arrays
 from catalog.database import Catalog
 from catalog.durable import make_folder
 from catalog.errors import NotFoundError, SettingsError, words_of
@@ -207,6 +207,7 @@ class Bench:
                     self.settings.arrays_address,
                     threads=self.settings.cores,
                     video_chunks=None if video is None else video == "chunks",
+                    known=arrays_of(self.catalog, each.series_instance_uid),
                 )
                 record_arrays(self.catalog, each.series_instance_uid, ingested.arrays)
                 arrays += ingested.arrays

@@ -1,5 +1,6 @@
 """The ten lines of the README, and what a bench says when they go wrong."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,20 @@ def test_a_bench_indexes_searches_and_opens_a_volume_lazily(bench: Bench, ct: ph
     np.testing.assert_array_equal(volume.to_numpy(), ct.modality_values)
     np.testing.assert_allclose(volume.dicom.affine_lps, ct.affine_lps, atol=1e-9)
     assert volume.attrs["units"] == "HU"
+
+
+def test_altered_geometry_is_not_taken_over_by_ingesting_again(bench: Bench, ct: phantoms.Phantom) -> None:
+    bench.index(ct.paths[0].parent, quiet=True)
+    bench.ingest(quiet=True)
+    (before,) = bench.arrays()
+    group = Path(before.path) / "zarr.json"
+    content = json.loads(group.read_text())
+    content["attributes"]["imaging_workbench"]["affine_lps"][0][3] += 50
+    group.write_text(json.dumps(content, indent=1))
+    assert bench.verify(quiet=True).mismatches
+    volume = bench.volume(ct.series_instance_uid)
+    np.testing.assert_allclose(volume.dicom.affine_lps, ct.affine_lps, atol=1e-9)
+    assert not bench.verify(quiet=True).mismatches
 
 
 def test_the_same_volume_opens_through_xarray(
