@@ -23,6 +23,7 @@ from catalog.records import InstanceRecord, Mosaic, PixelData
 from pipelines.codecs import check_ratio
 from pipelines.decode import decode_frame, decode_frames
 from pipelines.inflated import Inflated
+from pipelines.limits import check_frame
 from pipelines.pixels import PixelDescription, Stored, mask_unused_bits
 
 FRAGMENT_LIMIT = 1_000_000
@@ -69,6 +70,7 @@ def open_frames(instance: InstanceRecord) -> Iterator[Frames]:
             yield _Tiles(frames, instance, instance.mosaic)
         return
     description = PixelDescription.of(instance)
+    check_frame(description.frame_bits // 8)
     with _readable():
         descriptor = os.open(instance.path, os.O_RDONLY | os.O_CLOEXEC)
     try:

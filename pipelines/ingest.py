@@ -28,6 +28,7 @@ from pipelines.expansion import Expanded, expanded, informed, joined
 from pipelines.frames import Digests, Frames, load_together, open_frames, together
 from pipelines.kinds import Way, kind_of, without_pixels
 from pipelines.layout import Layout, Slab
+from pipelines.limits import check_frame
 from pipelines.lookup import lookup_of, lut_units
 from pipelines.object_ingest import ingest_objects
 from pipelines.pixels import PixelDescription, Stored
@@ -178,7 +179,7 @@ def _fault(instance: InstanceRecord) -> str:
     if instance.pixel_data is None and not (is_deflated and instance.rows):
         return without_pixels(instance.sop_class_uid)
     try:
-        PixelDescription.of(instance)
+        check_frame(PixelDescription.of(instance).frame_bits // 8)
     except DecodeError as error:
         return str(error)
     return ""

@@ -13,9 +13,6 @@ from catalog.records import InstanceRecord
 
 type Stored = npt.NDArray[Any]
 
-LARGEST_FRAME_BYTES = 1 << 30
-"""No frame is decoded to more; the largest real ones (digital mammography) have 50 MB."""
-
 FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00008, 0x7FE00009
 _FLOATS = {FLOAT_PIXEL_DATA: (32, "<f4"), DOUBLE_FLOAT_PIXEL_DATA: (64, "<f8")}
 _SAMPLES = {
@@ -150,10 +147,6 @@ class PixelDescription:
         high_bit = stored - 1 if instance.high_bit is None else instance.high_bit
         if not stored <= high_bit + 1 <= allocated:
             raise DecodeError(f"{stored} bits stored with high bit {high_bit} in {allocated} allocated")
-        if rows * columns * samples * max(allocated // 8, 1) > LARGEST_FRAME_BYTES:
-            raise DecodeError(
-                f"a frame of {rows} x {columns} x {samples} exceeds {LARGEST_FRAME_BYTES} bytes"
-            )
         return cls(
             transfer_syntax_uid=transfer_syntax,
             rows=rows,

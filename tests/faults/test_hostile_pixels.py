@@ -75,7 +75,7 @@ def ingested(folder: Path, home: Path) -> Ingested:
         ("Rows", element("Rows", b"SS", struct.pack("<h", -8)), "no pixels: -8 rows"),
         ("Rows", element("Rows", b"US", b""), "no pixels: 0 rows"),
         ("Rows", element("Rows", b"LO", b"thirty"), "no pixels: 0 rows"),
-        ("Columns", element("Columns", b"UL", struct.pack("<L", 2**32 - 1)), "exceeds 1073741824 bytes"),
+        ("Columns", element("Columns", b"UL", struct.pack("<L", 2**32 - 1)), "exceeds 1024 MiB"),
         ("NumberOfFrames", element("NumberOfFrames", b"IS", b"2147483647"), "2147483647 frames of together"),
         ("NumberOfFrames", element("NumberOfFrames", b"IS", b"-1"), "-1 frames"),
         ("NumberOfFrames", element("NumberOfFrames", b"IS", b"1e9 "), "1000000000 frames of together"),
