@@ -614,7 +614,7 @@ def bytes_read() -> int:
     return int(counts[counts.index("rchar:") + 1])
 
 
-@pytest.mark.skipif(not Path("/proc/thread-self/io").exists(), reason="Linux alone counts what a thread reads")
+@pytest.mark.skipif(not Path("/proc/thread-self/io").exists(), reason="only Linux counts what a thread reads")
 def test_one_tile_costs_the_bytes_of_one_tile(tmp_path: Path) -> None:
     values = picture(1, 1, 40 * ROWS, 100 * COLUMNS, 3)
     image = open_slide(write_image(tmp_path / "a.dcm", values))["level/0/image"]
