@@ -314,8 +314,8 @@ def read(group: Where, values: Any, key: Any) -> npt.NDArray[Any]:
             return _selected(values, key)
     except (RuntimeError, ValueError) as error:  # the codecs name no array, nor what to do
         raise ArrayError(
-            f"{at(group)}/{VALUES} cannot be read: a chunk is damaged ({error}); `workbench ingest UID --anew`, "
-            "with the UID of its series, writes it anew"
+            f"{at(group)}/{VALUES} cannot be read: a chunk is damaged ({error}); "
+            "`workbench ingest UID --anew`, with the UID of its series, writes it anew"
         ) from None
 
 

@@ -50,7 +50,9 @@ def flip(array: ArrayRecord) -> Path:
 def test_a_damaged_chunk_is_an_error_that_names_the_group_and_what_to_do(series: Any) -> None:
     array = series.array
     flip(array)
-    with pytest.raises(ArrayError, match=r"a chunk is damaged \(.+\); `workbench ingest UID --anew`") as raised:
+    with pytest.raises(
+        ArrayError, match=r"a chunk is damaged \(.+\); `workbench ingest UID --anew`"
+    ) as raised:
         _ = open_array(array).values
     assert str(raised.value).startswith(f"{array.path}/values ")
 
