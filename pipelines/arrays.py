@@ -10,7 +10,7 @@ list is refused before zarr sees it.
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from threading import Lock
 from typing import Any, Self
@@ -31,6 +31,7 @@ from pipelines.layout import Cut, Slab, block_bytes
 from pipelines.multiscales import Level, Spaced, multiscales
 from pipelines.places import LocalPlace, S3Place, Where, at
 from pipelines.repeats import Along, Axis
+from pipelines.typed import DAMAGE, fits
 
 LAYOUT = 9
 """Goes up when arrays are written in another way; part of every input digest."""
@@ -127,7 +128,7 @@ class Block:
 
     @classmethod
     def from_json(cls, attributes: Mapping[str, Any]) -> Self:
-        """Build a block from parsed attributes; raises `KeyError` or `TypeError` where it is damaged."""
+        """Build a block from parsed attributes; raises one of `DAMAGE` where it is damaged."""
         columns = attributes["planes"]
         planes = Planes(**{each.name: _tuples(columns[each.name]) for each in fields(Planes)})
         rest = {each.name: attributes[each.name] for each in fields(cls) if each.name != "planes"}
@@ -135,7 +136,24 @@ class Block:
         rest["axes"] = tuple(Axis(**_deep(each)) for each in rest["axes"])
         rest["along"] = tuple(Along(**_deep(each)) for each in rest["along"])
         rest["mosaic"] = rest["mosaic"] and Mosaic(**rest["mosaic"])
-        return cls(**rest, planes=planes)
+        block = cls(**rest, planes=planes)
+        if not (fits(block, cls) and block._is_consistent):
+            raise ValueError("a field is not of its type")
+        return block
+
+    @property
+    def _is_consistent(self) -> bool:
+        count = len(self.planes.sop_instance_uids)
+        shared = ("image_orientations", "pixel_spacings_mm")
+        columns = {each.name: len(getattr(self.planes, each.name)) for each in fields(Planes)}
+        return (
+            count > 0
+            and all(size == count or (size == 1 and name in shared) for name, size in columns.items())
+            and min(self.planes.frame_indices) >= 0
+            and (self.affine_lps is None or tuple(map(len, self.affine_lps)) == (4, 4, 4, 4))
+            and all(len(set(map(len, along.values))) == 1 for along in self.along)
+            and (self.mosaic is None or min(self.mosaic.across, self.mosaic.down) > 0)
+        )
 
 
 def _deep(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,8 +201,9 @@ def write_slab(group: Where, values: Any, slab: Slab, stored: npt.NDArray[Any]) 
         except RuntimeError as error:  # so the codec says it of a full disk, too
             raise OSError(f"{place}/{shard} cannot be written: {error}") from error
         place.settle(shard)  # there is none where all values are 0
-        if np.array_equal(read(values, slab.index), stored, equal_nan=stored.dtype.kind == "f"):
-            return
+        with suppress(ArrayError):
+            if np.array_equal(read(group, values, slab.index), stored, equal_nan=stored.dtype.kind == "f"):
+                return
     raise OSError(
         f"{place}/{shard} reads back otherwise than it was written; check the disk, then ingest again"
     )
@@ -280,8 +299,27 @@ def open_values(group: Where) -> Any:
         raise ArrayError(f"{at(group)}/{VALUES} cannot be opened: {type(error).__name__}") from None
 
 
-def read(values: Any, key: Any) -> npt.NDArray[Any]:
-    """Read what a key selects from what `open_values` opened; numbers, slices or arrays of numbers."""
+def read(group: Where, values: Any, key: Any) -> npt.NDArray[Any]:
+    """Read what a key selects from what `open_values` opened; numbers, slices or arrays of numbers.
+
+    Raises
+    ------
+    ArrayError
+        If a chunk is damaged; in brackets are the words of the codec.
+    OSError
+        If the store cannot be read.
+    """
+    try:
+        with at(group).in_words(VALUES):
+            return _selected(values, key)
+    except (RuntimeError, ValueError) as error:  # the codecs name no array, nor what to do
+        raise ArrayError(
+            f"{at(group)}/{VALUES} cannot be read: a chunk is damaged ({error}); "
+            "`workbench ingest UID --anew`, with the UID of its series, writes it anew"
+        ) from None
+
+
+def _selected(values: Any, key: Any) -> npt.NDArray[Any]:
     keys = key if isinstance(key, tuple) else (key,)
     keys += (slice(None),) * (values.ndim - len(keys))
     kept = [
@@ -317,11 +355,13 @@ def read_block(group: Where) -> Block:
     ArrayError
         If the group is absent, incomplete or damaged.
     """
-    attributes = _read_json(group, GROUP_METADATA).get("attributes", {})
+    attributes = _attributes(group)
+    if BLOCK not in attributes:
+        raise ArrayError(f"{at(group)} is incomplete or no array of ours; ingest its series again")
     try:
         return Block.from_json(attributes[BLOCK])
-    except (KeyError, TypeError):
-        raise ArrayError(f"{at(group)} is incomplete or no array of ours; ingest its series again") from None
+    except DAMAGE:
+        raise ArrayError(f"{at(group)}/{GROUP_METADATA} is damaged; ingest its series again") from None
 
 
 def read_object(group: Where) -> dict[str, Any]:
@@ -332,7 +372,7 @@ def read_object(group: Where) -> dict[str, Any]:
     ArrayError
         If the group is absent, incomplete or damaged.
     """
-    content = _read_json(group, GROUP_METADATA).get("attributes", {}).get(OBJECT)
+    content = _attributes(group).get(OBJECT)
     if not isinstance(content, dict):
         raise ArrayError(f"{at(group)} is incomplete or no array of ours; ingest its series again")
     return content
@@ -340,7 +380,14 @@ def read_object(group: Where) -> dict[str, Any]:
 
 def is_object(group: Where) -> bool:
     """Whether a group is the array of an object; raises `ArrayError` where it cannot be read."""
-    return OBJECT in _read_json(group, GROUP_METADATA).get("attributes", {})
+    return OBJECT in _attributes(group)
+
+
+def _attributes(group: Where) -> dict[str, Any]:
+    attributes = _read_json(group, GROUP_METADATA).get("attributes", {})
+    if not isinstance(attributes, dict):
+        raise ArrayError(f"{at(group)}/{GROUP_METADATA} is damaged; ingest its series again")
+    return attributes
 
 
 def read_described(group: Where) -> Described:
@@ -372,16 +419,16 @@ def _as_ingested(group: Where, content: bytes) -> bytes:
         if _description(_with_levels(attributes, dims, levels)) != content:
             return content
         return _description(_with_levels(attributes, dims, ()))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except DAMAGE:
         return content
 
 
 def read_levels(group: Where) -> tuple[Level, ...]:
     """Levels that are listed, from fine to coarse; none where none were made."""
-    attributes = _read_json(group, GROUP_METADATA).get("attributes", {})
+    attributes = _attributes(group)
     try:
         return tuple(map(Level.from_json, attributes.get(LEVELS, ())))
-    except (KeyError, TypeError, ValueError):
+    except DAMAGE:
         raise ArrayError(f"{at(group)}/{GROUP_METADATA} is damaged; ingest its series again") from None
 
 

@@ -68,6 +68,7 @@ def ingest_series(
     threads: int | None = None,
     video_chunks: bool | None = None,
     known: Sequence[ArrayRecord] = (),
+    anew: bool = False,
     progress: Progress = no_progress,
 ) -> Ingested:
     """Write the pixel data of a series into Zarr, one group for each part; the same input again is reused.
@@ -85,7 +86,9 @@ def ingest_series(
     video_chunks
         Whether videos are stored as chunks or left as they are; as before, else left, when `None`.
     known
-        Arrays on record; one of images is written anew where its metadata were altered since.
+        Arrays on record; one is written anew where its metadata were altered since.
+    anew
+        Whether every array is written anew, in the place of one that is there.
     progress
         Told the frames done and the frames of the series; from this thread.
 
@@ -100,7 +103,7 @@ def ingest_series(
         while True:
             images = [each for each in instances if _is_image(each) and each.sop_instance_uid not in rejected]
             try:
-                records = _write_parts(series, images, folder, threads, known, progress)
+                records = _write_parts(series, images, folder, threads, known, anew, progress)
             except _UnreadableImageError as error:  # without this image the parts are others: split again
                 rejected[error.image.sop_instance_uid] = _rejected(error.image, error.reason)
             else:
@@ -110,6 +113,8 @@ def ingest_series(
             folder,
             first=len(records),
             video_chunks=video_chunks,
+            known=known,
+            anew=anew,
         )
     left_out = (*rejected.values(), *(_rejected(each, reason) for each, reason in unreadable))
     return Ingested(records + objects, left_out, _left(instances))
@@ -121,6 +126,7 @@ def _write_parts(
     folder: Place,
     threads: int | None,
     known: Sequence[ArrayRecord],
+    anew: bool,
     progress: Progress,
 ) -> tuple[ArrayRecord, ...]:
     records, done = [], 0
@@ -136,7 +142,7 @@ def _write_parts(
         def advance(written: int, before: int = before) -> None:
             progress(before + written, frames)
 
-        records.append(task.existing() or task.write(threads, advance))
+        records.append((None if anew else task.existing()) or task.write(threads, advance))
         done += task.frames
         progress(done, frames)
     return tuple(records)
@@ -234,7 +240,19 @@ class _Task:
             return None
         is_whole = block.shard_bytes == arrays.shard_bytes(group, self._layout)
         is_same = (block.input_digest, block.values_metadata_digest) == (self._input_digest, values_metadata)
-        return record if is_whole and is_same else None
+        return record if is_whole and is_same and self._is_of_part(block) else None
+
+    def _is_of_part(self, block: Block) -> bool:
+        """Whether a group says of its array what the headers of the part say."""
+        part, planes = self._part, block.planes
+        return (
+            (block.part, block.kind, block.label, block.reason)
+            == (self._number, self._kind, part.label, part.reason)
+            and block.affine_lps == (part.grid.affine_lps if part.grid else None)
+            and (block.axes, block.series_instance_uid) == (part.axes, self._series.series_instance_uid)
+            and planes.sop_instance_uids == tuple(image.sop_instance_uid for image, _ in self._planes)
+            and planes.frame_indices == tuple(frame for _, frame in self._planes)
+        )
 
     def write(self, threads: int | None, advance: Callable[[int], None]) -> ArrayRecord:
         """Write, verify and publish the group."""

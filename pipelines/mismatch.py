@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from catalog.errors import ArrayError, words_of
+
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
@@ -24,3 +26,16 @@ class Verified:
     frames: int
     """Planes that were compared."""
     mismatches: tuple[Mismatch, ...]
+
+
+def anew(series_instance_uid: str) -> str:
+    """What to do about values that are damaged, in words."""
+    return f"`workbench ingest {series_instance_uid} --anew` writes the array anew"
+
+
+def unreadable(planes: str, error: Exception, series_instance_uid: str) -> str:
+    """Say that the values of planes cannot be read, why, and what to do."""
+    if isinstance(error, OSError):
+        return f"{planes} cannot be read: {words_of(error)}"
+    why = "a chunk is damaged" if isinstance(error, ArrayError) else type(error).__name__
+    return f"{planes}: values cannot be read: {why}; {anew(series_instance_uid)}"

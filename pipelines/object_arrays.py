@@ -27,6 +27,7 @@ from pipelines.kinds import VIDEO
 from pipelines.layout import Cut, Layout, Traces
 from pipelines.multiscales import Spaced
 from pipelines.places import Where, at
+from pipelines.typed import DAMAGE, fits
 
 _LONG = 16
 """Numbers of a coordinate from which on it is worth to keep a line instead of its points."""
@@ -98,9 +99,19 @@ class ObjectBlock:
             known = {each.name: content[each.name] for each in fields(cls)}
             for name in ("dims", "coordinates", "slab_digests", "shard_bytes"):
                 known[name] = tuple(known[name])
-            return cls(**known)
-        except (KeyError, TypeError):
-            raise ArrayError(f"{group} is damaged; ingest its series again") from None
+            block = cls(**known)
+            if fits(block, cls) and block._is_consistent:
+                return block
+        except DAMAGE:
+            pass
+        raise ArrayError(f"{at(group)}/{arrays.GROUP_METADATA} is damaged; ingest its series again")
+
+    @property
+    def _is_consistent(self) -> bool:
+        """Whether the array can be opened by it, and its row be made."""
+        affine, uid = (self.attributes.get(name) for name in ("affine_lps", "frame_of_reference_uid"))
+        is_affine = affine is None or [[float(each) for each in row] for row in affine] == affine
+        return bool(self.dims) and is_affine and fits(uid, str | None) and np.dtype(self.dtype).itemsize > 0
 
 
 def cut_of(dims: tuple[str, ...], shape: tuple[int, ...], itemsize: int) -> Cut:
@@ -145,11 +156,16 @@ def _open(record: ArrayRecord, block: ObjectBlock) -> xr.DataArray:
     lazy: da.Array = da.from_array(  # type: ignore[no-untyped-call]  # dask leaves it untyped
         values, chunks=chunks, name=f"object-{name}", meta=np.empty((0,) * values.ndim, values.dtype)
     )
-    coordinates = {each["name"]: _opened(each) for each in block.coordinates}
     attributes = dict(block.attributes)
-    if isinstance(labels := attributes.get("labels"), dict):
-        attributes["labels"] = {int(number): label for number, label in labels.items()}  # texts in JSON
-    return xr.DataArray(lazy, dims=record.dims, coords=coordinates, attrs=attributes, name=block.name)
+    try:
+        coordinates = {each["name"]: _opened(each) for each in block.coordinates}
+        if isinstance(labels := attributes.get("labels"), dict):
+            attributes["labels"] = {int(number): label for number, label in labels.items()}  # texts in JSON
+        return xr.DataArray(lazy, dims=record.dims, coords=coordinates, attrs=attributes, name=block.name)
+    except (*DAMAGE, MemoryError):
+        raise ArrayError(
+            f"{record.path}/{arrays.GROUP_METADATA} is damaged; ingest its series again"
+        ) from None
 
 
 def _checked_block(record: ArrayRecord) -> ObjectBlock:
@@ -176,8 +192,7 @@ class _Values:
         values = self._array
         if values is None:
             values = self._array = arrays.open_values(self._path)
-        with at(self._path).in_words(arrays.VALUES):
-            return arrays.read(values, key).astype(self.dtype, copy=False)
+        return arrays.read(self._path, values, key).astype(self.dtype, copy=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_array": None}

@@ -7,7 +7,7 @@ when every byte of them is durable, as those of `pipelines.ingest`, which calls 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -30,13 +30,20 @@ from pipelines.kinds import VIDEO, VIDEO_FRAMES, Kind, Way, kind_of
 from pipelines.layout import Slab
 from pipelines.object_arrays import ObjectBlock, cut_of, stored_dtype
 from pipelines.places import Place
+from pipelines.typed import DAMAGE
 
 NOTE_LIMIT = 1 << 20
 """The longest note of a video that is read."""
 
 
 def ingest_objects(
-    instances: Iterable[InstanceRecord], folder: Place, *, first: int, video_chunks: bool | None
+    instances: Iterable[InstanceRecord],
+    folder: Place,
+    *,
+    first: int,
+    video_chunks: bool | None,
+    known: Iterable[ArrayRecord] = (),
+    anew: bool = False,
 ) -> tuple[tuple[ArrayRecord, ...], list[tuple[InstanceRecord, str]]]:
     """Write every object among the instances of a series; the records, and the instances that have none.
 
@@ -49,21 +56,26 @@ def ingest_objects(
     video_chunks
         Whether videos are stored as chunks, or left as they are; as it was done before, else left, when
         `None`.
+    known
+        Arrays on record; one is written anew where its metadata were altered since.
+    anew
+        Whether every array is written anew, in the place of one that is there.
 
     Raises
     ------
     OSError
         If the folder cannot be written.
     """
+    on_record = {each.path: each.metadata_digest for each in known}
     records: list[ArrayRecord] = []
     rejected = []
     for instance in sorted(instances, key=lambda each: (each.instance_number or 0, each.sop_instance_uid)):
         kind = kind_of(instance.sop_class_uid, instance.transfer_syntax_uid)
         if kind.way not in (Way.OBJECT, Way.VIDEO):
             continue
-        task = ObjectTask(instance, kind, folder, video_chunks)
+        task = ObjectTask(instance, kind, folder, video_chunks, on_record)
         try:
-            records += task.existing() or task.write()
+            records += ([] if anew else task.existing()) or task.write()
         except WorkbenchError as error:
             rejected.append((instance, _without_path(str(error), instance.path)))
     numbered = [replace(each, part=first + number) for number, each in enumerate(records)]
@@ -154,6 +166,8 @@ class ObjectTask:
     kind: Kind
     folder: Place
     video_chunks: bool | None = None
+    on_record: Mapping[str, str] = field(default_factory=dict)
+    """Metadata digest of each array on record, by its path."""
 
     def existing(self) -> list[ArrayRecord]:
         """Arrays of an earlier run, if all are there and nothing of them is missing; else none."""
@@ -199,11 +213,13 @@ class ObjectTask:
     def _existing_group(self, number: int) -> tuple[ArrayRecord, int]:
         """Record of an array of an earlier run, and how many the instance has; or `ArrayError`."""
         for group in self.folder.candidates(self._name(number)):
-            with suppress(ArrayError):
+            with suppress(*DAMAGE):  # an `ArrayError` is one
                 return self._whole(group, number)
         raise ArrayError(f"{self.folder}/{self._name(number)} is not whole")
 
     def _whole(self, group: Place, number: int) -> tuple[ArrayRecord, int]:
+        if self.on_record.get(group.address, now := arrays.metadata_digest(group)) != now:
+            raise ArrayError(f"the metadata of {group} were altered")
         block = ObjectBlock.read(group)
         record = self._record(block, arrays.open_values(group).shape, group, group, number)
         cut = cut_of(record.dims, record.shape, stored_dtype(record.dtype).itemsize)

@@ -9,7 +9,7 @@ from catalog.records import ArrayRecord, InstanceRecord
 from pipelines import arrays
 from pipelines.kinds import VIDEO, kind_of
 from pipelines.layout import Slab
-from pipelines.mismatch import Mismatch, Verified
+from pipelines.mismatch import Mismatch, Verified, anew, unreadable
 from pipelines.object_arrays import ObjectBlock, cut_of, stored_dtype
 from pipelines.object_ingest import digest_of, file_digest, input_digest, read_arrays, values_of
 from pipelines.places import at
@@ -116,9 +116,9 @@ def _zarr(array: ArrayRecord, block: ObjectBlock, mismatch: _New) -> Iterator[Mi
             yield new(f"{planes} are missing")
             continue
         try:
-            stored = arrays.read(arrays.open_values(group), slab.index)
-        except Exception as error:  # whatever the codecs stumble over in altered bytes is a finding
-            yield new(f"{planes} cannot be read: {type(error).__name__}")
+            stored = arrays.read(group, arrays.open_values(group), slab.index)
+        except Exception as error:  # whatever zarr stumbles over in altered bytes is a finding
+            yield new(unreadable(planes, error, array.series_instance_uid))
             continue
         if digest_of(stored) != written:
-            yield new("stored values differ from those that were written")
+            yield new(f"stored values differ from those that were written; {anew(array.series_instance_uid)}")

@@ -194,8 +194,7 @@ class Source:
             index = _in_order(slab.index, order)
             wider = tuple(_widened(*each) for each in zip(index, step, shape, strict=True))
             read = wider if before is None else tuple(wider[number] for number in order)
-            with self.group.in_words(arrays.VALUES):
-                stored = arrays.read(values, read)
+            stored = arrays.read(self.group / before.name if before else self.group, values, read)
             if before is None:
                 stored = stored.transpose(order)
             coarse = _reduced(stored, tuple(step[number] for number in order), self.is_indices)

@@ -9,7 +9,7 @@ from itertools import batched
 
 import numpy as np
 
-from catalog.errors import ArrayError, DecodeError
+from catalog.errors import ArrayError, DecodeError, WorkbenchError
 from catalog.identifiers import digest, digest_of_texts
 from catalog.records import ArrayRecord, InstanceRecord
 from pipelines import arrays, pyramid
@@ -18,10 +18,11 @@ from pipelines.frames import open_frames, together
 from pipelines.ingest import input_digest
 from pipelines.kinds import OBJECT_ARRAYS
 from pipelines.layout import Layout, Slab
-from pipelines.mismatch import Mismatch, Verified
+from pipelines.mismatch import Mismatch, Verified, anew, unreadable
 from pipelines.object_verify import verify_object
 from pipelines.pixels import PixelDescription, Stored
 from pipelines.places import Place, at
+from pipelines.typed import DAMAGE
 
 
 def verify_array(
@@ -36,18 +37,31 @@ def verify_array(
     threads
         As many as the machine has cores when left out.
     """
-    if array.kind in OBJECT_ARRAYS:
-        return verify_object(array, instances)
+    mismatch = partial(Mismatch, array.series_instance_uid, array.part)
+    found: list[Mismatch] = []
+    try:
+        if array.kind in OBJECT_ARRAYS:
+            return verify_object(array, instances)
+        return Verified(_compare(array, instances, threads, found), tuple(found))
+    except DAMAGE as error:  # so one group does not end the verification of all
+        what = str(error) if isinstance(error, WorkbenchError) else type(error).__name__
+        return Verified(0, (*found, mismatch(None, None, array.path, f"cannot be compared: {what}")))
+
+
+def _compare(
+    array: ArrayRecord, instances: Sequence[InstanceRecord], threads: int | None, found: list[Mismatch]
+) -> int:
+    """Add what is found, and return how many planes were compared."""
     group = at(array.path)
     mismatch = partial(Mismatch, array.series_instance_uid, array.part)
     altered = _altered_metadata(array, group)
     if altered is not None:
         name, block = altered
-        found = [mismatch(None, None, f"{group}/{name}", "metadata differ from those that were written")]
+        found.append(mismatch(None, None, f"{group}/{name}", "metadata differ from those that were written"))
     else:
-        block, found = arrays.read_block(group), []
+        block = arrays.read_block(group)
     if block is None:
-        return Verified(0, tuple(found))
+        return 0
     if not altered:
         found += [mismatch(None, None, array.path, what) for what in _inputs_differ(array, block, instances)]
     known = {each.sop_instance_uid: each for each in instances}
@@ -58,7 +72,7 @@ def verify_array(
     with ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="verify") as executor:
         for mismatches in executor.map(lambda check: check(), checks):
             found += mismatches
-    return Verified(len(block.planes.stored_digests), tuple(found))
+    return len(block.planes.stored_digests)
 
 
 type _Check = Callable[[], list[Mismatch]]
@@ -80,6 +94,8 @@ def _altered_metadata(array: ArrayRecord, group: Place) -> tuple[str, Block | No
         digest_of_texts(planes.source_digests) == array.source_digest
         and digest_of_texts(planes.stored_digests) == array.stored_digest
         and len(planes.sop_instance_uids) == len(planes.frame_indices) == _layout(array).planes
+        and len(planes.source_digests) == len(planes.stored_digests) == len(planes.frame_indices)
+        and len(block.shard_bytes) == sum(1 for _ in _layout(array).slabs())
     )
     return altered[0], block if is_sound else None
 
@@ -175,16 +191,21 @@ def _zarr_checks(array: ArrayRecord, block: Block, group: Place, mismatch: _New)
 
 def _check_shard(block: Block, group: Place, slab: Slab, *, is_lost: bool, mismatch: _New) -> list[Mismatch]:
     uids, shard = block.planes.sop_instance_uids, f"{group}/{arrays.shard_name(slab)}"
+    series = block.series_instance_uid
     planes = f"planes {slab.start} to {slab.stop - 1}"
     if is_lost:
         return [mismatch(slab.start, uids[slab.start], shard, f"{planes} are missing")]
     try:
-        stored: Stored = np.ascontiguousarray(arrays.read(arrays.open_values(group), slab.index))
-    except Exception as error:  # whatever the codecs stumble over in altered bytes is a finding
-        what = f"{planes} cannot be read: {type(error).__name__}"
+        stored: Stored = np.ascontiguousarray(arrays.read(group, arrays.open_values(group), slab.index))
+    except Exception as error:  # whatever zarr stumbles over in altered bytes is a finding
+        what = unreadable(planes, error, series)
         return [mismatch(slab.start, uids[slab.start], shard, what)]
+    if stored.shape != slab.shape:
+        what = f"{planes} have another shape than was written; {anew(series)}"
+        return [mismatch(slab.start, uids[slab.start], shard, what)]
+    what = f"stored values differ from those that were written; {anew(series)}"
     return [
-        mismatch(index, uids[index], shard, "stored values differ from those that were written")
+        mismatch(index, uids[index], shard, what)
         for index, plane in enumerate(stored.reshape(slab.stop - slab.start, -1), start=slab.start)
         if digest(plane.view(np.uint8).data) != block.planes.stored_digests[index]
     ]

@@ -237,8 +237,7 @@ class _Values:
     def __getitem__(self, key: Any) -> npt.NDArray[Any]:
         if self._array is None:
             self._array = arrays.open_values(self._path)
-        with at(self._path).in_words(arrays.VALUES):
-            stored = arrays.read(self._array, key)
+        stored = arrays.read(self._path, self._array, key)
         if self._rescale is None:
             return stored
         values = stored.astype(self.dtype)

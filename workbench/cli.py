@@ -118,6 +118,9 @@ def ingest(
         Literal["chunks", "left"] | None,
         typer.Option("--video", help="Store the frames of videos as chunks, or leave videos as they are."),
     ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Write arrays anew that are there: `verify` found them damaged.")
+    ] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -126,7 +129,7 @@ def ingest(
     Example: workbench ingest --all
     """
     with _bench(context, home) as bench:
-        report = bench.ingest(_chosen(uids, every=every), video=video, quiet=as_json)
+        report = bench.ingest(_chosen(uids, every=every), video=video, anew=anew, quiet=as_json)
     _show(
         report.as_json(),
         report.line() + report.reasons(),

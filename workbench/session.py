@@ -181,7 +181,12 @@ class Bench:
     # --- pixels --------------------------------------------------------------------------------------
 
     def ingest(
-        self, series: Selection = None, *, video: Literal["chunks", "left"] | None = None, quiet: bool = False
+        self,
+        series: Selection = None,
+        *,
+        video: Literal["chunks", "left"] | None = None,
+        anew: bool = False,
+        quiet: bool = False,
     ) -> IngestReport:
         """Write the pixel data of series into Zarr; what is there and current stays as it is.
 
@@ -190,6 +195,8 @@ class Bench:
         video
             Whether the frames of videos are stored as `chunks`, or the videos `left` as they are, to be
             decoded when they are looked at; as it was done before, else left, where it is not said.
+        anew
+            Write arrays anew that are there, too: `verify` found them damaged. Coarser levels go with them.
         """
         from pipelines.ingest import ingest_series
         from workbench.leftovers import claim
@@ -208,6 +215,7 @@ class Bench:
                     threads=self.settings.cores,
                     video_chunks=None if video is None else video == "chunks",
                     known=arrays_of(self.catalog, each.series_instance_uid),
+                    anew=anew,
                 )
                 record_arrays(self.catalog, each.series_instance_uid, ingested.arrays)
                 arrays += ingested.arrays

@@ -111,6 +111,6 @@ def test_a_damaged_group_is_an_error_that_says_what_to_do(tmp_path: Path, conten
 )  # fmt: skip
 def test_what_is_read_is_what_numpy_selects(indexed: Any, ct: phantoms.Phantom, key: Any) -> None:
     (series,) = indexed(ct.paths[0].parent)
-    read = arrays.read(arrays.open_values(series.array.path), key)
+    read = arrays.read(series.array.path, arrays.open_values(series.array.path), key)
     assert read.dtype == ct.stored.dtype
     assert np.array_equal(read, ct.stored[key])

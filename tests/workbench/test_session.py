@@ -44,6 +44,23 @@ def test_altered_geometry_is_not_taken_over_by_ingesting_again(bench: Bench, ct:
     assert not bench.verify(quiet=True).mismatches
 
 
+def test_a_damaged_chunk_is_mended_by_ingesting_anew_and_not_before(
+    bench: Bench, ct: phantoms.Phantom
+) -> None:
+    bench.index(ct.paths[0].parent, quiet=True)
+    bench.ingest(quiet=True)
+    (array,) = bench.arrays()
+    shard = next(each for each in Path(array.path).glob("values/c/**/*") if each.is_file())
+    content = bytearray(shard.read_bytes())
+    content[20] ^= 1
+    shard.write_bytes(content)
+    bench.ingest(quiet=True)
+    assert bench.verify(quiet=True).mismatches
+    bench.ingest(ct.series_instance_uid, anew=True, quiet=True)
+    assert not bench.verify(quiet=True).mismatches
+    np.testing.assert_array_equal(bench.volume(ct.series_instance_uid).to_numpy(), ct.modality_values)
+
+
 def test_the_same_volume_opens_through_xarray(
     bench: Bench, ct: phantoms.Phantom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
