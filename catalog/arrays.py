@@ -54,6 +54,26 @@ def all_arrays(catalog: Catalog) -> list[ArrayRecord]:
     return _records(catalog, _in_order())
 
 
+def one_part(parts: Sequence[ArrayRecord], number: int | None) -> ArrayRecord:
+    """Return the part of one series that is meant: the only one, or that of a number.
+
+    Raises
+    ------
+    NotFoundError
+        If there are several to choose from, or none of that number.
+    """
+    if number is None and len(parts) == 1:
+        return parts[0]
+    for array in parts:
+        if array.part == number:
+            return array
+    uid = parts[0].series_instance_uid
+    if len(parts) == 1:
+        raise NotFoundError(f"series {uid} is one array, there is no part {number} of it")
+    choice = "; ".join(f"part={array.part}: {array.label or array.kind}" for array in parts)
+    raise NotFoundError(f"series {uid} holds {len(parts)} parts, choose one of: {choice}")
+
+
 def _in_order() -> sa.Select[tuple[Any]]:
     return sa.select(arrays.c.record).order_by(arrays.c.series, arrays.c.part)
 

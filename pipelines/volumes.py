@@ -170,14 +170,15 @@ class WorkbenchBackend(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         home: str | os.PathLike[str] | None = None,
-        part: int = 0,
+        part: int | None = None,
     ) -> xr.Dataset:
         """Open one part of a series that was ingested, lazily.
 
         Raises
         ------
         NotFoundError
-            If there is no bench, no such series on it, or it was not ingested.
+            If there is no bench, no such series on it, it was not ingested, or there are several parts to
+            choose from.
         """
         uid = Path(filename_or_obj).name  # xarray takes the UID for a relative path and makes it absolute
         record = _find_array(uid, Path(home) if home else default_home(), part)
@@ -190,8 +191,9 @@ class WorkbenchBackend(BackendEntrypoint):
         return False
 
 
-def _find_array(uid: str, home: Path, part: int) -> ArrayRecord:
-    from catalog.arrays import arrays_of  # here, as workers import this module and never open the catalog
+def _find_array(uid: str, home: Path, part: int | None) -> ArrayRecord:
+    # here, as workers import this module and never open the catalog
+    from catalog.arrays import arrays_of, one_part
     from catalog.database import Catalog
 
     if not is_uid(uid):
@@ -208,10 +210,7 @@ def _find_array(uid: str, home: Path, part: int) -> ArrayRecord:
         catalog.close()
     if not records:
         raise NotFoundError(f"series {uid} has no arrays on this bench; run `workbench ingest {uid}`")
-    for record in records:
-        if record.part == part:
-            return record
-    raise NotFoundError(f"series {uid} has parts {[each.part for each in records]}, not {part}")
+    return one_part(records, part)
 
 
 # --- values ----------------------------------------------------------------------------------------------

@@ -193,10 +193,13 @@ def run(
 
     Example: workbench run threshold --where "Modality == 'CT'" -p above=300
     """
+    from workbench.selection import selected_series
+
     with _bench(context, home) as bench:
         selected = bench.series(where)
         if uids:
-            selected = bench.series(where, series_instance_uid=uids)
+            named = {each.series_instance_uid for each in selected_series(bench.catalog, uids)}
+            selected = bench.series(where, series_instance_uid=sorted(named))
         outcome = bench.run(step, selected, quiet=as_json, **dict(map(_parameter, parameters or ())))
         objects = f"\n{outcome.objects.as_text()}\n\n" if outcome.objects else ""
         measured = f"\n{outcome.measurements!r}\n\n" if outcome.measurements else ""

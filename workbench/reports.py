@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from catalog.errors import NotFoundError
+from catalog.arrays import one_part
 from catalog.records import ArrayRecord, IndexReport, OutputRecord, Rejection, RunItem, RunRecord, as_dict
 from workbench.tables import Table, plain, unit_of
 
@@ -121,16 +121,7 @@ class IngestReport(Table[ArrayRecord]):
         NotFoundError
             If there are several to choose from, or none of that number.
         """
-        if number is None and len(self) == 1:
-            return self[0]
-        for array in self:
-            if array.part == number:
-                return array
-        uid = self[0].series_instance_uid
-        if len(self) == 1:
-            raise NotFoundError(f"series {uid} is one array, there is no part {number} of it")
-        parts = "; ".join(f"part={array.part}: {array.label or array.kind}" for array in self)
-        raise NotFoundError(f"series {uid} holds {len(self)} parts, choose one of: {parts}")
+        return one_part(self, number)
 
     @property
     def without(self) -> dict[str, str]:

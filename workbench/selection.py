@@ -5,7 +5,7 @@ from pathlib import Path
 
 from catalog.arrays import all_arrays, arrays_of
 from catalog.database import Catalog
-from catalog.errors import NotFoundError
+from catalog.errors import NotFoundError, QuestionError
 from catalog.identifiers import is_uid
 from catalog.query import find_series
 from catalog.records import ArrayRecord, OutputRecord, SeriesRecord
@@ -16,13 +16,53 @@ type Selection = str | SeriesRecord | Iterable[str | SeriesRecord] | None
 
 
 def selected_series(catalog: Catalog, series: Selection) -> list[SeriesRecord]:
-    """Return the series that are meant, each once; raises `NotFoundError` for a UID that is not known."""
+    """Return the series that are meant, each once; raises for what is none.
+
+    Raises
+    ------
+    NotFoundError
+        If a UID is not known.
+    QuestionError
+        If something is no UID and no record.
+    """
     if series is None:
         return find_series(catalog)
     if isinstance(series, str | SeriesRecord):
         series = [series]
-    selected = [each if isinstance(each, SeriesRecord) else _by_uid(catalog, each) for each in series]
+    if not isinstance(series, Iterable):
+        raise QuestionError(f"series are given as {_SERIES}, or a list of them, not as {_named(series)}")
+    selected = [_record(catalog, each) for each in series]
     return list({each.series_instance_uid: each for each in selected}.values())
+
+
+def one_series(catalog: Catalog, series: object, wanted_by: str) -> SeriesRecord:
+    """Return the one series that is meant.
+
+    Raises
+    ------
+    QuestionError
+        If it is no UID and no record; says what `wanted_by` takes.
+    NotFoundError
+        If its UID is not known.
+    """
+    if not isinstance(series, str | SeriesRecord):
+        raise QuestionError(f"{wanted_by} takes one series: {_SERIES}, not {_named(series)}")
+    return _record(catalog, series)
+
+
+_SERIES = "a Series Instance UID or a row of bench.series()"
+
+
+def _named(value: object) -> str:
+    return "nothing" if value is None else type(value).__name__
+
+
+def _record(catalog: Catalog, series: object) -> SeriesRecord:
+    if isinstance(series, SeriesRecord):
+        return series
+    if not isinstance(series, str):
+        raise QuestionError(f"a series is given as {_SERIES}, not as {_named(series)}")
+    return _by_uid(catalog, series)
 
 
 def _by_uid(catalog: Catalog, uid: str) -> SeriesRecord:

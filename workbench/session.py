@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from catalog.arrays import arrays_of, record_arrays
 from catalog.database import Catalog
 from catalog.durable import make_folder
-from catalog.errors import NotFoundError, SettingsError, words_of
+from catalog.errors import NotFoundError, QuestionError, SettingsError, words_of
 from catalog.home import default_home
 from catalog.locks import shared
 from catalog.outbox import delivery
@@ -23,7 +23,7 @@ from workbench.cluster import local_cluster
 from workbench.progress import bar
 from workbench.question import question
 from workbench.reports import Indexed, IngestReport, Receipts, Run, VerifyReport
-from workbench.selection import Selection, arrays_in, files_of, selected_series
+from workbench.selection import Selection, arrays_in, files_of, one_series, selected_series
 from workbench.settings import SETTINGS_FILE, Settings
 from workbench.tables import Table
 
@@ -162,6 +162,8 @@ class Bench:
         catalog.errors.QuestionError
             If an attribute or the expression is not understood.
         """
+        if where is not None and not isinstance(where, str):
+            raise QuestionError(f"where is an expression in a text, not {type(where).__name__}")
         found = find_series(self.catalog, where=where, **matching)
         return Table(found, SERIES_COLUMNS, noun="series")
 
@@ -197,10 +199,19 @@ class Bench:
             decoded when they are looked at; as it was done before, else left, where it is not said.
         anew
             Write arrays anew that are there, too: `verify` found them damaged. Coarser levels go with them.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If a series is not known.
+        catalog.errors.QuestionError
+            If something is no series, or `video` none of its words.
         """
         from pipelines.ingest import ingest_series
         from workbench.leftovers import claim
 
+        if video not in (None, "chunks", "left"):
+            raise QuestionError(f"video is 'chunks', 'left' or None, not {video!r}")
         started, selected = monotonic(), selected_series(self.catalog, series)
         arrays: list[ArrayRecord] = []
         rejected: list[Rejected] = []
@@ -278,11 +289,17 @@ class Bench:
         ------
         catalog.errors.DecodeError
             If the file has no MPEG-2, H.264 or HEVC video that can be read.
+        catalog.errors.NotFoundError
+            If the path is a folder.
         catalog.errors.CodecMissingError
             If PyAV is not installed: the text says how to.
         """
         from pipelines.video import open_video
 
+        if not isinstance(path, str | Path):
+            raise QuestionError(f"video takes the path of a file, not {type(path).__name__}")
+        if Path(path).is_dir():
+            raise NotFoundError(f"{path} is a folder; video takes the path of a file")
         return open_video(path)
 
     def structures(self, series: str | SeriesRecord, *, sop_instance_uid: str | None = None) -> "Structures":
@@ -302,7 +319,7 @@ class Bench:
         """
         from workbench.structures import read_structures_of
 
-        (selected,) = selected_series(self.catalog, series)
+        selected = one_series(self.catalog, series, "structures")
         uid = selected.series_instance_uid
         return read_structures_of(uid, instances_of(self.catalog, uid), sop_instance_uid)
 
@@ -319,7 +336,7 @@ class Bench:
         from pipelines.pyramid import make_levels
 
         with shared(self.settings.arrays_folder):
-            return make_levels(self._array(series, part))
+            return make_levels(self._array(series, part, "pyramid"))
 
     def level(self, series: str | SeriesRecord, number: int, part: int | None = None) -> "xr.DataArray":
         """Open a coarser level lazily, else as `volume`; levels are made on first wish.
@@ -331,12 +348,15 @@ class Bench:
         """
         from pipelines.volumes import open_level
 
+        if not isinstance(number, int):
+            raise QuestionError(f"level takes a number from 0 on, not {type(number).__name__}")
+        array = self._array(series, part, "level")
         if number > 0:
-            self.pyramid(series, part)
-        return open_level(self._array(series, part), number)
+            self.pyramid(series, array.part)
+        return open_level(array, number)
 
-    def _array(self, series: str | SeriesRecord, part: int | None) -> ArrayRecord:
-        (selected,) = selected_series(self.catalog, series)
+    def _array(self, series: str | SeriesRecord, part: int | None, wanted_by: str = "volume") -> ArrayRecord:
+        selected = one_series(self.catalog, series, wanted_by)
         uid = selected.series_instance_uid
         report = self.ingest(selected, quiet=True)
         if not report:
@@ -357,7 +377,7 @@ class Bench:
         """
         from pipelines.slides import SLIDE_STORAGE, open_slide
 
-        (selected,) = selected_series(self.catalog, series)
+        selected = one_series(self.catalog, series, "slide")
         uid = selected.series_instance_uid
         images = [each for each in instances_of(self.catalog, uid) if each.sop_class_uid in SLIDE_STORAGE]
         if not images:

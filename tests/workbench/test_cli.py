@@ -154,6 +154,7 @@ def test_a_failing_series_is_listed_and_the_exit_code_says_so(
         (["ingest", "1.2.3"], "1.2.3"),
         (["export", "1.2.3", "--nifti", "x.nii"], "1.2.3"),
         (["run", "treshold"], "threshold"),
+        (["run", "threshold", "--series", "1.2.3"], "no series 1.2.3"),
         (["send", "1.2.3", "--to", "PACS"], "nodes.PACS"),
     ],
 )

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import xarray as xr
 
@@ -161,3 +163,44 @@ def test_a_run_sends_its_objects_to_the_embedded_pacs(tmp_path: Path, archive: P
             assert bench.send(run.outputs, to=pacs.node, quiet=True).succeeded
         assert all({"stored", "committed", "confirmed"} <= set(each.times) for each in receipts)
         assert set(run.table.columns) >= {"series_instance_uid", "name", "value", "unit", "run"}
+
+
+def test_a_series_of_several_parts_is_refused_alike_by_the_bench_and_by_xarray(
+    bench: Bench, tmp_path: Path
+) -> None:
+    first = phantoms.write_series(tmp_path / "a", planes=4)
+    uid = first.series_instance_uid
+    for path in phantoms.write_series(tmp_path / "b", planes=3, rows=8, description="other").paths:
+        ds = pydicom.dcmread(path)
+        ds.SeriesInstanceUID = uid
+        ds.save_as(path)
+    bench.index(tmp_path / "a", tmp_path / "b", quiet=True)
+    with pytest.raises(NotFoundError, match="holds 2 parts, choose one of: part=0") as by_bench:
+        bench.volume(uid)
+    with pytest.raises(NotFoundError) as by_xarray:
+        xr.open_dataset(uid, engine="workbench", home=bench.settings.home)
+    assert str(by_xarray.value) == str(by_bench.value)
+
+
+def test_what_is_no_series_level_or_video_is_a_sentence(bench: Bench, ct: phantoms.Phantom) -> None:
+    bench.index(ct.paths[0].parent, quiet=True)
+    uid = ct.series_instance_uid
+    one = "takes one series: a Series Instance UID or a row of bench.series\\(\\), not "
+    wrong: Any = bench.series()
+    for ask, words in (
+        (lambda: bench.volume(wrong), f"volume {one}Table"),
+        (lambda: bench.volume(wrong[0:0]), f"volume {one}Table"),
+        (lambda: bench.volume(None), f"volume {one}nothing"),  # type: ignore[arg-type]
+        (lambda: bench.slide(5), f"slide {one}int"),  # type: ignore[arg-type]
+        (lambda: bench.structures(5), f"structures {one}int"),  # type: ignore[arg-type]
+        (lambda: bench.level(uid, "a"), "level takes a number from 0 on, not str"),  # type: ignore[arg-type]
+        (lambda: bench.ingest(5), "series are given as a Series Instance UID"),  # type: ignore[arg-type]
+        (lambda: bench.ingest([5]), "a series is given as a Series Instance UID"),  # type: ignore[list-item]
+        (lambda: bench.ingest(uid, video="foo"), "video is 'chunks', 'left' or None, not 'foo'"),  # type: ignore[arg-type]
+        (lambda: bench.series(5), "where is an expression in a text, not int"),  # type: ignore[arg-type]
+        (lambda: bench.video(None), "video takes the path of a file, not NoneType"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(QuestionError, match=words):
+            ask()
+    with pytest.raises(NotFoundError, match="is a folder"):
+        bench.video(bench.settings.home)
