@@ -25,18 +25,9 @@ def local_cluster(workers: int) -> Any:
             threads_per_worker=1,
             dashboard_address=f"{LOOPBACK}:0",
             scheduler_kwargs={"allowed_failures": 1},
-            worker_kwargs={"preload_nanny": [__name__]},
+            worker_class="workbench.keeper.Keeper",
             silence_logs=40,
         )
-
-
-def dask_setup(_nanny: object) -> None:
-    """Ignore SIGINT from here on: dask calls this in each process that starts and watches a worker.
-
-    Such a process inherits that SIGINT is held back, but multiprocessing lets it through again when it
-    starts the worker; the one that is interrupted then closes its worker while this process does the same.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
