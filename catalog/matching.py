@@ -50,6 +50,8 @@ _BY_NAME: Mapping[str, Attribute] = {
 _ORDERED_TEXTS = frozenset({"DA", "TM", "DT"})
 _NO_WILDCARDS = _ORDERED_TEXTS | {"UI"}
 _DATE_TIME = r"\d{4,14}(?:\.\d{1,6})?(?:\+\d{4}|-(?:0\d|1[0-2])\d\d(?!\d))?"
+_DATE = re.compile(r"\d{8}|\d{4}\.\d\d\.\d\d")
+_DATE_BOUND = re.compile(r"\d{4}(\d\d(\d\d)?)?|\d{4}\.\d\d(\.\d\d)?")
 _RANGES = {
     "DA": re.compile(r"([\d.]*)-([\d.]*)"),
     "TM": re.compile(r"([\d.:]*)-([\d.:]*)"),
@@ -108,6 +110,23 @@ def text_of(attribute: Attribute, value: Any) -> str:
             f"{attribute.keyword} is compared with a text of more than {TEXT_LIMIT} characters"
         )
     raise QuestionError(f"{attribute.keyword} is text and cannot be compared with {type(value).__name__}")
+
+
+def date_text_of(attribute: Attribute, value: Any, *, is_bound: bool = False) -> str:
+    """Return a text to compare with as `text_of`, of a date one that a date may be (PS3.5 section 6.2).
+
+    Parameters
+    ----------
+    is_bound
+        The end of a range, which may leave out the day, or month and day.
+    """
+    text = text_of(attribute, value)
+    if attribute.vr == "DA" and not (_DATE_BOUND if is_bound else _DATE).fullmatch(text):
+        raise QuestionError(
+            f"{attribute.keyword} is compared with {text[:64]!r}, which is no date; dates are written "
+            "20260131, ranges 20260101-20260131"
+        )
+    return text
 
 
 def number_of(attribute: Attribute, value: Any) -> int | float:
@@ -218,7 +237,7 @@ def _any_of(attribute: Attribute, value: Any) -> Condition | None:
 def _one_of(attribute: Attribute, values: Sequence[Any]) -> Condition:
     if attribute.kind in (Kind.INTEGER, Kind.REAL):
         return column_of(attribute).in_([number_of(attribute, each) for each in values])
-    texts = [text_of(attribute, each) for each in values]
+    texts = [date_text_of(attribute, each) for each in values]
     return column_of(attribute).in_([each for each in texts if is_storable(each)])
 
 
@@ -244,7 +263,7 @@ def _between(attribute: Attribute, value: Any) -> Condition | None:
 
 
 def _comparable(attribute: Attribute, value: Any, build: Callable[[str], Any]) -> Condition:
-    text = text_of(attribute, value)
+    text = date_text_of(attribute, value, is_bound=True)
     condition: Condition = build(text) if is_storable(text) else sa.false()
     return condition
 
@@ -265,7 +284,7 @@ def _single(attribute: Attribute, value: Any) -> Condition:
     column = column_of(attribute)
     if attribute.kind in (Kind.INTEGER, Kind.REAL):
         return column == number_of(attribute, value)
-    text = text_of(attribute, value)
+    text = date_text_of(attribute, value)
     if not is_storable(text):
         return sa.false()
     if attribute.vr == "PN":

@@ -25,6 +25,7 @@ from catalog.matching import (
     attribute_named,
     casefold,
     column_of,
+    date_text_of,
     is_storable,
     number_of,
     text_of,
@@ -200,7 +201,16 @@ def _present(
         text = text[1:-1].replace(text[0] * 2, text[0])
     if not is_storable(text):
         return sa.false()
-    return sa.and_(column.is_not(None), compare(column, text_of(attribute, text)))
+    return sa.and_(column.is_not(None), compare(column, _comparable(attribute, value, text, compare)))
+
+
+def _comparable(attribute: Attribute, value: Token, text: str, compare: Callable[[Any, Any], Any]) -> str:
+    if compare is _contains:
+        return text_of(attribute, text)
+    try:
+        return date_text_of(attribute, text, is_bound=compare not in (operator.eq, operator.ne))
+    except QuestionError as error:
+        raise _at(value, str(error)) from None
 
 
 def _at(token: Token, words: str) -> QuestionError:

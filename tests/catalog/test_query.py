@@ -92,6 +92,7 @@ def dated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     ("key", "value", "found"),
     [
         ("StudyDate", "20260131", True),
+        ("StudyDate", "2026.01.31", False),
         ("StudyDate", "20260101-20260131", True),
         ("StudyDate", "20260101-20260130", False),
         ("StudyDate", "-20260131", True),
@@ -128,6 +129,11 @@ def test_ranges_lists_and_several_values(dated: Catalog, key: str, value: Any, f
         ({"Rows": True}, "Rows is a number"),
         ({"Modality": object()}, "Modality is text and cannot be compared with object"),
         ({"StudyDate": ("1",)}, "StudyDate wants a range of two ends"),
+        ({"StudyDate": "2026-01-31"}, "'2026-01-31', which is no date; dates are written 20260131"),
+        ({"StudyDate": "2026"}, "'2026', which is no date"),
+        ({"StudyDate": "2026-01"}, "'01', which is no date"),
+        ({"StudyDate": ["20260131", "yesterday"]}, "'yesterday', which is no date"),
+        ({"StudyDate": ("20260101", "31.1.2026")}, "'31.1.2026', which is no date"),
         ({"PatientName": "x" * 20_000}, "more than 10000 characters"),
     ],
 )
@@ -173,6 +179,8 @@ def test_where_finds_series_with_an_instance_that_satisfies_it(
         ("Rows == '32'", "Rows is a number and is compared with one, without quotes (column 9"),
         ("Rows ~ '3'", "Rows is a number and contains no text"),
         ("PixelSpacing < 1", "PixelSpacing holds several numbers, which have no order"),
+        ("StudyDate == '2026-01-31'", "'2026-01-31', which is no date; dates are written 20260131"),
+        ("StudyDate in (20260131, 'x')", "'x', which is no date"),
         ("SliceThickness < 1e400", "compared with 1e400, which is no number below"),
         ("(" * 13 + "Rows == 1" + ")" * 13, "nests more than 12 parentheses"),
         (" or ".join(["Rows == 1"] * 201), "compares more than 200 values"),
