@@ -93,8 +93,8 @@ def level_of(record: ArrayRecord, number: int) -> Level:
     levels = [each for each in arrays.read_levels(at(record.path)) if set(each.factors) != {1}]
     if not 1 <= number <= len(levels):
         raise NotFoundError(
-            f"part {record.part} of series {record.series_instance_uid} has {len(levels)} coarser levels, "
-            f"there is no level {number}"
+            f"part {record.part} of series {record.series_instance_uid} has coarser levels up to "
+            f"{len(levels)}, there is no level {number}"
         )
     open_level(record, levels[number - 1])
     return levels[number - 1]

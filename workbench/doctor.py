@@ -6,6 +6,7 @@ some need and is not there is a note, not a fault.
 
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -166,12 +167,10 @@ def _programs(_: Examined) -> Iterator[Finding]:
 def _codecs(_: Examined) -> Iterator[Finding]:
     from pipelines.codecs import CODECS
 
-    served: dict[tuple[str, str], int] = {}
-    for codec in CODECS.values():
-        served[codec.library, codec.function] = served.get((codec.library, codec.function), 0) + 1
+    served = Counter((codec.library, codec.function) for codec in CODECS.values())
     for (library, function), syntaxes in served.items():
         if has_codec(function):
-            yield _fine(f"codec {library}", f"{syntaxes} transfer syntaxes")
+            yield _fine(f"codec {library}", f"transfer syntaxes: {syntaxes}")
         else:
             yield _mend(f"codec {library}", f"{function} is missing", "pip install --upgrade imagecodecs")
 

@@ -1,7 +1,7 @@
 """What a person is told about what was done: a line of text, a table, JSON for machines."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pipelines.ingest import Rejected
     from pipelines.mismatch import Mismatch
     from workbench.pacs.receipt import Receipt
+
+
+INDEX_FIRST = "workbench index FOLDER reads series in"
+"""What a person does next where there are none."""
 
 
 def line(label: str, count: int, unit: str, text: str, seconds: float | None = None) -> str:
@@ -75,9 +79,13 @@ class Indexed(Table[Rejection]):
 # --- ingest and verify -----------------------------------------------------------------------------------
 
 
-KINDS = {"volume": "volumes", "stack": "stacks of frames", "video": "videos left as they are",
-         "video frames": "videos as chunks"}  # fmt: skip
-"""Kinds of arrays, with the words for several of them; of the others an s makes the plural."""
+KINDS = {
+    "volume": ("volume", "volumes"),
+    "stack": ("stack of frames", "stacks of frames"),
+    "video": ("video left as it is", "videos left as they are"),
+    "video frames": ("video as chunks", "videos as chunks"),
+}
+"""Kinds of arrays, with the words for one and for several of them; of the others an s makes the plural."""
 REMARKS = {
     "stack": "stack of frames",
     "video": "video left as it is (workbench ingest UID --video chunks stores its frames)",
@@ -85,10 +93,12 @@ REMARKS = {
 """What a reader is told of each array of these kinds."""
 
 
-def _place(counted: tuple[str, int]) -> tuple[int, str]:
-    """In the order of `KINDS`, then of the alphabet."""
-    words = list(KINDS.values())
-    return words.index(counted[0]) if counted[0] in words else len(words), counted[0]
+def _kinds(arrays: Iterable[ArrayRecord]) -> list[tuple[int, str]]:
+    """How many there are of each kind, in words; in the order of `KINDS`, then of the alphabet."""
+    counts = Counter(each.kind for each in arrays)
+    order = [*KINDS, *sorted(counts.keys() - KINDS.keys())]
+    words = {kind: KINDS.get(kind, (kind, f"{kind}s")) for kind in order}
+    return [(counts[kind], words[kind][counts[kind] != 1]) for kind in order]
 
 
 class IngestReport(Table[ArrayRecord]):
@@ -143,11 +153,9 @@ class IngestReport(Table[ArrayRecord]):
 
     def line(self) -> str:
         """One line: how many series, and what they became."""
-        kinds = Counter(KINDS.get(each.kind, f"{each.kind}s") for each in self)
         series = {each.series_instance_uid for each in self} | set(self.without) | set(self.left)
-        counts = ((count, kind) for kind, count in sorted(kinds.items(), key=_place))
-        text = counted(*counts, (len(self.left), "left in the archive"), (len(self.without), "without"))
-        return line("ingest", len(series), "series", text or "nothing to do", self.seconds)
+        text = counted(*_kinds(self), (len(self.left), "left in the archive"), (len(self.without), "without"))
+        return line("ingest", len(series), "series", text or f"nothing to do; {INDEX_FIRST}", self.seconds)
 
     def reasons(self) -> str:
         """Why instances are in no array and parts are no volume, one a line."""
@@ -181,7 +189,8 @@ class VerifyReport(Table["Mismatch"]):
 
     def line(self) -> str:
         """One line: how many frames, and whether they agree."""
-        text = counted((len(self.mismatches), "mismatches")) or "all equal"
+        equal = "all equal" if self.frames else "nothing is ingested yet: workbench ingest --all"
+        text = counted((len(self.mismatches), "mismatches")) or equal
         return line("verify", self.frames, "frames", text, self.seconds)
 
 
@@ -273,7 +282,9 @@ class Run(Table[RunItem]):
             stopped = "stopped early, the same command goes on from there"
             return line("run", len(self), "arrays", f"{self._step}: {text or 'nothing done'} · {stopped}")
         seconds = (finished - started).total_seconds()
-        return line("run", len(self), "arrays", f"{self._step}: {text or 'nothing to do'}", seconds)
+        return line(
+            "run", len(self), "arrays", f"{self._step}: {text or f'nothing to do; {INDEX_FIRST}'}", seconds
+        )
 
     def reasons(self) -> str:
         """Why items failed, one a line."""

@@ -22,7 +22,7 @@ from catalog.runs import find_items, save_run
 from workbench.cluster import local_cluster
 from workbench.progress import bar
 from workbench.question import question
-from workbench.reports import Indexed, IngestReport, Receipts, Run, VerifyReport
+from workbench.reports import INDEX_FIRST, Indexed, IngestReport, Receipts, Run, VerifyReport
 from workbench.selection import Selection, arrays_in, files_of, one_series, selected_series
 from workbench.settings import SETTINGS_FILE, Settings
 from workbench.tables import Table
@@ -165,7 +165,8 @@ class Bench:
         if where is not None and not isinstance(where, str):
             raise QuestionError(f"where is an expression in a text, not {type(where).__name__}")
         found = find_series(self.catalog, where=where, **matching)
-        return Table(found, SERIES_COLUMNS, noun="series")
+        note = "" if found or where or matching else INDEX_FIRST
+        return Table(found, SERIES_COLUMNS, noun="series", note=note)
 
     def find(self, *words: str, where: str | None = None) -> Table[SeriesRecord]:
         """Find series as a person types: `Modality=CT` matches, any other word is looked for in the texts.

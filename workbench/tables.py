@@ -100,7 +100,7 @@ class Table[R](Sequence[R]):
 _SINGULAR = {
     "arrays": "array", "files": "file", "frames": "frame", "instances without one": "instance without one",
     "measurements": "measurement", "mismatches": "mismatch", "objects": "object", "outputs": "output",
-    "receipts": "receipt", "stacks of frames": "stack of frames", "volumes": "volume",
+    "receipts": "receipt", "regions": "region",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 import workbench
 from catalog.errors import HeaderError, NotFoundError, QuestionError, StepError
-from pipelines import phantoms
+from pipelines import phantoms, samples
 from workbench.demo import start_node
 from workbench.pacs.node import Node
 from workbench.session import Bench
@@ -204,3 +204,20 @@ def test_what_is_no_series_level_or_video_is_a_sentence(bench: Bench, ct: phanto
             ask()
     with pytest.raises(NotFoundError, match="is a folder"):
         bench.video(bench.settings.home)
+
+
+def test_a_bench_without_series_says_what_to_do_next(bench: Bench) -> None:
+    for said in (
+        repr(bench.series()),
+        bench.ingest(quiet=True).line(),
+        bench.run("statistics", quiet=True).line(),
+    ):
+        assert "workbench index FOLDER" in said
+    assert "workbench ingest --all" in bench.verify(quiet=True).line()
+    assert "workbench index" not in repr(bench.series(modality="CT"))
+
+
+def test_one_array_of_a_kind_is_counted_as_one(bench: Bench, tmp_path: Path) -> None:
+    archive = samples.write_samples(tmp_path / "samples")
+    bench.index(archive / "dose", archive / "parametric-map", archive / "ecg", archive / "ct", quiet=True)
+    assert "1 volume · 1 dose · 1 parametric map · 2 waveforms" in bench.ingest(quiet=True).line()

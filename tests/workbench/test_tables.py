@@ -64,4 +64,4 @@ def test_one_of_a_kind_is_counted_as_one() -> None:
     assert repr(Table([Row("a")], COLUMNS, noun="arrays")).endswith("\n1 array")
     assert repr(Table([Row("a"), Row("b")], COLUMNS, noun="arrays")).endswith("\n2 arrays")
     assert repr(Table([Row("a")], COLUMNS, noun="series")).endswith("\n1 series")
-    assert counted((1, "stacks of frames"), (0, "without"), (2, "volumes")) == "1 stack of frames · 2 volumes"
+    assert counted((1, "measurements"), (0, "without"), (2, "frames")) == "1 measurement · 2 frames"

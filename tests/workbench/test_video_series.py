@@ -55,7 +55,7 @@ def test_a_video_is_left_as_it_is_and_opens_lazily(bench: Bench, series: str, pa
     report = bench.ingest(series, quiet=True)
     assert report.rejected == ()
     assert [(each.kind, each.path) for each in report] == [("video", str(path))]
-    assert "1 videos left as they are" in report.line()
+    assert "1 video left as it is" in report.line()
     assert "video left as it is (workbench ingest UID --video chunks stores its frames)" in report.reasons()
     written = [each for each in bench.settings.arrays_folder.rglob("*") if each.is_file()]
     assert sum(each.stat().st_size for each in written) < 4096
