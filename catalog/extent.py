@@ -1,13 +1,15 @@
 """Whether the pixel data of a file reach as far as its header promises; looks at lengths, decodes nothing."""
 
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.encoding import DEFLATED_UID
-from catalog.errors import words_of
+from catalog.errors import DecodeError, words_of
 from catalog.records import InstanceHeader, PixelData, Value
 
-FRAGMENTS_AT_MOST = 1_000_000
+ITEMS_AT_MOST = 1_000_000
 """Items that are looked at before pixel data count as broken."""
 
 _REFERENCED = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204",
@@ -15,6 +17,7 @@ _REFERENCED = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.1000
 """JPIP: the pixel data lie with a provider, not in the file (PS3.5 A.6)."""
 
 _ITEM, _SEQUENCE_DELIMITATION = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_NOT_DELIMITED = "pixel data are cut: their last item is not followed by the sequence delimiter"
 _FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
 
 
@@ -58,18 +61,48 @@ def _number(value: Value, otherwise: int) -> int:
 
 def _missing_items(path: Path, position: int) -> str | None:
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        for _ in range(FRAGMENTS_AT_MOST):
-            file.seek(position)
-            head = file.read(8)
-            if head[:4] == _SEQUENCE_DELIMITATION and len(head) == 8:
-                return None
-            if len(head) < 8:
-                return "pixel data are cut: their last item is not followed by the sequence delimiter"
-            length = int.from_bytes(head[4:], "little")
-            if head[:4] != _ITEM:
-                return "pixel data are damaged: no item where one should begin"
-            if position + 8 + length > size:
-                return f"pixel data are cut: a fragment of {length:,} bytes reaches beyond the file"
-            position += 8 + length
-    return f"pixel data have more than {FRAGMENTS_AT_MOST:,} fragments"
+        descriptor = file.fileno()
+        try:
+            found = items(
+                lambda at, count: os.pread(descriptor, count, at), os.fstat(descriptor).st_size, position
+            )
+        except DecodeError as error:
+            return str(error)
+    return None if found.is_delimited else _NOT_DELIMITED
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """The items of encapsulated pixel data: the offset table and the fragments (PS3.5 section A.4)."""
+
+    values: Sequence[tuple[int, int]]
+    """Offset in the file and length of the value of each."""
+    end: int
+    """Of the pixel data, the sequence delimiter included."""
+    is_delimited: bool
+    """Whether the sequence delimiter follows the last one."""
+
+
+def items(read: Callable[[int, int], bytes], size: int, position: int) -> Items:
+    """Walk over the items from a position on; `read` takes an offset and a count, `size` is where data end.
+
+    Raises
+    ------
+    DecodeError
+        If they are not items, reach beyond the end, or are too many.
+    """
+    values: list[tuple[int, int]] = []
+    while len(values) <= ITEMS_AT_MOST:
+        head = read(position, 8)
+        if head[:4] == _SEQUENCE_DELIMITATION or (values and not head):
+            return Items(values, position + len(head), len(head) == 8)
+        if len(head) < 8:
+            raise DecodeError(_NOT_DELIMITED)
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] != _ITEM:
+            raise DecodeError("no item where one should begin in the encapsulated pixel data")
+        if position + 8 + length > size:
+            raise DecodeError(f"pixel data are cut: a fragment of {length:,} bytes reaches beyond the file")
+        values.append((position + 8, length))
+        position += 8 + length
+    raise DecodeError(f"the encapsulated pixel data have more than {ITEMS_AT_MOST:,} fragments")

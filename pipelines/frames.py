@@ -18,6 +18,7 @@ from pydicom import uid
 
 from catalog import guard
 from catalog.errors import DecodeError, HeaderError
+from catalog.extent import items
 from catalog.identifiers import digest
 from catalog.records import InstanceRecord, Mosaic, PixelData
 from pipelines.codecs import check_ratio
@@ -26,13 +27,10 @@ from pipelines.inflated import Inflated
 from pipelines.limits import check_frame
 from pipelines.pixels import PixelDescription, Stored, mask_unused_bits
 
-FRAGMENT_LIMIT = 1_000_000
-"""How many fragments the frames of one instance may have."""
 TOGETHER_BYTES, TOGETHER = 1 << 20, 64
 """How large frames are that are decoded together, and how many."""
 
 _UNDEFINED = 0xFFFFFFFF
-_ITEM, _SEQUENCE_DELIMITATION = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _CHANGED = "changed since it was indexed; run the index again"
 
 
@@ -367,8 +365,7 @@ def _numbered(error: DecodeError, index: int, description: PixelDescription) -> 
 
 
 def _ranges(data: Bytes, offset: int, frames: int) -> list[_Range]:
-    items, end = items_of(data, offset)
-    (table_at, table_length), fragments = items[0], items[1:]
+    ((table_at, table_length), *fragments), end = items_of(data, offset)
     if not fragments:
         raise DecodeError("the encapsulated pixel data have no fragment")
     if len(fragments) == frames:
@@ -388,7 +385,7 @@ def _ranges(data: Bytes, offset: int, frames: int) -> list[_Range]:
     ]
 
 
-def items_of(data: Bytes, position: int) -> tuple[list[tuple[int, int]], int]:
+def items_of(data: Bytes, position: int) -> tuple[Sequence[tuple[int, int]], int]:
     """Offset and length of the offset table's and each fragment's value, and the end of the pixel data.
 
     Raises
@@ -396,21 +393,10 @@ def items_of(data: Bytes, position: int) -> tuple[list[tuple[int, int]], int]:
     DecodeError
         If they are not items (PS3.5 section A.4), reach beyond the file, or are too many.
     """
-    items: list[tuple[int, int]] = []
-    while len(items) <= FRAGMENT_LIMIT:
-        head = data.read(position, 8)
-        if head[:4] == _SEQUENCE_DELIMITATION or (items and not head):  # the delimiter may be missing
-            if not items:
-                raise DecodeError("the encapsulated pixel data are empty")
-            return items, position + len(head)
-        length = int.from_bytes(head[4:8], "little")
-        if head[:4] != _ITEM:
-            raise DecodeError("no item where one should begin in the encapsulated pixel data")
-        if position + 8 + length > data.size:
-            raise DecodeError(f"pixel data are cut: a fragment of {length:,} bytes reaches beyond the file")
-        items.append((position + 8, length))
-        position += 8 + length
-    raise DecodeError(f"the encapsulated pixel data have more than {FRAGMENT_LIMIT:,} fragments")
+    found = items(data.read, data.size, position)
+    if not found.values:
+        raise DecodeError("the encapsulated pixel data are empty")
+    return found.values, found.end
 
 
 def _by_offset(fragments: Sequence[tuple[int, int]], table: Sequence[int], base: int) -> list[int]:
