@@ -35,6 +35,9 @@ Where = Annotated[str | None, typer.Option("--where", metavar="EXPRESSION", help
 Uids = Annotated[list[str] | None, typer.Argument(metavar="[UID]...", help="Series Instance UIDs.")]
 All = Annotated[bool, typer.Option("--all", help="Every series of the catalog.")]
 
+GOES_ON = "what was done is kept, and the same command goes on from there"
+GOING_ON = frozenset({"index", "ingest", "run", "send"})
+"""Commands that begin where they were stopped."""
 STOPPED = 130
 """Exit code after Ctrl-C, as shells give it."""
 OFFLINE = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
@@ -280,10 +283,11 @@ def _bench(context: typer.Context, home: Path | None) -> "Iterator[Bench]":
     except WorkbenchError as error:
         _fail(str(error), as_json=as_json)
     except OSError as error:
-        _fail(_in_words(error), as_json=as_json)
+        next_step = f"; mend that: {GOES_ON}" if context.info_name in GOING_ON else ""
+        _fail(_in_words(error) + next_step, as_json=as_json)
     except KeyboardInterrupt:
         _fail(
-            "stopped; what was done is kept, and the same command goes on from there",
+            f"stopped; {GOES_ON}",
             as_json=as_json,
             code=STOPPED,
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import termios
@@ -344,3 +345,18 @@ def test_output_that_cannot_be_written_is_a_sentence(shell: Shell, archive: Path
     assert typed.returncode == 1
     assert "no space left on device" in typed.stderr
     assert "Traceback" not in typed.stderr
+
+
+def test_an_ingest_that_cannot_write_says_what_is_kept_and_goes_on_later(shell: Shell, archive: Path) -> None:
+    phantoms.write_series(archive / "large", planes=4, rows=512, columns=512, noise=200)
+    shell("index", archive)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))  # as on a disk that takes no more
+    try:
+        said = shell("ingest", "--all", code=1).stderr
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "mend that: what was done is kept, and the same command goes on from there" in said
+    assert "Traceback" not in said
+    assert shell.json("ingest", "--all")["rejected"] == []
+    assert shell.json("verify", "--all")["mismatches"] == []
