@@ -8,12 +8,14 @@ from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.events import EventHandlerType
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
 
 from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError, words_of
 from workbench.pacs.node import Node
 from workbench.pacs.transport import PromptEntity, make_prompt
+
+_REJECTED = (1, 2)  # permanently, for now (PS3.8 section 9.3.4)
 
 CONTEXTS_AT_MOST = 128
 """Presentation contexts of one association: their IDs are odd bytes (PS3.8 section 9.3.2.2)."""
@@ -85,15 +87,25 @@ def associate(
         association.release()
 
 
+def _answer(association: Association) -> A_ASSOCIATE | None:
+    """Return what the node answered, also where it closed the connection before pynetdicom looked for it.
+
+    A connection that was rejected and closed in the moment between being opened and being looked at is taken
+    for one that never was, and its answer is left unread.
+    """
+    answer = association.acceptor.primitive or association.dul.peek_next_pdu()
+    return answer if isinstance(answer, A_ASSOCIATE) else None
+
+
 def _where(node: Node) -> str:
     return f"{node.name} ({node.ae_title} at {node.host}:{node.port})"
 
 
 def _why_not(node: Node, association: Association) -> DeliveryError:
     where = _where(node)
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        reason = str(answer.reason_str).lower() if answer is not None else "no reason given"
+    answer = _answer(association)
+    if answer is not None and answer.result in _REJECTED:
+        reason = str(answer.reason_str).lower()
         return NodeUnavailableError(
             f"{where} rejected the association of {node.calling_ae_title}: {reason}; "
             "the node's administrator enters this AE title and the address of this bench"
