@@ -13,14 +13,14 @@ import xarray as xr
 from pydicom import Dataset
 
 from catalog.errors import ArrayError, GeometryError, HeaderError
-from pipelines.colour import icc_profile
-from pipelines.display import window
-from pipelines.icc import profile_description
+from pipelines.axes.lattice import Raster
+from pipelines.axes.regions import Region, regions
+from pipelines.axes.resampling import Spacing, resampled, sampling
 from pipelines.instances import instances_behind
-from pipelines.lattice import Raster
-from pipelines.presentation import overlays, shown
-from pipelines.regions import Region, regions
-from pipelines.resampling import Spacing, resampled, sampling
+from pipelines.presentation.colour import icc_profile
+from pipelines.presentation.display import window
+from pipelines.presentation.icc import profile_description
+from pipelines.presentation.shown import overlays, shown
 
 type Numbers = npt.NDArray[np.float64]
 
@@ -245,7 +245,7 @@ class DicomAccessor:
         from the injection to the time that the concentration is corrected to. It takes Units (0054,1001),
         Corrected Image (0028,0051), Decay Correction (0054,1102), Patient's Weight (0010,1030),
         Radionuclide Total Dose (0018,1074), Half Life (0018,1075) and Start DateTime (0018,1078) or Start
-        Time (0018,1072), and the dates and times of series and acquisition; `pipelines.uptake.suv_factor`
+        Time (0018,1072), and the dates and times of series and acquisition; `pipelines.pet.uptake.suv_factor`
         says how, and what else counts.
 
         Parameters
@@ -261,7 +261,7 @@ class DicomAccessor:
         ArrayError
             If the array did not come from the store, or the store was altered since.
         """
-        from pipelines.uptake import as_suv, suv_factor  # here, as what uptake imports registers this
+        from pipelines.pet.uptake import as_suv, suv_factor  # here, as what uptake imports registers this
 
         if "suv_factor" in self._array.attrs:
             raise HeaderError(

@@ -10,7 +10,7 @@ import xarray as xr
 
 from catalog.errors import ExportError, GeometryError, StepError
 from pipelines import accessor as accessor  # gives `volume.dicom`
-from pipelines.segmentations import label_array
+from pipelines.objects.segmentations import label_array
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ENDINGS = (".nii", ".nii.gz")

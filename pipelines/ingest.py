@@ -20,21 +20,21 @@ from pydicom import uid
 from catalog.errors import ArrayError, DecodeError, HeaderError
 from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
-from pipelines import arrays
-from pipelines.arrays import Block, Planes, once
-from pipelines.dicom_json import Described, Gathering
-from pipelines.embedded import with_embedded_overlays
-from pipelines.expansion import Expanded, expanded, informed, joined
-from pipelines.frames import Digests, Frames, load_together, open_frames, together
+from pipelines.axes.expansion import Expanded, expanded, informed, joined
+from pipelines.axes.repeats import Axis
+from pipelines.axes.split import Part, split
+from pipelines.decoding.frames import Digests, Frames, load_together, open_frames, together
+from pipelines.decoding.limits import check_frame
+from pipelines.decoding.pixels import PixelDescription, Stored
 from pipelines.kinds import Way, kind_of, without_pixels
-from pipelines.layout import Layout, Slab
-from pipelines.limits import check_frame
-from pipelines.lookup import lookup_of, lut_units
-from pipelines.object_ingest import ingest_objects
-from pipelines.pixels import PixelDescription, Stored
-from pipelines.places import Place, Where, at
-from pipelines.repeats import Axis
-from pipelines.split import Part, split
+from pipelines.objects.ingest import ingest_objects
+from pipelines.presentation.embedded import with_embedded_overlays
+from pipelines.presentation.lookup import lookup_of, lut_units
+from pipelines.store import arrays
+from pipelines.store.arrays import Block, Planes, once
+from pipelines.store.dicom_json import Described, Gathering
+from pipelines.store.layout import Layout, Slab
+from pipelines.store.places import Place, Where, at
 
 MEMORY_BYTES = 384 << 20
 """What the slabs in work may take together; each is held three times: read, compressed, read back."""
@@ -80,7 +80,7 @@ def ingest_series(
     instances
         All instances of the series that have a place, in any order.
     arrays_folder
-        The series' groups go into a folder below it; a folder, or an address of `pipelines.places`.
+        The series' groups go into a folder below it; a folder, or an address of `pipelines.store.places`.
     threads
         As many as the machine has cores when left out; fewer where planes are large.
     video_chunks

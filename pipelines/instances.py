@@ -10,9 +10,9 @@ import xarray as xr
 from pydicom import Dataset
 
 from catalog.errors import ArrayError, NotFoundError
-from pipelines import arrays
-from pipelines.dicom_json import Described
-from pipelines.places import at
+from pipelines.store import arrays
+from pipelines.store.dicom_json import Described
+from pipelines.store.places import at
 
 PER_FRAME = (
     "FrameTimeVector",

@@ -10,7 +10,7 @@ from enum import Enum
 
 from pydicom import uid
 
-from pipelines.pixels import VIDEO_CODECS
+from pipelines.decoding.pixels import VIDEO_CODECS
 
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 """What the UIDs of nearly all storage SOP classes begin with (PS3.4 table B.5-1)."""
@@ -22,9 +22,9 @@ class Way(Enum):
     PLANES = "planes"
     """Images, sorted into volumes and stacks over the whole series, by `pipelines.ingest`."""
     OBJECT = "object"
-    """One instance, one labelled array (or several), by a reader of its own and `pipelines.object_ingest`."""
+    """One instance, one labelled array (or several), by its own reader and `pipelines.objects.ingest`."""
     VIDEO = "video"
-    """One instance, one movie: left as it is, or stored as chunks, by `pipelines.object_ingest`."""
+    """One instance, one movie: left as it is, or stored as chunks, by `pipelines.objects.ingest`."""
     ARCHIVE = "archive"
     """Chunks already: left in the archive and opened from there, as `Kind.instead` says."""
     NONE = "none"
@@ -49,15 +49,15 @@ class Kind:
 
 
 IMAGE = Kind("an image", Way.PLANES, "pipelines.ingest")
-VIDEO = Kind("video", Way.VIDEO, "pipelines.video:open_video")
-SEGMENTATION = Kind("segmentation", Way.OBJECT, "pipelines.segmentations:read_segmentation")
-PARAMETRIC_MAP = Kind("parametric map", Way.OBJECT, "pipelines.parametric:read_parametric_map")
-DOSE = Kind("dose", Way.OBJECT, "pipelines.dose:read_dose")
-WAVEFORM = Kind("waveform", Way.OBJECT, "pipelines.waveforms:read_waveforms")
+VIDEO = Kind("video", Way.VIDEO, "pipelines.video.opening:open_video")
+SEGMENTATION = Kind("segmentation", Way.OBJECT, "pipelines.objects.segmentations:read_segmentation")
+PARAMETRIC_MAP = Kind("parametric map", Way.OBJECT, "pipelines.objects.parametric:read_parametric_map")
+DOSE = Kind("dose", Way.OBJECT, "pipelines.objects.dose:read_dose")
+WAVEFORM = Kind("waveform", Way.OBJECT, "pipelines.objects.waveforms:read_waveforms")
 SLIDE = Kind(
     "a whole slide",
     Way.ARCHIVE,
-    "pipelines.slides:open_slide",
+    "pipelines.slides.levels:open_slide",
     "its tiles are chunks already and stay in the archive: bench.slide(series) opens its levels",
 )
 
@@ -69,7 +69,7 @@ def _none(name: str, instead: str, served_by: str = "") -> Kind:
 STRUCTURES = _none(
     "a structure set (contours)",
     "bench.structures(series) lists them and draws one as a mask on a volume",
-    "pipelines.structures:read_structures",
+    "pipelines.objects.structures:read_structures",
 )
 _REPORT = _none("a structured report", "read its text and numbers with highdicom.sr.srread(path)")
 _STATE = _none("a presentation state (how images are shown)", "open the series of the images it refers to")

@@ -11,8 +11,8 @@ import xarray as xr
 
 from catalog.errors import NotFoundError
 from catalog.records import ArrayRecord
-from pipelines.arrays import Planes
-from pipelines.pixels import Stored
+from pipelines.decoding.pixels import Stored
+from pipelines.store.arrays import Planes
 from pipelines.volumes import checked_block, stored_values
 
 

@@ -263,7 +263,7 @@ def _photograph(folder: Path) -> None:
 
 def _video(folder: Path) -> None:
     """Endoscopy in H.264: a bright spot that goes once round in three seconds."""
-    from pipelines.demux import pyav
+    from pipelines.video.demux import pyav
 
     av = pyav()
     path = folder / "stream.mp4"

@@ -12,17 +12,17 @@ import numpy as np
 from catalog.errors import ArrayError, DecodeError, WorkbenchError
 from catalog.identifiers import digest, digest_of_texts
 from catalog.records import ArrayRecord, InstanceRecord
-from pipelines import arrays, pyramid
-from pipelines.arrays import Block
-from pipelines.frames import open_frames, together
+from pipelines.decoding.frames import open_frames, together
+from pipelines.decoding.pixels import PixelDescription, Stored
 from pipelines.ingest import input_digest
 from pipelines.kinds import OBJECT_ARRAYS
-from pipelines.layout import Layout, Slab
-from pipelines.mismatch import Mismatch, Verified, anew, unreadable
-from pipelines.object_verify import verify_object
-from pipelines.pixels import PixelDescription, Stored
-from pipelines.places import Place, at
-from pipelines.typed import DAMAGE
+from pipelines.objects.verify import verify_object
+from pipelines.store import arrays, pyramid
+from pipelines.store.arrays import Block
+from pipelines.store.layout import Layout, Slab
+from pipelines.store.mismatch import Mismatch, Verified, anew, unreadable
+from pipelines.store.places import Place, at
+from pipelines.store.typed import DAMAGE
 
 
 def verify_array(

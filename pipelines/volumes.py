@@ -19,20 +19,21 @@ from catalog.errors import ArrayError, GeometryError, NotFoundError
 from catalog.home import HOME_VARIABLE, default_home
 from catalog.identifiers import digest_of_texts, is_uid
 from catalog.records import ArrayRecord
-from pipelines import accessor, arrays
-from pipelines.arrays import Block
-from pipelines.frame_axes import with_frame_axes
+from pipelines import accessor
+from pipelines.axes.frame_axes import with_frame_axes
+from pipelines.axes.lattice import Raster, placed_coordinates
+from pipelines.axes.regions import with_calibration
+from pipelines.axes.repeats import Along
 from pipelines.geometry import COSINE_TOLERANCE, SPACING_TOLERANCE_MM
 from pipelines.kinds import OBJECT_ARRAYS
-from pipelines.lattice import Raster, placed_coordinates
-from pipelines.layout import Layout
-from pipelines.lookup import PALETTE, looked_up
-from pipelines.multiscales import CHANNEL, channel_first
-from pipelines.object_arrays import open_object_array
-from pipelines.places import at
-from pipelines.pyramid import level_of
-from pipelines.regions import with_calibration
-from pipelines.repeats import Along
+from pipelines.objects.arrays import open_object_array
+from pipelines.presentation.lookup import PALETTE, looked_up
+from pipelines.store import arrays
+from pipelines.store.arrays import Block
+from pipelines.store.layout import Layout
+from pipelines.store.multiscales import CHANNEL, channel_first
+from pipelines.store.places import at
+from pipelines.store.pyramid import level_of
 
 __all__ = ["WorkbenchBackend", "accessor", "open_array", "open_level", "stored_values"]
 
@@ -102,7 +103,7 @@ def _named(array: xr.DataArray, record: ArrayRecord, block: Block) -> xr.DataArr
 
 
 def open_level(record: ArrayRecord, number: int) -> xr.DataArray:
-    """Open a coarser level that was made (`pipelines.pyramid`), else as `open_array`; 0 is the array itself.
+    """Open a coarser level, if it was made (`pipelines.store.pyramid`), as `open_array`; 0 is the array.
 
     Coordinates are those of the middle of what was made one, so `level.dicom` knows where it lies. What is
     known of each plane is left out where planes were made one.

@@ -16,7 +16,8 @@ from distributed import LocalCluster
 from hypothesis import settings
 
 from catalog.database import Catalog
-from pipelines import phantoms, places
+from pipelines import phantoms
+from pipelines.store import places
 
 if os.environ.get("CI", "").lower() != "true":  # with CI=true Hypothesis takes its own profile
     settings.register_profile("here", deadline=None)

@@ -19,7 +19,7 @@ from typing import Any
 from catalog.database import Catalog
 from catalog.errors import WorkbenchError, words_of
 from catalog.records import as_dict
-from pipelines.places import at
+from pipelines.store.places import at
 from workbench.leftovers import Leftover, Survey, survey
 from workbench.settings import SETTINGS_FILE, Settings
 from workbench.tables import Table, plain
@@ -165,7 +165,7 @@ def _programs(_: Examined) -> Iterator[Finding]:
 
 
 def _codecs(_: Examined) -> Iterator[Finding]:
-    from pipelines.codecs import CODECS
+    from pipelines.decoding.codecs import CODECS
 
     served = Counter((codec.library, codec.function) for codec in CODECS.values())
     for (library, function), syntaxes in served.items():
@@ -176,7 +176,7 @@ def _codecs(_: Examined) -> Iterator[Finding]:
 
 
 def has_codec(function: str) -> bool:
-    """Whether a function of `pipelines.codecs.CODECS` can be called, e.g. `imagecodecs:jpegls_decode`."""
+    """Whether a function of `pipelines.decoding.codecs` can be called, e.g. `imagecodecs:jpegls_decode`."""
     module_name, _, name = function.partition(":")
     try:
         module = import_module(module_name)

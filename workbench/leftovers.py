@@ -22,11 +22,11 @@ from catalog.identifiers import digest, folder_name
 from catalog.outbox import deliveries
 from catalog.records import ArrayRecord
 from catalog.runs import output_paths
-from pipelines.arrays import read_levels
 from pipelines.kinds import VIDEO
-from pipelines.multiscales import NAME
-from pipelines.object_ingest import note_name
-from pipelines.places import PARTIAL, LocalPlace, Place, at, extent
+from pipelines.objects.ingest import note_name
+from pipelines.store.arrays import read_levels
+from pipelines.store.multiscales import NAME
+from pipelines.store.places import PARTIAL, LocalPlace, Place, at, extent
 from workbench.settings import Settings
 
 GRACE = timedelta(days=1)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipelines.ingest import Rejected
-    from pipelines.mismatch import Mismatch
+    from pipelines.store.mismatch import Mismatch
     from workbench.pacs.receipt import Receipt
 
 

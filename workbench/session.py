@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from pipelines.ingest import Rejected
-    from pipelines.multiscales import Level
+    from pipelines.store.multiscales import Level
     from workbench.pacs.node import Node
     from workbench.structures import Structures
 
@@ -295,7 +295,7 @@ class Bench:
         catalog.errors.CodecMissingError
             If PyAV is not installed: the text says how to.
         """
-        from pipelines.video import open_video
+        from pipelines.video.opening import open_video
 
         if not isinstance(path, str | Path):
             raise QuestionError(f"video takes the path of a file, not {type(path).__name__}")
@@ -334,7 +334,7 @@ class Bench:
         catalog.errors.ArrayError
             If the array is altered, or a kind that has no levels.
         """
-        from pipelines.pyramid import make_levels
+        from pipelines.store.pyramid import make_levels
 
         with shared(self.settings.arrays_folder):
             return make_levels(self._array(series, part, "pyramid"))
@@ -376,7 +376,7 @@ class Bench:
         catalog.errors.HeaderError, catalog.errors.DecodeError, catalog.errors.GeometryError
             If none of its images can be opened.
         """
-        from pipelines.slides import SLIDE_STORAGE, open_slide
+        from pipelines.slides.levels import SLIDE_STORAGE, open_slide
 
         selected = one_series(self.catalog, series, "slide")
         uid = selected.series_instance_uid
@@ -429,8 +429,8 @@ class Bench:
         catalog.errors.StepError
             If the step is not found, or cannot be called with these parameters.
         """
-        from pipelines.code import find_step
-        from pipelines.runs import RunInput, keys, run_step
+        from pipelines.runs.code import find_step
+        from pipelines.runs.run import RunInput, keys, run_step
 
         function = find_step(step) if isinstance(step, str) else step
         selected = selected_series(self.catalog, series)

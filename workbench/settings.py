@@ -14,7 +14,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as ValueUnreadableError
 
 from catalog.errors import SettingsError
-from pipelines.places import S3, at
+from pipelines.store.places import S3, at
 from workbench.pacs.node import Node
 
 SETTINGS_FILE = "workbench.toml"
@@ -119,7 +119,7 @@ class Settings(BaseSettings):
 
     @property
     def arrays_address(self) -> str:
-        """Where the Zarr groups lie, as `pipelines.places.at` takes it."""
+        """Where the Zarr groups lie, as `pipelines.store.places.at` takes it."""
         if self.arrays is None or not self.arrays.startswith(S3):
             return str(self.home / Path(self.arrays or self.arrays_folder).expanduser())
         given = (("endpoint", self.arrays_endpoint), ("region", self.arrays_region))

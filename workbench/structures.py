@@ -8,7 +8,7 @@ import xarray as xr
 from catalog.errors import NotFoundError
 from catalog.records import InstanceRecord
 from pipelines.kinds import STRUCTURES, kind_of
-from pipelines.structures import Structure, StructureSet, read_structures, to_mask
+from pipelines.objects.structures import Structure, StructureSet, read_structures, to_mask
 from workbench.tables import Table
 
 if TYPE_CHECKING:

@@ -22,9 +22,15 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
-from pipelines.codecs import CODECS, decoding
-from pipelines.decode import decode_frames
-from pipelines.pixels import DEFLATED_IMAGE_FRAME, JPEG_XL, JPEG_XL_LOSSLESS, PixelDescription, name_of
+from pipelines.decoding.codecs import CODECS, decoding
+from pipelines.decoding.decode import decode_frames
+from pipelines.decoding.pixels import (
+    DEFLATED_IMAGE_FRAME,
+    JPEG_XL,
+    JPEG_XL_LOSSLESS,
+    PixelDescription,
+    name_of,
+)
 
 type Image = npt.NDArray[Any]
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import zarr
 
-from pipelines import arrays
-from pipelines.layout import Layout
+from pipelines.store import arrays
+from pipelines.store.layout import Layout
 
 SIDE = 64
 REGIONS, FRAMES = 100, 200

@@ -14,7 +14,7 @@ from time import perf_counter
 import av
 import numpy as np
 
-from pipelines.video import open_video
+from pipelines.video.opening import open_video
 
 LIMIT_MS = 100
 ROWS, COLUMNS, RATE = 720, 1280, 25

@@ -12,9 +12,9 @@ import pytest
 from pydicom import uid
 
 from catalog.errors import CodecMissingError, DecodeError
-from pipelines.codecs import CODECS, PLAIN
-from pipelines.decode import decode_frames
-from pipelines.pixels import JPEG_XL, JPEG_XL_JPEG_RECOMPRESSION, JPEG_XL_LOSSLESS, PixelDescription
+from pipelines.decoding.codecs import CODECS, PLAIN
+from pipelines.decoding.decode import decode_frames
+from pipelines.decoding.pixels import JPEG_XL, JPEG_XL_JPEG_RECOMPRESSION, JPEG_XL_LOSSLESS, PixelDescription
 
 ROWS = COLUMNS = 24
 FRAMES = 240

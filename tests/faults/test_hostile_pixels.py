@@ -21,9 +21,9 @@ from catalog.database import Catalog
 from catalog.index import index_paths
 from catalog.query import find_series, instances_of
 from pipelines import phantoms
-from pipelines.codecs import CODECS
+from pipelines.decoding.codecs import CODECS
+from pipelines.decoding.pixels import DEFLATED_IMAGE_FRAME, JPEG_XL_LOSSLESS
 from pipelines.ingest import Ingested, ingest_series
-from pipelines.pixels import DEFLATED_IMAGE_FRAME, JPEG_XL_LOSSLESS
 from pipelines.volumes import stored_values
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -47,7 +47,7 @@ def loaded_by(statement: str) -> set[str]:
     [
         ("import workbench", {"xarray", "pandas", "zarr", "sqlalchemy", "pydicom", "pynetdicom", "IPython"}),
         ("import workbench.pacs.deliver", {"ipywidgets", "IPython", "jupyterlab", "zarr"}),
-        ("import pipelines.runs", {"ipywidgets", "IPython", "pynetdicom", "workbench", "sqlalchemy"}),
+        ("import pipelines.runs.run", {"ipywidgets", "IPython", "pynetdicom", "workbench", "sqlalchemy"}),
         ("import workbench.session", {"ipywidgets", "jupyterlab", "matplotlib", "pydicom", "xarray", "dask"}),
     ],
 )

@@ -14,8 +14,9 @@ import pytest
 import zarr
 
 from catalog.errors import ArrayError
-from pipelines import arrays, phantoms
-from pipelines.allowlist import fault_of
+from pipelines import phantoms
+from pipelines.store import arrays
+from pipelines.store.allowlist import fault_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,8 @@ import pytest
 import zarr
 
 from catalog.errors import ArrayError
-from pipelines import arrays, phantoms
+from pipelines import phantoms
+from pipelines.store import arrays
 
 
 def test_other_viewers_find_an_ome_zarr_image_in_millimetres(indexed: Any, ct: phantoms.Phantom) -> None:

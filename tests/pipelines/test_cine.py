@@ -9,7 +9,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
 from catalog.headers import read_dataset
-from pipelines.cine import FrameTimes, frame_times_s
+from pipelines.axes.cine import FrameTimes, frame_times_s
 
 
 def header(**attributes: object) -> Dataset:

@@ -10,7 +10,7 @@ from pydicom.pixels import apply_color_lut
 from pydicom.sequence import Sequence
 
 from catalog.errors import DecodeError
-from pipelines.colour import icc_profile, inverted, palette_of, shown
+from pipelines.presentation.colour import icc_profile, inverted, palette_of, shown
 
 
 def header(**attributes: object) -> Dataset:

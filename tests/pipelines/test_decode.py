@@ -11,9 +11,9 @@ from pydicom import uid
 
 from catalog.errors import CodecMissingError, DecodeError
 from catalog.records import InstanceRecord, PixelData
-from pipelines.codecs import CODECS, PLAIN
-from pipelines.decode import decode_frame
-from pipelines.pixels import ENCAPSULATED, PixelDescription, mask_unused_bits
+from pipelines.decoding.codecs import CODECS, PLAIN
+from pipelines.decoding.decode import decode_frame
+from pipelines.decoding.pixels import ENCAPSULATED, PixelDescription, mask_unused_bits
 
 ROWS, COLUMNS = 48, 60
 

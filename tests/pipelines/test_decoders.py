@@ -23,10 +23,10 @@ import pytest
 from distributed import Client
 
 from catalog.errors import DecodeError
-from pipelines import decoders as module
-from pipelines.decoders import ALLOWANCE, DECODERS, Allowance
-from pipelines.frame_index import FrameIndex, Place
-from pipelines.video import Video, open_video
+from pipelines.video import decoders as module
+from pipelines.video.decoders import ALLOWANCE, DECODERS, Allowance
+from pipelines.video.frame_index import FrameIndex, Place
+from pipelines.video.opening import Video, open_video
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS, COLUMNS, FRAMES, GROUP = 48, 64, 60, 12
@@ -212,7 +212,7 @@ def test_a_decoder_that_was_killed_while_idle_is_replaced(path: Path, decoders: 
 START = """
 import os, signal, sys
 from pathlib import Path
-from pipelines.video import Video
+from pipelines.video.opening import Video
 found = Video.open(sys.argv[1])
 print(*(task.read_text().strip() for task in Path("/proc/self/task").glob("*/children")), flush=True)
 """

@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 
 from catalog.errors import ArrayError
-from pipelines.derived import folder_digest, open_derived, write_derived
+from pipelines.runs.derived import folder_digest, open_derived, write_derived
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ def test_what_does_not_repeat_is_not_read_a_second_time(
     indexed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    from pipelines import expansion
+    from pipelines.axes import expansion
 
     true = expansion.read_private
     monkeypatch.setattr(expansion, "read_private", lambda path, *tags: read.append(path) or true(path, *tags))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from catalog.errors import StepError
-from pipelines.display import full_range, montage, overlay, to_png, window
+from pipelines.presentation.display import full_range, montage, overlay, to_png, window
 
 
 def by_the_standard(value: float, center: float, width: float) -> float:

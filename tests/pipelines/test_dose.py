@@ -7,7 +7,7 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, RTDoseStorage
 
 from catalog.errors import DecodeError, GeometryError, HeaderError
-from pipelines.dose import plane_positions_lps_mm, read_dose
+from pipelines.objects.dose import plane_positions_lps_mm, read_dose
 
 STORED = np.random.default_rng(0).integers(0, 2**31, (4, 3, 5), dtype=np.uint32)
 AXIAL = (1, 0, 0, 0, 1, 0)

@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence
 
 from catalog.errors import HeaderError
 from pipelines import phantoms
-from pipelines.frame_axes import VECTORS, grid_of
+from pipelines.axes.frame_axes import VECTORS, grid_of
 from pipelines.planes import planes_of
 from pipelines.volumes import open_array, stored_values
 

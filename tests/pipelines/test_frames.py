@@ -18,8 +18,8 @@ from catalog.errors import DecodeError
 from catalog.headers import read_header
 from catalog.records import InstanceHeader, InstanceRecord, PixelData
 from pipelines import phantoms
-from pipelines.frames import open_frames
-from pipelines.pixels import PixelDescription
+from pipelines.decoding.frames import open_frames
+from pipelines.decoding.pixels import PixelDescription
 
 LOSSY_JPEG = {
     "cine/us_jpeg_34fr.dcm", "cine/us_ybr_jpeg_30fr.dcm", "cine/xa_jpeg_96fr.dcm",

@@ -5,8 +5,8 @@ from pydicom import Dataset
 
 from catalog.errors import HeaderError
 from catalog.records import InstanceRecord
-from pipelines.functional_groups import frames_of, is_enhanced
-from pipelines.split import split
+from pipelines.axes.functional_groups import frames_of, is_enhanced
+from pipelines.axes.split import split
 
 
 def group(**items: object) -> Dataset:

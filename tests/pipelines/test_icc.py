@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageCms
 
-from pipelines.icc import profile_description
+from pipelines.presentation.icc import profile_description
 
 CRAYONS = (Path(pydicom.data.__file__).parent / "test_files" / "crayons.icc").read_bytes()
 MADE = {

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from catalog.errors import DecodeError
-from pipelines import inflated
-from pipelines.inflated import Inflated
+from pipelines.decoding import inflated
+from pipelines.decoding.inflated import Inflated
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = np.random.default_rng(0).integers(0, 64, 300_000).astype(np.uint8).tobytes()
@@ -67,7 +67,7 @@ def test_what_is_not_deflated_says_so() -> None:
 CODE = """
 import os, re, sys
 from pathlib import Path
-from pipelines.inflated import Inflated
+from pipelines.decoding.inflated import Inflated
 class File:
     descriptor = os.open(sys.argv[1], os.O_RDONLY)
     def read(self, offset, count):

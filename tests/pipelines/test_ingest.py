@@ -113,7 +113,8 @@ def test_a_run_that_is_killed_leaves_no_group_that_can_be_mistaken_for_a_whole_o
     code = """
         import os, pickle, signal, sys
         from pathlib import Path
-        from pipelines import arrays, ingest
+        from pipelines.store import arrays
+        from pipelines import ingest
         series, instances, folder = pickle.load(sys.stdin.buffer)
         def die(done, total):
             if done:

@@ -18,8 +18,8 @@ import pytest
 from distributed import Client
 
 from catalog.errors import CodecMissingError, DecodeError
-from pipelines.codecs import Call, Limits
-from pipelines.jail import Jail
+from pipelines.decoding.codecs import Call, Limits
+from pipelines.decoding.jail import Jail
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = Limits(memory_bytes=200 << 20, cpu_seconds=20, wall_seconds=60)
@@ -184,8 +184,8 @@ def test_a_large_frame_leaves_no_memory_behind() -> None:
 
 START = """
 import os, signal, sys
-from pipelines.codecs import Call, Limits
-from pipelines.jail import JAIL
+from pipelines.decoding.codecs import Call, Limits
+from pipelines.decoding.jail import JAIL
 limits = Limits(200 << 20, 20, 60)
 def take(number, result):
     print(result, flush=True)
@@ -251,7 +251,7 @@ except KeyboardInterrupt:
 
 def test_workers_of_dask_decode_in_children_of_their_own(scheduler: str) -> None:
     def decoded(encoded: bytes) -> Any:
-        from pipelines import jail
+        from pipelines.decoding import jail
 
         found: list[Any] = []
         call = Call("imagecodecs:jpegls_decode", encoded, {}, 4096)

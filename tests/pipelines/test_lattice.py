@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import GeometryError
-from pipelines.lattice import LARGEST_PLANES, Raster, lattice, stack
+from pipelines.axes.lattice import LARGEST_PLANES, Raster, lattice, stack
 
 
 def raster(*distances_mm: float, orientation: tuple[float, ...] = (1, 0, 0, 0, 1, 0)) -> Raster:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.layout import SLAB_BYTES, Layout, block_bytes
+from pipelines.store.layout import SLAB_BYTES, Layout, block_bytes
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from catalog.errors import DecodeError
 from pipelines import phantoms
-from pipelines.limits import FRAME_VARIABLE, largest_frame_bytes
+from pipelines.decoding.limits import FRAME_VARIABLE, largest_frame_bytes
 from pipelines.volumes import open_array
 
 

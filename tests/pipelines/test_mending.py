@@ -11,9 +11,10 @@ import pytest
 
 from catalog.errors import ArrayError
 from catalog.records import ArrayRecord
-from pipelines import arrays, phantoms
+from pipelines import phantoms
 from pipelines.ingest import ingest_series
-from pipelines.object_arrays import ObjectBlock
+from pipelines.objects.arrays import ObjectBlock
+from pipelines.store import arrays
 from pipelines.verify import verify_array
 from pipelines.volumes import open_array
 from tests.pipelines.test_dose import write_dose

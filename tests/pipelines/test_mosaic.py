@@ -14,7 +14,7 @@ from pydicom import Dataset
 from pydicom.dataelem import DataElement
 
 from catalog.errors import HeaderError
-from pipelines.mosaic import _csa_tags
+from pipelines.axes.mosaic import _csa_tags
 from pipelines.phantoms import write_series
 from pipelines.planes import planes_of
 from pipelines.verify import verify_array

@@ -11,7 +11,7 @@ from pydicom.overlays import get_overlay_array
 
 from catalog.errors import DecodeError
 from pipelines import phantoms
-from pipelines.overlays import overlays_of
+from pipelines.presentation.overlays import overlays_of
 from pipelines.verify import verify_array
 from pipelines.volumes import open_array, stored_values
 

@@ -9,7 +9,7 @@ from pydicom.sr.codedict import codes
 
 from catalog.errors import DecodeError, HeaderError
 from pipelines import phantoms
-from pipelines.parametric import read_parametric_map
+from pipelines.objects.parametric import read_parametric_map
 
 
 def mapping(

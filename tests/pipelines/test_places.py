@@ -21,9 +21,10 @@ from catalog.identifiers import folder_name
 from catalog.index import index_paths
 from catalog.query import find_series, instances_of
 from catalog.records import ArrayRecord
-from pipelines import arrays, phantoms
+from pipelines import phantoms
 from pipelines.ingest import Ingested, ingest_series
-from pipelines.places import LocalPlace, Place, S3Place, at
+from pipelines.store import arrays
+from pipelines.store.places import LocalPlace, Place, S3Place, at
 from pipelines.verify import verify_array
 from pipelines.volumes import open_array, stored_values
 
@@ -206,7 +207,7 @@ def test_an_interrupted_write_leaves_nothing_that_is_seen(series: Series, ct: ph
 
 KILLED = """
 import os, pickle, sys
-from pipelines import arrays
+from pipelines.store import arrays
 from pipelines.ingest import ingest_series
 series, instances, root = pickle.load(sys.stdin.buffer)
 arrays.write_attributes = lambda *given: os._exit(9)

@@ -6,7 +6,7 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 
-from pipelines.preview import GAP, preview
+from pipelines.presentation.preview import GAP, preview
 
 
 def volume(values: npt.NDArray[np.float32], spacing_zyx_mm: tuple[float, float, float]) -> xr.DataArray:

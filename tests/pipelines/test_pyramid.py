@@ -18,11 +18,12 @@ from ome_zarr_models.v05.image import Image
 
 from catalog.errors import ArrayError, NotFoundError
 from catalog.records import ArrayRecord
-from pipelines import arrays, phantoms, samples
-from pipelines.multiscales import Spaced, channel_first, halvings, multiscales
-from pipelines.places import Place, at
-from pipelines.pyramid import make_levels, mean, most_frequent, open_level
-from pipelines.repeats import Axis
+from pipelines import phantoms, samples
+from pipelines.axes.repeats import Axis
+from pipelines.store import arrays
+from pipelines.store.multiscales import Spaced, channel_first, halvings, multiscales
+from pipelines.store.places import Place, at
+from pipelines.store.pyramid import make_levels, mean, most_frequent, open_level
 from pipelines.verify import verify_array
 from pipelines.volumes import checked_block, open_array, stored_values
 from pipelines.volumes import open_level as open_level_array

@@ -9,7 +9,7 @@ from pydicom.sequence import Sequence
 
 from catalog.errors import HeaderError
 from catalog.headers import read_dataset
-from pipelines.regions import calibration, regions
+from pipelines.axes.regions import calibration, regions
 
 CM, S, CM_PER_S = 3, 4, 7
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from catalog.errors import GeometryError
 from pipelines import phantoms, volumes
+from pipelines.axes.lattice import Raster
+from pipelines.axes.resampling import resampled, sampling
 from pipelines.export import to_nifti
-from pipelines.lattice import Raster
-from pipelines.resampling import resampled, sampling
 from pipelines.volumes import open_array
 
 TILTED = "volumes/ct_head_tilt_ge_28"
@@ -152,7 +152,7 @@ def test_what_cannot_be_resampled_says_why(stacked: Any) -> None:
 
 
 def test_a_chunk_reads_the_planes_around_it_alone(stacked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.resampling.SLAB_BYTES", 2 * 12 * 10 * 4)
+    monkeypatch.setattr("pipelines.axes.resampling.SLAB_BYTES", 2 * 12 * 10 * 4)
     read = volumes._Values.__getitem__
     asked: list[Any] = []
 

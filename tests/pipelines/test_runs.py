@@ -16,10 +16,10 @@ from distributed import Client, LocalCluster
 
 from catalog.errors import StepError
 from pipelines import phantoms
-from pipelines.application import RunInput
-from pipelines.code import bound_parameters, code_digest, find_step
-from pipelines.derived import open_derived
-from pipelines.runs import keys, run_step
+from pipelines.runs.application import RunInput
+from pipelines.runs.code import bound_parameters, code_digest, find_step
+from pipelines.runs.derived import open_derived
+from pipelines.runs.run import keys, run_step
 from pipelines.steps.threshold import threshold
 
 
@@ -330,7 +330,7 @@ def test_a_changed_constant_or_inner_function_changes_the_digest(tmp_path):
 def test_the_same_code_has_the_same_digest_in_another_process(tmp_path):
     step = step_in(tmp_path / "step.py", HELPED.format(limit=1, sign=">"))
     name = f"{tmp_path / 'step.py'}:step"
-    code = f"from pipelines.code import *; print(code_digest(find_step({name!r})))"
+    code = f"from pipelines.runs.code import *; print(code_digest(find_step({name!r})))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == code_digest(step)
 

@@ -17,7 +17,7 @@ from pipelines import phantoms
 from pipelines.encode.algorithm import Algorithm
 from pipelines.encode.part10 import write_object
 from pipelines.encode.segmentation import segmentation
-from pipelines.segmentations import label_array, read_segmentation
+from pipelines.objects.segmentations import label_array, read_segmentation
 
 VOLUME = ("z", "y", "x")
 

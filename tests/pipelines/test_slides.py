@@ -26,7 +26,7 @@ from pydicom.uid import (
 )
 
 from catalog.errors import DecodeError, GeometryError, HeaderError
-from pipelines.slides import open_slide
+from pipelines.slides.levels import open_slide
 
 type Picture = npt.NDArray[np.integer[Any]]
 type Place = tuple[int, int, int, int]

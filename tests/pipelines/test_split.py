@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from catalog.records import InstanceRecord
-from pipelines.repeats import Axis
-from pipelines.split import Part, split
+from pipelines.axes.repeats import Axis
+from pipelines.axes.split import Part, split
 
 AXIAL, SAGITTAL, CORONAL = (1.0, 0, 0, 0, 1, 0), (0.0, 1, 0, 0, 0, -1), (1.0, 0, 0, 0, 0, -1)
 

@@ -12,8 +12,8 @@ from matplotlib.path import Path as Outline
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from catalog.errors import GeometryError, HeaderError, NotFoundError, StepError
-from pipelines import structures
-from pipelines.structures import Contour, Structure, inside, read_structures, to_mask
+from pipelines.objects import structures
+from pipelines.objects.structures import Contour, Structure, inside, read_structures, to_mask
 
 SQUARE = np.array([(2, 2), (8, 2), (8, 8), (2, 8)], float)
 

@@ -20,9 +20,9 @@ from pydicom.encaps import encapsulate
 from catalog.headers import read_header
 from catalog.records import InstanceHeader, InstanceRecord
 from pipelines import phantoms
-from pipelines.codecs import CODECS
-from pipelines.frames import open_frames
-from pipelines.pixels import (
+from pipelines.decoding.codecs import CODECS
+from pipelines.decoding.frames import open_frames
+from pipelines.decoding.pixels import (
     DEFLATED_IMAGE_FRAME,
     ENCAPSULATED,
     ENCAPSULATED_UNCOMPRESSED,

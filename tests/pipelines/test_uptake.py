@@ -10,8 +10,8 @@ import xarray as xr
 from pydicom.uid import ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage
 
 from catalog.errors import HeaderError
-from pipelines.body import NORMALISATIONS
-from pipelines.uptake import Uptake, as_suv, read_suv_factor, suv_factor
+from pipelines.pet.body import NORMALISATIONS
+from pipelines.pet.uptake import Uptake, as_suv, read_suv_factor, suv_factor
 
 F18_S = 6586.2
 

@@ -10,7 +10,7 @@ from pydicom import uid
 
 from catalog.records import ArrayRecord
 from pipelines import phantoms
-from pipelines.mismatch import Mismatch
+from pipelines.store.mismatch import Mismatch
 from pipelines.verify import verify_array
 
 POSITIONS = 40

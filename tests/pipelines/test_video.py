@@ -18,12 +18,13 @@ from pydicom import Dataset, uid
 from pydicom.dataset import FileMetaDataset
 
 from catalog.errors import CodecMissingError, DecodeError
-from pipelines import phantoms, video
-from pipelines.bitstream import Bitstream
-from pipelines.decoders import DECODERS
-from pipelines.fragments import Reader
-from pipelines.pixels import VIDEO_CODECS
-from pipelines.video import Video, open_video
+from pipelines import phantoms
+from pipelines.decoding.fragments import Reader
+from pipelines.decoding.pixels import VIDEO_CODECS
+from pipelines.video import opening as video
+from pipelines.video.bitstream import Bitstream
+from pipelines.video.decoders import DECODERS
+from pipelines.video.opening import Video, open_video
 
 ROWS, COLUMNS, BARS = 64, 96, 12
 RATE = 25

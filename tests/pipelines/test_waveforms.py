@@ -7,7 +7,7 @@ import pytest
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, TwelveLeadECGWaveformStorage
 
 from catalog.errors import DecodeError, HeaderError
-from pipelines.waveforms import SAMPLES, read_waveforms
+from pipelines.objects.waveforms import SAMPLES, read_waveforms
 
 
 def item(**attributes: Any) -> pydicom.Dataset:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.records import InstanceRecord
+from pipelines.axes.split import split
 from pipelines.geometry import find_fault, grid
-from pipelines.split import split
 
 ANGLES = st.floats(-np.pi, np.pi)
 DISTANCES = st.floats(0.05, 50)

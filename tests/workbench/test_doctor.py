@@ -17,7 +17,7 @@ import workbench
 from catalog import locks
 from catalog.identifiers import folder_name
 from pipelines import phantoms
-from pipelines.places import at
+from pipelines.store.places import at
 from workbench.cli import app
 from workbench.demo import start_node
 from workbench.doctor import LEAST_FREE_BYTES, examine, has_codec, room

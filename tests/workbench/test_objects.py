@@ -29,14 +29,15 @@ from typer.testing import CliRunner
 
 import workbench
 from catalog.errors import ArrayError, NotFoundError
-from pipelines import objects, phantoms
-from pipelines.dose import read_dose
+from pipelines import phantoms
 from pipelines.kinds import BY_SOP_CLASS, IMAGE, STORAGE, VIDEO, Way, kind_of
-from pipelines.object_ingest import read_arrays
-from pipelines.parametric import read_parametric_map
-from pipelines.segmentations import read_segmentation
+from pipelines.objects import file as objects
+from pipelines.objects.dose import read_dose
+from pipelines.objects.ingest import read_arrays
+from pipelines.objects.parametric import read_parametric_map
+from pipelines.objects.segmentations import read_segmentation
+from pipelines.objects.waveforms import read_waveforms
 from pipelines.volumes import stored_values
-from pipelines.waveforms import read_waveforms
 from workbench.cli import app
 from workbench.session import Bench
 

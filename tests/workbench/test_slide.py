@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from catalog.errors import NotFoundError
 from pipelines.samples import SAMPLES
-from pipelines.slides import open_slide
+from pipelines.slides.levels import open_slide
 from workbench.cli import app
 from workbench.session import Bench
 

@@ -8,8 +8,8 @@ import pytest
 from pydicom import uid
 
 from catalog.errors import HeaderError
+from pipelines.pet.uptake import read_suv_factor
 from pipelines.samples import SAMPLES, SUV_IN_SPHERE
-from pipelines.uptake import read_suv_factor
 from workbench.session import Bench
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from catalog.errors import DecodeError, NotFoundError
 from pipelines.samples import SAMPLES, VIDEO_FRAMES, VIDEO_RATE
-from pipelines.video import open_video
+from pipelines.video.opening import open_video
 from workbench.cli import app
 from workbench.session import Bench
 
@@ -88,7 +88,7 @@ def test_its_bytes_are_not_read_again_while_the_file_is_the_same(
     bench: Bench, series: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (first,) = bench.ingest(series, quiet=True)
-    monkeypatch.setattr("pipelines.video.open_video", pytest.fail)
+    monkeypatch.setattr("pipelines.video.opening.open_video", pytest.fail)
     assert list(bench.ingest(series, quiet=True)) == [first]
 
 

@@ -1,0 +1,1 @@
+"""What the planes and frames of a series are, and along which axes they lie."""

@@ -1,0 +1,170 @@
+"""Images of a series as planes: frames of enhanced objects and tiles of mosaics; others as they are."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from catalog.errors import HeaderError
+from catalog.headers import read_dataset
+from catalog.records import InstanceRecord
+from pipelines.axes import mosaic
+from pipelines.axes.cine import frame_times_s
+from pipelines.axes.diffusion import IN_PLANE_PHASE_ENCODING_DIRECTION, diffusion_of
+from pipelines.axes.functional_groups import (
+    MULTI_FRAME,
+    Concatenation,
+    concatenation_of,
+    frames_of,
+    is_enhanced,
+)
+from pipelines.axes.private import PrivateElements, read_private
+from pipelines.axes.repeats import Axis
+from pipelines.decoding.frames import open_frames
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """An image with what its header says of its frames."""
+
+    planes: tuple[InstanceRecord, ...]
+    """Frames of an enhanced object or tiles of a mosaic one by one; any other image as it is."""
+    times: Axis | None = None
+    """When the frames of a cine were taken, where it says so."""
+    concatenation: Concatenation | None = None
+    """Where it is a part of an object that several instances hold."""
+
+
+def expanded(image: InstanceRecord) -> Expanded:
+    """Look into the header of an image that may consist of several planes.
+
+    Raises
+    ------
+    DecodeError
+        If the file does not hold as many frames as its header promises.
+    HeaderError
+        If its functional groups cannot be read.
+    """
+    maker = mosaic.maker(image)
+    count = image.number_of_frames or 1
+    if count == 1 and image.sop_class_uid not in MULTI_FRAME:
+        return Expanded(_tiles(image, maker) if maker else (image,))
+    with open_frames(image):
+        pass  # before anything is made for each frame: the file holds as many as its header promises
+    ds = read_dataset(image.path)
+    if is_enhanced(ds):
+        return Expanded(frames_of(image, ds), concatenation=concatenation_of(ds))
+    if count == 1:
+        return Expanded((image,))
+    times = frame_times_s(ds, count).values
+    return Expanded((image,), None if times is None else Axis("time", "s", times))
+
+
+def joined(found: Sequence[Expanded]) -> list[InstanceRecord]:
+    """All planes of a series; those of a concatenation as of one instance, or with what is wrong with it."""
+    parts: dict[str, list[Expanded]] = {}
+    for each in found:
+        if each.concatenation is not None:
+            parts.setdefault(each.concatenation.uid, []).append(each)
+    obstacles = {name: _incomplete(several) for name, several in parts.items()}
+    numbers = {
+        name: min(plane.instance_number or 0 for each in several for plane in each.planes)
+        for name, several in parts.items()
+    }
+    planes: list[InstanceRecord] = []
+    for each in found:
+        of = each.concatenation
+        planes += (
+            each.planes
+            if of is None
+            else (
+                replace(
+                    plane,
+                    obstacle=obstacles[of.uid] or plane.obstacle,
+                    instance_number=numbers[of.uid],
+                    in_concatenation_number=of.number,
+                )
+                for plane in each.planes
+            )
+        )
+    return planes
+
+
+def informed(planes: Sequence[InstanceRecord]) -> list[InstanceRecord]:
+    """Planes with what else is known of them, where several lie at one place: diffusion, cardiac phase.
+
+    A second look into the header of single images, which those that do not repeat are spared.
+    """
+    places = Counter((each.image_position_patient, each.image_orientation_patient) for each in planes)
+    known: dict[str, PrivateElements] = {}
+    return [
+        _informed(each, known)
+        if places[each.image_position_patient, each.image_orientation_patient] > 1
+        and (each.frame_index is None or each.mosaic is not None)
+        and each.image_position_patient is not None
+        else each
+        for each in planes
+    ]
+
+
+_PERCENTAGE, _INTERVAL, _IMAGES = 0x00209241, 0x00181062, 0x00181090
+"""Nominal Percentage of Cardiac Phase, Nominal Interval, Cardiac Number of Images."""
+
+
+def _informed(image: InstanceRecord, known: dict[str, PrivateElements]) -> InstanceRecord:
+    uid = image.sop_instance_uid
+    if uid not in known:
+        asked = (IN_PLANE_PHASE_ENCODING_DIRECTION, _PERCENTAGE, _INTERVAL, _IMAGES)
+        try:
+            known[uid] = read_private(image.path, *asked)
+        except HeaderError:  # what is wrong with it is said where its pixel data are read
+            known[uid] = PrivateElements({}, little_endian=True)
+    private = known[uid]
+    percentage, interval, images = (
+        next(iter(private.public(tag, vr)), None)
+        for tag, vr in ((_PERCENTAGE, b"FD"), (_INTERVAL, b"IS"), (_IMAGES, b"IS"))
+    )
+    image = replace(
+        image,
+        nominal_percentage_of_cardiac_phase=percentage,
+        nominal_interval=interval,
+        cardiac_number_of_images=None if images is None else int(images),
+    )
+    if image.diffusion_b_value is not None:
+        return image
+    diffusion = diffusion_of(image, private)
+    if diffusion is None:
+        return image
+    return replace(
+        image,
+        diffusion_b_value=diffusion.b_value,
+        diffusion_gradient_orientation=diffusion.direction,
+    )
+
+
+def _incomplete(parts: Sequence[Expanded]) -> str:
+    """Why the parts are not the whole object; empty where they are."""
+    known = [(each.concatenation, len(each.planes)) for each in parts if each.concatenation]
+    known.sort(key=lambda each: each[0].number)
+    total = max(each.total or each.number for each, _ in known)
+    missing = sorted(set(range(1, total + 1)) - {each.number for each, _ in known})
+    if missing:
+        which = ", ".join(map(str, missing[:4])) + (" ..." if missing[4:] else "")
+        return f"part {which} of {total} of its concatenation is missing"
+    if len(known) > total:
+        return f"its concatenation has {len(known)} parts and says that there are {total}"
+    before = 0
+    for each, frames in known:
+        if each.first_frame not in (None, before):
+            return f"part {each.number} of {total} of its concatenation does not go on after frame {before}"
+        before += frames
+    return ""
+
+
+def _tiles(image: InstanceRecord, maker: str) -> tuple[InstanceRecord, ...]:
+    """The tiles of a mosaic; the image with the reason where it cannot be unfolded."""
+    try:
+        if maker == mosaic.SIEMENS:
+            return mosaic.siemens_tiles(image, read_private(image.path))
+        return mosaic.united_imaging_tiles(image, read_dataset(image.path))
+    except HeaderError as error:
+        return (replace(image, obstacle=f"mosaic that cannot be unfolded: {error}"),)

@@ -1,0 +1,1 @@
+"""Objects that are no images of planes: segmentations, maps, dose, structures, waveforms."""

@@ -1,0 +1,1 @@
+"""What a screen shows of an array: windows, palettes, colour, overlays."""

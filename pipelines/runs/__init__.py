@@ -1,0 +1,1 @@
+"""Steps applied to many arrays, and the record of it."""

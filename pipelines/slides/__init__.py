@@ -1,0 +1,1 @@
+"""Whole-slide images: levels, tiles, and which frame is which tile."""

@@ -1,0 +1,1 @@
+"""Videos: found, indexed and decoded frame by frame, in child processes."""
