@@ -1,5 +1,6 @@
 """Volumes to files of other programs: NIfTI-1."""
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ _SCANNER, _ALIGNED = 1, 2
 """Codes of qform and sform: coordinates of the scanner, and any others (NIfTI-1, NIFTI_XFORM_*)."""
 
 
-def to_nifti(volume: xr.DataArray, path: Path) -> Path:
+def to_nifti(volume: xr.DataArray, path: Path, *, overwrite: bool = False) -> Path:
     """Write a volume as NIfTI-1, in the order (column, row, plane), its affine turned from LPS to RAS.
 
     Axes along which it repeats are the fourth and further dimensions; evenly spaced times keep their step.
@@ -31,13 +32,18 @@ def to_nifti(volume: xr.DataArray, path: Path) -> Path:
 
     Raises
     ------
+    OSError
+        If it cannot be written; then there is no such file, or the one that was there before.
     ExportError
-        If the name of the file does not end in `.nii` or `.nii.gz`.
+        If the name of the file does not end in `.nii` or `.nii.gz`, or there is such a file and it was not
+        said to overwrite it.
     GeometryError
         If it is a stack, or what was cut out of a volume is no regular grid.
     """
     if not path.name.endswith(_ENDINGS):
         raise ExportError(f"a NIfTI file ends in {' or '.join(_ENDINGS)}, and {path} does not")
+    if path.exists() and not overwrite:
+        raise ExportError(f"{path} is there already; give another name, or say to overwrite it")
     if tuple(volume.dims[-3:]) != ("z", "y", "x"):
         reason = f"its dimensions are {', '.join(map(str, volume.dims))}, not z, y, x"
         if volume.attrs.get("kind") == "stack":
@@ -55,7 +61,15 @@ def to_nifti(volume: xr.DataArray, path: Path) -> Path:
     image.set_qform(affine_ras, code=code)
     image.set_sform(affine_ras, code=code)
     path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(image, path)
+    partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}")  # nibabel goes by the ending
+    try:
+        nibabel.save(image, partial)
+        partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 

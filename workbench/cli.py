@@ -163,6 +163,7 @@ def export(
         Path, typer.Option("--nifti", metavar="FILE", help="NIfTI file to write (.nii, .nii.gz).")
     ],
     part: Annotated[int | None, typer.Option("--part", help="Which part of the series.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -173,7 +174,7 @@ def export(
     from pipelines.export import to_nifti
 
     with _bench(context, home) as bench:
-        to_nifti(bench.volume(uid, part), nifti)
+        to_nifti(bench.volume(uid, part), nifti, overwrite=overwrite)
     _show({"series_instance_uid": uid, "nifti": str(nifti)}, f" wrote {nifti}", as_json=as_json)
 
 

@@ -255,6 +255,21 @@ def test_an_attribute_given_twice_matches_either_value(shell: Shell, archive: Pa
     assert len(shell.json("series", "Modality=MR", "Modality=PT")) == 1
 
 
+def test_export_overwrites_a_file_only_when_it_is_told_to(
+    shell: Shell, ct: phantoms.Phantom, tmp_path: Path
+) -> None:
+    shell("index", ct.paths[0].parent)
+    shell("ingest", ct.series_instance_uid)
+    target = tmp_path / "mine.nii"
+    target.write_text("something else")
+    sentence = shell("export", ct.series_instance_uid, "--nifti", target, code=1).stderr
+    assert f"{target} is there already" in sentence
+    assert target.read_text() == "something else"
+    shell("export", ct.series_instance_uid, "--nifti", target, "--overwrite")
+    assert target.read_bytes()[344:348] == b"n+1\0"
+    assert list(tmp_path.glob(".*.nii")) == []
+
+
 def test_export_refuses_a_name_that_is_no_nifti_file(shell: Shell, ct: phantoms.Phantom) -> None:
     shell("index", ct.paths[0].parent)
     for name in ("volume.foo", "."):
