@@ -90,11 +90,13 @@ def _engine(url: str) -> sa.Engine:
     # Values of statements are patients' data: they stay out of the texts of errors.
     if url.startswith(("postgresql:", "postgres:")):
         try:
-            return sa.create_engine("postgresql+psycopg:" + url.partition(":")[2], hide_parameters=True)
+            engine = sa.create_engine("postgresql+psycopg:" + url.partition(":")[2], hide_parameters=True)
         except ModuleNotFoundError:
             raise SettingsError(
                 "a catalog in PostgreSQL needs psycopg: pip install 'psycopg[binary]'"
             ) from None
+        sa.event.listen(engine, "handle_error", _forget_values)
+        return engine
     if "://" in url and not url.startswith("sqlite:"):
         kind = url.partition("://")[0]
         raise SettingsError(f"a catalog is an SQLite file or a postgresql:// address, not {kind}://")
@@ -106,6 +108,14 @@ def _engine(url: str) -> sa.Engine:
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _forget_values(context: sa.engine.ExceptionContext) -> None:
+    """Keep what PostgreSQL says of a statement, not the detail, which repeats the values of a row."""
+    said = str(context.original_exception).splitlines()[0]
+    context.original_exception.args = (said,)
+    if context.sqlalchemy_exception is not None:
+        context.sqlalchemy_exception.args = (said,)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

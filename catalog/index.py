@@ -266,7 +266,7 @@ def _known(connection: sa.Connection, found: Sequence[Found]) -> dict[tuple[str,
         statement = (
             sa.select(files, instances.c.sop_instance_uid)
             .outerjoin(instances, files.c.instance == instances.c.id)
-            .where(files.c.folder == folder, files.c.name.between(min(names), max(names)))
+            .where(files.c.folder == folder, files.c.name >= min(names), files.c.name <= max(names))
         )
         rows |= {
             (row.folder, row.name): place_of(row, row.sop_instance_uid)

@@ -1,16 +1,20 @@
 """What every test may use: the shared real data, phantoms, and one rule for parts that are missing."""
 
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import psycopg
 import pytest
 from distributed import LocalCluster
 from hypothesis import settings
@@ -45,12 +49,99 @@ def shared_data() -> Path:
     return _DATA
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty catalog is, on either kind of database; what uses it is tested on both."""
+    if request.param == "sqlite":
+        return str(tmp_path / "catalog.sqlite")
+    made: str = request.getfixturevalue("postgresql").database()
+    return made
+
+
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    """An empty catalog in a file of its own."""
+def catalog(catalog_url: str) -> Iterator[Catalog]:
+    """An empty catalog, on SQLite and on PostgreSQL."""
+    opened = Catalog(catalog_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_catalog(tmp_path: Path) -> Iterator[Catalog]:
+    """An empty catalog in an SQLite file of its own, for what is no different on PostgreSQL."""
     opened = Catalog(tmp_path / "catalog.sqlite")
     yield opened
     opened.close()
+
+
+@dataclass
+class PostgreSQL:
+    """A server on a socket in a folder of its own; every test gets a database of its own."""
+
+    socket: Path
+    user: str
+    made: int = 0
+
+    def database(self, *, template: str = "bench") -> str:
+        """Address of a new database, by default with the tables of an empty catalog."""
+        self.made += 1
+        name = f"bench{self.made}"
+        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        return self.address(name)
+
+    def address(self, name: str) -> str:
+        return f"postgresql://{self.user}@/{name}?host={self.socket}"
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A real PostgreSQL in a process and a folder of its own, ended by its process."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = programs[-1] if programs else shutil.which("initdb")
+    if initdb is None:
+        _missing("PostgreSQL is not installed: apt-get install postgresql, or tests/install_system.sh")
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # a socket's path has at most 107 bytes
+    owner: dict[str, Any] = {}
+    if os.geteuid() == 0:  # it refuses to run as root
+        owner = {"user": "postgres", "group": "postgres"}
+        shutil.chown(folder, "postgres", "postgres")
+    data, log = folder / "data", folder / "log"
+    options = ["-A", "trust", "-U", "bench", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+    subprocess.run([initdb, "-D", data, *options], check=True, stdout=subprocess.DEVNULL, cwd="/", **owner)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                Path(initdb).with_name("postgres"), "-D", data, "-k", folder, "-c", "listen_addresses=",
+                "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=50",
+                "-c", "max_wal_size=64MB", "-c", "shared_buffers=32MB",
+            ],
+            stdout=output, stderr=output, cwd="/", **owner,
+        )  # fmt: skip
+    server = PostgreSQL(folder, "bench")
+    try:
+        _wait_until_it_answers(server, process, log)
+        Catalog(server.database(template="template0")).close()
+        with psycopg.connect(server.address("postgres"), autocommit=True) as connection:
+            connection.execute("ALTER DATABASE bench1 RENAME TO bench")
+        yield server
+    finally:
+        process.send_signal(signal.SIGQUIT)  # at once: what it holds is thrown away
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_until_it_answers(server: PostgreSQL, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 60
+    while True:
+        try:
+            psycopg.connect(server.address("postgres")).close()
+        except psycopg.OperationalError:
+            if process.poll() is not None or time.monotonic() > until:
+                pytest.fail(f"PostgreSQL did not start: {log.read_text()[-2000:]}")
+            time.sleep(0.02)
+        else:
+            return
 
 
 @pytest.fixture

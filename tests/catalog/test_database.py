@@ -33,13 +33,13 @@ def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
         Catalog(tmp_path / "nowhere" / "catalog.sqlite")
 
 
-def test_a_full_disk_is_a_sentence_and_nothing_is_half_written(catalog: Catalog) -> None:
-    with catalog.transaction() as connection:
+def test_a_full_disk_is_a_sentence_and_nothing_is_half_written(sqlite_catalog: Catalog) -> None:
+    with sqlite_catalog.transaction() as connection:
         pages = connection.scalar(sa.text("PRAGMA page_count"))
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(CatalogError, match="its disk is full"):
-        _fill(catalog, "x" * 10_000, count=10)
-    with catalog.reading() as connection:
+        _fill(sqlite_catalog, "x" * 10_000, count=10)
+    with sqlite_catalog.reading() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(index_reports)) == 0
 
 

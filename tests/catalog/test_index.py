@@ -418,8 +418,10 @@ def test_ctrl_c_leaves_a_consistent_catalog_and_the_next_run_goes_on(
     whole.close()
 
 
-def test_two_catalog_connections_indexing_at_once_agree(catalog: Catalog, archive: Path) -> None:
-    other = Catalog(str(catalog.engine.url.database))
+def test_two_catalog_connections_indexing_at_once_agree(
+    catalog: Catalog, catalog_url: str, archive: Path
+) -> None:
+    other = Catalog(catalog_url)
 
     def meanwhile(done: int, _total: int | None) -> None:
         if done == 3:
