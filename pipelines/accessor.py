@@ -12,9 +12,9 @@ import pandas as pd
 import xarray as xr
 from pydicom import Dataset
 
-from catalog.errors import ArrayError, GeometryError, HeaderError
+from catalog.errors import ArrayError, GeometryError, HeaderError, NotFoundError
 from pipelines.axes.lattice import Raster
-from pipelines.axes.regions import Region, regions
+from pipelines.axes.regions import Region, cut_out, regions
 from pipelines.axes.resampling import Spacing, resampled, sampling
 from pipelines.instances import instances_behind
 from pipelines.presentation.colour import icc_profile
@@ -210,12 +210,46 @@ class DicomAccessor:
     def regions(self) -> tuple[Region, ...]:
         """Regions of an ultrasound image and what their pixels measure: cm, s, cm/s (PS3.3 C.8.5.5).
 
+        Those that all images share, or those of the one image that is left.
+
         Raises
         ------
         HeaderError
             If a region lacks what the standard requires of it or contradicts itself.
         """
-        return regions(self.attributes)
+        return regions(self._header())
+
+    def region(self, number: int) -> xr.DataArray:
+        """Return one of `regions`, from 0, as an array, lazily: its pixels, with y and x in its own units.
+
+        Units are those of the file, `cm`, `s`, `cm/s` and so on, and stand in the coordinates' attributes;
+        zero lies where the file has its reference pixel. A direction without a unit has no coordinate.
+        Attributes say `spatial_format` and `data_type`. Rows and columns must be those that were opened.
+
+        Raises
+        ------
+        NotFoundError
+            If the image has no such region.
+        HeaderError
+            If regions contradict themselves, or this one reaches beyond the image.
+        ArrayError
+            If rows or columns were cut out before.
+        """
+        array, header = self._array, self._header()
+        found = regions(header)
+        if not 0 <= number < len(found):
+            numbers = (
+                f"they count from 0 to {len(found) - 1}" if found else "pick one image of several by isel"
+            )
+            raise NotFoundError(
+                f"array {array.name!r} has {len(found) or 'no'} ultrasound regions; {numbers}, not {number}"
+            )
+        if (array.sizes.get("y"), array.sizes.get("x")) != (header.get("Rows"), header.get("Columns")):
+            raise ArrayError(
+                f"rows or columns of array {array.name!r} were cut out; take the region of the array as it "
+                "was opened, then cut"
+            )
+        return cut_out(array, found[number])
 
     @property
     def icc_profile(self) -> bytes | None:
@@ -226,6 +260,11 @@ class DicomAccessor:
     def icc_description(self) -> str:
         """What the ICC profile calls itself; empty where there is none."""
         return profile_description(self.icc_profile or b"")
+
+    def _header(self) -> Dataset:
+        """Attributes of the one image that is left, or those that several share."""
+        behind, left = instances_behind(self._array), set(self.sources)
+        return behind.dataset(behind.number(*self._frames()[0]) if len(left) == 1 else None)
 
     def _frames(self) -> list[tuple[str, int]]:
         """SOP Instance UID and frame index, from 0, of each plane that is left."""

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ _DATA_TYPES = (
 """C.8.5.5.1.2."""
 _UNITS = ("", "%", "dB", "cm", "s", "Hz", "dB/s", "cm/s", "cm2", "cm2/s", "cm3", "cm3/s", "deg")
 """C.8.5.5.1.15."""
+MEASURES = frozenset(_UNITS[1:])
+"""Units that make a coordinate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class Direction:
         """Physical values of the pixels of the region."""
         steps = np.arange(self.last - self.first + 1, dtype=np.float64) - self.reference_pixel
         return Axis(self.reference_value + steps * self.delta, self.units)
+
+    def within(self, count: int) -> "Direction":
+        """The direction in an image of so many pixels; real files name the pixel after the last one, too."""
+        return replace(self, last=count - 1) if self.last == count > self.first else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +108,30 @@ def regions(ds: Dataset) -> tuple[Region, ...]:
 
 
 def calibration(found: Sequence[Region], *, rows: int, columns: int) -> Calibration:
-    """Return coordinates in cm along y and x for all pixels, where one 2D region spans the whole image."""
+    """Return coordinates along y and x for all pixels, where one region that measures spans the whole image.
+
+    That is the 2D region, if there is one: its lines are in cm. An image without a 2D region takes those of
+    its only other one, say the seconds and cm/s of a spectrum.
+    """
     flat = [each for each in found if each.spatial_format == "2D"]
-    if len(flat) != 1:
-        return _none(f"{len(flat) or 'no'} 2D regions; coordinates in cm need exactly one")
-    (region,) = flat
-    if (region.y.units, region.x.units) != ("cm", "cm"):
-        units = " and ".join(each.units or "no unit" for each in (region.y, region.x))
-        return _none(f"its 2D region is calibrated in {units}, not in cm")
-    for name, direction, count in (("rows", region.y, rows), ("columns", region.x, columns)):
-        box = f"its 2D region takes {name} {direction.first} to {direction.last} of {count}"
+    candidates = flat or list(found)
+    if len(candidates) != 1:
+        kind = "2D regions" if flat else "regions, none of them 2D" if found else "regions"
+        return _none(f"{len(candidates) or 'no'} {kind}; coordinates of the whole image need exactly one")
+    (region,) = candidates
+    what = f"its {region.spatial_format} region"
+    units = (region.y.units, region.x.units)
+    if not all(each in MEASURES for each in units) or (flat and units != ("cm", "cm")):
+        words = " and ".join(each or "no unit" for each in units)
+        return _none(f"{what} is calibrated in {words}{', not in cm' if flat else ''}")
+    y, x = region.y.within(rows), region.x.within(columns)
+    for name, direction, count in (("rows", y, rows), ("columns", x, columns)):
+        box = f"{what} takes {name} {direction.first} to {direction.last} of {count}"
         if direction.last >= count:
             return _none(f"{box}: the calibration is that of another size")
         if (direction.first, direction.last) != (0, count - 1):
             return _none(f"{box}, and its calibration holds in the region alone")
-    return Calibration(region.y.axis, region.x.axis)
+    return Calibration(y.axis, x.axis)
 
 
 def _none(reason: str) -> Calibration:
@@ -146,10 +161,14 @@ def _word(words: Sequence[str | None], code: int, what: str) -> str:
     return f"unknown {what} {code}" if word is None else word
 
 
-def with_calibration(image: xr.DataArray, ds: Dataset) -> xr.DataArray:
-    """Give an ultrasound image coordinates in mm along y and x, where one 2D region calibrates all of it.
+# --- on arrays -------------------------------------------------------------------------------------------
 
-    Else the attribute `calibration` has the reason; an image without regions comes back as it is.
+
+def with_calibration(image: xr.DataArray, ds: Dataset) -> xr.DataArray:
+    """Give an ultrasound image coordinates along y and x, where one region calibrates all of it.
+
+    Lengths are in mm as those of any array, seconds and cm/s as they stand. Else the attribute `calibration`
+    has the reason, and `cut_out` makes arrays of the regions; an image without regions comes back as it is.
     """
     if "SequenceOfUltrasoundRegions" not in ds or not {"y", "x"}.isdisjoint(image.coords):
         return image
@@ -159,6 +178,51 @@ def with_calibration(image: xr.DataArray, ds: Dataset) -> xr.DataArray:
         found = _none(str(error))
     if found.y is None or found.x is None:
         return image.assign_attrs(calibration=found.reason)
-    lines = {dim: (dim, axis.values * 10, {"units": "mm"}) for dim, axis in (("y", found.y), ("x", found.x))}
+    lines = {dim: _line(dim, axis, in_mm=True) for dim, axis in (("y", found.y), ("x", found.x))}
     calibrated: xr.DataArray = image.assign_coords(lines)
     return calibrated
+
+
+_OF_A_PLACE = (
+    "affine_lps", "direction", "image_orientation_patient", "pixel_spacing", "spacing", "calibration",
+)  # fmt: skip
+"""Attributes of the whole image that do not hold of a region."""
+
+
+def cut_out(image: xr.DataArray, region: Region) -> xr.DataArray:
+    """Return the pixels of a region, lazily, with coordinates in its own units: cm, s, cm/s and so on.
+
+    They count from where the file has its reference pixel. A direction without a unit has no coordinate.
+    What the whole image knows of a place in the patient is left out.
+
+    Raises
+    ------
+    HeaderError
+        If the region reaches beyond the image.
+    """
+    directions = {"y": region.y.within(image.sizes["y"]), "x": region.x.within(image.sizes["x"])}
+    for dim, direction in directions.items():
+        if direction.last >= image.sizes[dim]:
+            raise HeaderError(
+                f"the region reaches to pixel {direction.last} along {dim}, and the image has "
+                f"{image.sizes[dim]}: its calibration is that of another size"
+            )
+    cut = image.isel({dim: slice(each.first, each.last + 1) for dim, each in directions.items()})
+    gone = [
+        name for name in cut.coords
+        if name in ("y", "x", "z", "distance_mm") or str(name).endswith("_lps_mm")
+    ]  # fmt: skip
+    axes = {dim: each.axis for dim, each in directions.items() if each.units in MEASURES}
+    calibrated: xr.DataArray = cut.drop_vars(gone).assign_coords(
+        {dim: _line(dim, axis) for dim, axis in axes.items()}
+    )
+    calibrated.attrs = {name: value for name, value in cut.attrs.items() if name not in _OF_A_PLACE}
+    return calibrated.assign_attrs(spatial_format=region.spatial_format, data_type=region.data_type)
+
+
+def _line(
+    dim: str, axis: Axis, *, in_mm: bool = False
+) -> tuple[str, npt.NDArray[np.float64], dict[str, str]]:
+    if in_mm and axis.units == "cm":
+        return dim, axis.values * 10, {"units": "mm"}
+    return dim, axis.values, {"units": axis.units}

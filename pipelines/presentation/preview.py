@@ -70,7 +70,8 @@ def _frames(array: xr.DataArray, tile: int) -> Picture:
     planes = flat.isel(frame_of_preview=chosen).to_numpy()
     if "channel" not in array.dims:
         planes = _gray(planes, *_range(planes))
-    mm = (_spacing(array, "y"), _spacing(array, "x"))
+    units = {array.coords[dim].attrs.get("units") for dim in "yx" if dim in array.coords}
+    mm = (_spacing(array, "y"), _spacing(array, "x")) if len(units) == 1 else (1.0, 1.0)
     tiles = np.stack([_fitted(plane, mm, tile) for plane in planes])
     return montage(tiles, columns=min(len(tiles), 3), gap=GAP)
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
-from catalog.errors import HeaderError
+from catalog.errors import ArrayError, GeometryError, HeaderError, NotFoundError
 from pipelines import phantoms
 from pipelines.axes.frame_axes import VECTORS, grid_of
 from pipelines.planes import planes_of
+from pipelines.presentation.preview import preview
 from pipelines.volumes import open_array, stored_values
 
 
@@ -207,4 +208,93 @@ def test_real_ultrasound_has_the_regions_of_its_header(indexed: Any, shared_data
         assert len(found) == len(ds.SequenceOfUltrasoundRegions)
         for ours, theirs in zip(found, ds.SequenceOfUltrasoundRegions, strict=True):
             assert ours.x.delta == theirs.PhysicalDeltaX
-        assert "calibration" in video.attrs or video.x.attrs["units"] == "mm"
+        assert {"y", "x"}.isdisjoint(
+            video.coords
+        )  # the first is calibrated in a part, the second in no pixel
+        assert video.attrs["calibration"].startswith("its 2D region takes rows ")
+
+
+def test_a_region_of_a_real_cine_is_an_array_in_cm(indexed: Any, shared_data: Path) -> None:
+    (series,) = indexed(shared_data / "cine" / "us_jpeg_34fr.dcm")
+    video = open_array(series.array)
+    tissue, trace = video.dicom.region(0), video.dicom.region(1)
+    assert tissue.sizes == {"time": 34, "y": 350, "x": 397, "channel": 3}
+    assert tissue.chunks is not None
+    assert np.array_equal(tissue[5], video[5, 4:354, 42:439])
+    np.testing.assert_allclose(tissue.x, (np.arange(397) - 198) * 0.2 / 7)
+    np.testing.assert_allclose(tissue.y, (np.arange(350) + 4) * 0.16 / 7)
+    assert (tissue.y.attrs["units"], tissue.x.attrs["units"]) == ("cm", "cm")
+    assert (tissue.attrs["spatial_format"], trace.attrs["data_type"]) == ("2D", "ECG trace")
+    assert float(tissue.sel(x=0, y=5, method="nearest").y) == pytest.approx(5, abs=0.02)
+    assert (trace.x.attrs["units"], "y" in trace.coords) == ("s", False)
+    assert float(trace.x[-1]) == pytest.approx(217 * 0.005023148148148148)
+    assert tissue.dicom.sources == video.dicom.sources
+    with pytest.raises(GeometryError, match="no place in the patient"):
+        tissue.dicom.affine_lps  # noqa: B018
+    with pytest.raises(NotFoundError, match="has 2 ultrasound regions; they count from 0 to 1, not 2"):
+        video.dicom.region(2)
+    with pytest.raises(ArrayError, match="were cut out"):
+        tissue.dicom.region(0)
+
+
+def test_a_real_region_beyond_its_image_is_no_array(indexed: Any, shared_data: Path) -> None:
+    (series,) = indexed(shared_data / "cine" / "us_ybr_jpeg_30fr.dcm")
+    video = open_array(series.array)
+    with pytest.raises(HeaderError, match="reaches to pixel 414 along y, and the image has 240"):
+        video.dicom.region(0)
+
+
+def test_a_real_still_has_three_regions(indexed: Any, shared_data: Path) -> None:
+    (series,) = indexed(shared_data / "broken" / "dicom" / "no-pixel-spacing.dcm")
+    still = open_array(series.array)
+    tissue, trace = still.dicom.region(0), still.dicom.region(1)
+    assert (tissue.sizes["y"], tissue.sizes["x"]) == (459, 680)  # its header says 800 of 800 columns
+    assert float(tissue.x[340]) == pytest.approx(0)
+    assert float(tissue.y[4]) == pytest.approx(0)
+    assert float(tissue.y[-1]) == pytest.approx(454 * 0.03305420890260027)
+    assert float(trace.x[0]) == pytest.approx(176 * 0.004499943750703116)
+    assert still.dicom.region(2).sizes["x"] == 1
+
+
+def test_a_duplex_image_has_centimetres_above_and_velocities_over_time_below(
+    indexed: Any, tmp_path: Path
+) -> None:
+    spectrum = region(
+        RegionSpatialFormat=3, RegionDataType=3, RegionLocationMinY0=2, PhysicalUnitsXDirection=4,
+        PhysicalUnitsYDirection=7, PhysicalDeltaX=0.002, PhysicalDeltaY=-1.5, ReferencePixelY0=1,
+    )  # fmt: skip
+    image = ultrasound(indexed, tmp_path, region(RegionLocationMaxY1=1, RegionLocationMinX0=1), spectrum)
+    tissue, doppler = image.dicom.region(0), image.dicom.region(1)
+    assert (tissue.shape, doppler.shape) == ((3, 2, 5), (3, 2, 6))
+    np.testing.assert_allclose(tissue.x, np.arange(5) * 0.02)
+    assert (doppler.y.attrs["units"], doppler.x.attrs["units"]) == ("cm/s", "s")
+    assert doppler.y.values.tolist() == [1.5, 0]
+    np.testing.assert_allclose(doppler.x, np.arange(6) * 0.002)
+
+
+def test_a_spectrum_over_the_image_gives_seconds_and_velocities(indexed: Any, tmp_path: Path) -> None:
+    image = ultrasound(indexed, tmp_path, region(
+        RegionSpatialFormat=3, RegionDataType=3, PhysicalUnitsXDirection=4, PhysicalUnitsYDirection=7,
+        PhysicalDeltaX=0.002, PhysicalDeltaY=-1.5, ReferencePixelY0=2,
+    ))  # fmt: skip
+    assert "calibration" not in image.attrs
+    assert image.y.values.tolist() == [3, 1.5, 0, -1.5]
+    np.testing.assert_allclose(image.x, np.arange(6) * 0.002)
+    assert (image.y.attrs["units"], image.x.attrs["units"]) == ("cm/s", "s")
+    assert preview(image).shape[:2] == preview(image.drop_vars(["y", "x"])).shape[:2]
+
+
+def test_each_image_of_a_stack_has_the_regions_of_its_own_header(indexed: Any, tmp_path: Path) -> None:
+    study = phantoms.write_series(tmp_path / "a", planes=2)
+    for number, path in enumerate(study.paths):
+        ds = pydicom.dcmread(path)
+        ds.Modality, ds.ImageOrientationPatient = "US", None
+        last = {"RegionLocationMaxX1": ds.Columns - 1, "RegionLocationMaxY1": ds.Rows - 1 - number}
+        ds.SequenceOfUltrasoundRegions = Sequence([region(**last)])
+        ds.save_as(path)
+    (series,) = indexed(tmp_path / "a")
+    stack = open_array(series.array)
+    rows = [stack[frame : frame + 1].dicom.region(0).sizes["y"] for frame in range(2)]
+    assert sorted(rows) == [stack.sizes["y"] - 1, stack.sizes["y"]]
+    with pytest.raises(NotFoundError, match="pick one image of several"):
+        stack.dicom.region(0)

@@ -61,7 +61,8 @@ def test_an_image_without_regions_has_none(shared_data: Path) -> None:
     ds = read_dataset(shared_data / "cine" / "us_palette_rle_10fr.dcm")
     assert regions(ds) == ()
     assert (
-        calibration((), rows=430, columns=600).reason == "no 2D regions; coordinates in cm need exactly one"
+        calibration((), rows=430, columns=600).reason
+        == "no regions; coordinates of the whole image need exactly one"
     )
 
 
@@ -93,10 +94,13 @@ def test_doppler_velocities_grow_upwards_from_the_baseline() -> None:
     [
         ({"RegionLocationMinX0": 5}, "takes columns 5 to 59 of 60, and its calibration holds in the region"),
         ({"RegionLocationMaxY1": 30}, "takes rows 0 to 30 of 40, and its calibration"),
-        ({"RegionLocationMaxX1": 60}, "takes columns 0 to 60 of 60: the calibration is that of another size"),
+        ({"RegionLocationMaxX1": 61}, "takes columns 0 to 61 of 60: the calibration is that of another size"),
         ({"PhysicalUnitsXDirection": 0}, "calibrated in cm and no unit, not in cm"),
         ({"PhysicalUnitsYDirection": S}, "calibrated in s and cm, not in cm"),
-        ({"RegionSpatialFormat": 2}, "no 2D regions"),
+        (
+            {"RegionSpatialFormat": 4, "PhysicalUnitsXDirection": S, "PhysicalUnitsYDirection": 0},
+            "its waveform region is calibrated in no unit and s",
+        ),
     ],
 )
 def test_other_regions_do_not_calibrate_the_image(changes: dict[str, object], reason: str) -> None:
@@ -106,6 +110,28 @@ def test_other_regions_do_not_calibrate_the_image(changes: dict[str, object], re
 def test_two_2d_regions_are_not_one_calibration() -> None:
     found = regions(image(item(RegionLocationMaxX1=29), item(RegionLocationMinX0=30)))
     assert calibration(found, rows=40, columns=60).reason.startswith("2 2D regions")
+
+
+def test_a_region_that_names_the_pixel_after_its_last_ends_at_the_edge() -> None:
+    whole = calibration(
+        regions(image(item(RegionLocationMaxX1=60, RegionLocationMaxY1=40))), rows=40, columns=60
+    )
+    assert whole.y is not None
+    assert whole.x is not None
+    assert (len(whole.y.values), len(whole.x.values)) == (40, 60)
+
+
+def test_two_spectra_are_not_one_calibration() -> None:
+    spectra = [item(RegionSpatialFormat=3, RegionLocationMaxX1=last) for last in (29, 59)]
+    assert calibration(regions(image(*spectra)), rows=40, columns=60).reason.startswith("2 regions, none")
+
+
+def test_an_m_mode_over_the_whole_image_has_depth_over_time() -> None:
+    motion = item(RegionSpatialFormat=2, PhysicalUnitsXDirection=S, PhysicalDeltaX=0.01)
+    whole = calibration(regions(image(motion)), rows=40, columns=60)
+    assert whole.y is not None
+    assert whole.x is not None
+    assert (whole.y.units, whole.x.units) == ("cm", "s")
 
 
 def test_codes_that_the_standard_does_not_have_are_kept_as_numbers() -> None:
