@@ -22,7 +22,8 @@ _SCANNER, _ALIGNED = 1, 2
 def to_nifti(volume: xr.DataArray, path: Path, *, overwrite: bool = False) -> Path:
     """Write a volume as NIfTI-1, in the order (column, row, plane), its affine turned from LPS to RAS.
 
-    Axes along which it repeats are the fourth and further dimensions; evenly spaced times keep their step.
+    Axes along which it repeats are the fourth and further dimensions; evenly spaced times keep their step in
+    seconds, and the step of all others is 0, which is unknown.
 
     Segments that do not overlap become one array of segment numbers; those that do, and fractions, stay one
     volume each.
@@ -55,6 +56,7 @@ def to_nifti(volume: xr.DataArray, path: Path, *, overwrite: bool = False) -> Pa
     image: Any = nibabel.Nifti1Image(values.transpose(), affine_ras)  # type: ignore[no-untyped-call]
     image.header.set_slope_inter(slope, intercept)
     image.header.set_xyzt_units("mm", "sec")
+    image.header["pixdim"][4 : volume.ndim + 1] = 0.0  # unknown: what is no time has no step in seconds
     if volume.dims[-4:-3] == ("time",):
         image.header["pixdim"][4] = _step(volume.coords["time"].values)
     code = _ALIGNED if "coordinate_system" in volume.attrs else _SCANNER

@@ -271,7 +271,7 @@ class _Task:
     def _dims(self) -> tuple[str, ...]:
         if self._kind == "volume":
             return (*(axis.name for axis in self._part.axes), "z", "y", "x")
-        first = self._part.axes[0].name if self._part.axes else "frame"
+        first = self._part.axes[0].name if len(self._part.axes) == 1 else "frame"  # several: as it is opened
         return (first, "y", "x", "channel")[: len(self._shape)]
 
     def _write(self, group: Place, threads: int | None, advance: Callable[[int], None]) -> Block:

@@ -20,7 +20,7 @@ from catalog.home import HOME_VARIABLE, default_home
 from catalog.identifiers import digest_of_texts, is_uid
 from catalog.records import ArrayRecord
 from pipelines import accessor
-from pipelines.axes.frame_axes import with_frame_axes
+from pipelines.axes.frame_axes import with_frame_axes, with_repeats
 from pipelines.axes.lattice import Raster, placed_coordinates
 from pipelines.axes.regions import with_calibration
 from pipelines.axes.repeats import Along
@@ -46,7 +46,8 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     A volume has dimensions (z, y, x) and coordinates in mm, after axes along which it repeats (`time` in s,
     `echo_time` and `inversion_time` in ms, `flip_angle` in deg, `b_value` in s/mm2, `phase` of the heart in %
     or ms, `temporal_position`); a stack has
-    (frame, y, x[, channel]), with `time` for `frame` where a cine says when its frames were taken. Planes of
+    (frame, y, x[, channel]), with `time` for `frame` where a cine says when its frames were taken; the images
+    of one plane have such axes in the place of `frame`, too. Planes of
     a stack that have a place in the patient keep it as the coordinates `x_lps_mm`, `y_lps_mm` and `z_lps_mm`,
     and where they are parallel `distance_mm` along their normal, for `array.dicom.to_regular()`.
     The coordinate `sop_instance_uid` names each plane's source; where slope or intercept differ between
@@ -63,6 +64,11 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     if record.kind in OBJECT_ARRAYS:
         return open_object_array(record)
     block = checked_block(record)
+    return _of_frames(_opened(record, block), record, block)
+
+
+def _opened(record: ArrayRecord, block: Block) -> xr.DataArray:
+    """The array with its dimensions as they are stored."""
     is_colour = "channel" in record.dims or block.lookup == PALETTE
     planes = record.shape[: _layout(record).plane_axis + 1]
     slopes, intercepts = _rescale(record, block)
@@ -80,7 +86,7 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     )
     if not is_colour and isinstance(slopes, float) and isinstance(intercepts, float) and not block.lookup:
         volume.encoding = {"dtype": record.dtype, "scale_factor": slopes, "add_offset": intercepts}
-    return _named(volume, record, block)
+    return _calibrated(volume, record, block)
 
 
 def stored_values(record: ArrayRecord) -> xr.DataArray:
@@ -90,16 +96,23 @@ def stored_values(record: ArrayRecord) -> xr.DataArray:
     data = _lazy(_Values(record.path, record.shape, record.dtype, None), record, "stored")
     coords = _coordinates(record, block, 1.0, 0.0)
     stored = xr.DataArray(data, dims=record.dims, coords=coords, attrs=attrs, name="stored")
-    return _named(stored, record, block)
+    return _of_frames(_calibrated(stored, record, block), record, block)
 
 
-def _named(array: xr.DataArray, record: ArrayRecord, block: Block) -> xr.DataArray:
-    """A stack with what its header says of frames, rows and columns; a volume as it is."""
+def _calibrated(array: xr.DataArray, record: ArrayRecord, block: Block) -> xr.DataArray:
+    """A stack with what its header says of rows and columns; a volume as it is."""
     if block.affine_lps is not None:
         return array
-    ds = arrays.read_described(record.path).dataset()
-    calibrated = with_calibration(array, ds)
-    return with_frame_axes(calibrated, ds) if block.sources == 1 else calibrated
+    return with_calibration(array, arrays.read_described(record.path).dataset())
+
+
+def _of_frames(array: xr.DataArray, record: ArrayRecord, block: Block) -> xr.DataArray:
+    """A stack along what its frames differ by; a volume as it is."""
+    if block.affine_lps is not None:
+        return array
+    if block.sources == 1:
+        array = with_frame_axes(array, arrays.read_described(record.path).dataset())
+    return with_repeats(array, block.axes)
 
 
 def open_level(record: ArrayRecord, number: int) -> xr.DataArray:
@@ -115,11 +128,10 @@ def open_level(record: ArrayRecord, number: int) -> xr.DataArray:
     ArrayError
         If the array or the level is absent, incomplete or altered since it was written.
     """
-    full = open_array(record)
     if number == 0:
-        return full
-    level = level_of(record, number)
-    place, block = at(record.path) / level.name, checked_block(record)
+        return open_array(record)
+    level, block = level_of(record, number), checked_block(record)
+    place, full = at(record.path) / level.name, _opened(record, block)
     rescale = None if CHANNEL in record.dims or block.lookup else _rescale(record, block)
     order = channel_first(record.dims)
     values = _Values(place.address, tuple(level.shape[axis] for axis in order), record.dtype, rescale)
@@ -134,9 +146,11 @@ def open_level(record: ArrayRecord, number: int) -> xr.DataArray:
         planes = record.shape[: layout.plane_axis + 1]
         data = looked_up(data, block.lookup, arrays.read_described(record.path), planes)
     coarser = dict(zip(record.dims, level.factors, strict=True))
-    return xr.DataArray(
+    frames_are_whole = block.affine_lps is None and level.factors[0] == 1
+    opened = xr.DataArray(
         data, dims=full.dims, coords=_coarser(full, level.shape, coarser), attrs=full.attrs, name=full.name
     )
+    return _of_frames(opened, record, block) if frames_are_whole else opened
 
 
 def _coarser(full: xr.DataArray, shape: tuple[int, ...], factors: Mapping[str, int]) -> dict[str, Any]:
@@ -310,12 +324,16 @@ def _coordinates(record: ArrayRecord, block: Block, slopes: _Line, intercepts: _
     }
     if any(block.planes.frame_indices):
         coordinates["frame_number"] = (planes, np.array(block.planes.frame_indices).reshape(shape) + 1)
-    for axis in block.axes:
+    named = [axis for axis in block.axes if axis.name in record.dims]  # others as `_of_frames` unfolds them
+    for axis in named:
         coordinates[axis.name] = (axis.name, np.array(axis.values), {"units": axis.unit})
     for along in block.along:
-        coordinates |= _along_volumes(along, record.dims[: layout.plane_axis], layout.leading)
+        dims, repeats = record.dims[: layout.plane_axis], layout.leading
+        if block.affine_lps is None:
+            dims, repeats = record.dims[:1], record.shape[:1]
+        coordinates |= _along_volumes(along, dims, repeats)
     if block.affine_lps is None:
-        if not block.axes:
+        if not named:
             coordinates["frame"] = np.arange(record.shape[0])
         coordinates |= _places(record, block)
     else:

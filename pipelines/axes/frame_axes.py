@@ -16,6 +16,8 @@ import xarray as xr
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 
+from pipelines.axes.repeats import Axis
+
 VECTORS = {
     "EnergyWindowVector": "energy_window",
     "DetectorVector": "detector",
@@ -49,7 +51,7 @@ class Grid:
     """Vectors that together number all frames in their order, the last one fastest."""
 
     names: tuple[str, ...]
-    values: tuple[tuple[int, ...], ...]
+    values: tuple[tuple[float, ...], ...]
     """Of each axis."""
 
 
@@ -92,6 +94,16 @@ def with_frame_axes(stack: xr.DataArray, ds: Dataset) -> xr.DataArray:
     if grid is None or (leading == "time" and grid.names in _TIMES):
         return stack.assign_coords({name: (leading, vector) for name, vector in vectors.items()})
     return _unfolded(stack, grid)
+
+
+def with_repeats(stack: xr.DataArray, axes: Sequence[Axis]) -> xr.DataArray:
+    """Give the frames of one plane, along the first dimension, the several axes along which it repeats."""
+    if len(axes) < 2:
+        return stack
+    unfolded = _unfolded(stack, Grid(tuple(axis.name for axis in axes), tuple(axis.values for axis in axes)))
+    for axis in axes:
+        unfolded.coords[axis.name].attrs["units"] = axis.unit
+    return unfolded
 
 
 def _unfolded(stack: xr.DataArray, grid: Grid) -> xr.DataArray:

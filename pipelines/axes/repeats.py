@@ -7,6 +7,8 @@ beats, in % of the cycle or in ms from the R wave; `time`, in seconds, where the
 taken; and `temporal_position`, from 1, where nothing else is known.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +22,8 @@ from catalog.records import InstanceRecord
 
 DAY = "19000101"
 """For a time without its date."""
+NO_DIRECTION = (math.nan,) * 3
+"""Of a volume without gradient."""
 
 type Volume = tuple[InstanceRecord, ...]
 type Measure = Callable[[InstanceRecord], float | None]
@@ -103,8 +107,9 @@ def _even(groups: Sequence[Sequence[Volume]], measure: Measure) -> tuple[float, 
     found: set[tuple[float, ...]] = set()
     for group in groups:
         values = [_of(volume, measure) for volume in group]
-        known = sorted({value for value in values if value is not None})
-        if None in values or len(known) < 2 or len({values.count(value) for value in known}) > 1:
+        counts = Counter(values)
+        known = sorted(value for value in counts if value is not None)
+        if None in counts or len(known) < 2 or len(set(counts.values())) > 1:
             return ()
         found.add(tuple(known))
     return found.pop() if len(found) == 1 else ()
@@ -235,8 +240,7 @@ def _along(volumes: Sequence[Volume]) -> list[Along]:
             found.append(Along(name, unit, numbers))
     directions = [_direction(volume) for volume in volumes]
     if any(each is not None for each in directions):
-        nothing = (float("nan"),) * 3  # a volume without gradient has no direction
-        found.append(Along("gradient_direction", "", tuple(each or nothing for each in directions)))
+        found.append(Along("gradient_direction", "", tuple(each or NO_DIRECTION for each in directions)))
     return found
 
 

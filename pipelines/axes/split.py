@@ -9,7 +9,8 @@ Images are told apart in this order, and parts never depend on the order of the 
    until no position repeats; last of all the order of Instance Number at each position.
 
 Volumes that were set apart by the third and have one grid and one Image Type are joined again, along axes
-named for what varies (`pipelines.axes.repeats`).
+named for what varies (`pipelines.axes.repeats`). One or two planes are too few for a grid; where they repeat,
+the images of each are a stack with such axes.
 
 Volumes come before stacks, larger parts before smaller ones, and siblings in the order of what separates
 them.
@@ -45,9 +46,10 @@ class Part:
     reason: str
     """Why it is a stack; empty for a volume."""
     axes: tuple[Axis, ...] = ()
-    """Along which the volume repeats, outermost first; the planes of the first volume come first."""
+    """Along which a volume, or the one plane of a stack, repeats, outermost first; the planes of the first
+    volume come first."""
     along: tuple[Along, ...] = ()
-    """What else is known of each volume."""
+    """What else is known of each volume, or image of the plane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,12 @@ def _counted(noun: str) -> Callable[[Key, int, int], str]:
     return lambda _, number, count: f"{noun} {number} of {count}"
 
 
+def _type_words(key: Key) -> str:
+    return "type " + str(key[0]).replace("\\", "/")
+
+
 SEPARATORS = (
-    Separator(lambda each: (each.image_type or "",), lambda key, *_: "type " + key[0].replace("\\", "/")),
+    Separator(lambda each: (each.image_type or "",), lambda key, *_: _type_words(key)),
     Separator(
         lambda each: (each.echo_numbers or 0, each.echo_time or 0.0),
         lambda key, number, _: f"echo {number} ({key[1]:g} ms)",
@@ -188,14 +194,39 @@ def _by_position(images: list[InstanceRecord]) -> list[Part]:
     if max(counts.values()) == 1:
         return [_part("", images)]
     if len(counts) < geometry.MINIMUM_PLANES:
-        where = ("one plane only", "two planes only")[len(counts) - 1]
-        times = sorted(images, key=lambda each: (*_rank_key(each), *_identity(each)))
-        return [Part(tuple(times), None, "", f"{where}, {len(images)} images of it")]
+        return _plane_by_plane(images, position)
     groups = _separated(images, position, SEPARATORS) or _unequally_separated(images, position)
     if groups is None:
         reason = f"{len(images)} images at {len(counts)} positions, and nothing that sets their order"
         return [Part(_along_normal(images), None, "", reason)]
     return _rejoined([_part(label, group) for label, group in groups])
+
+
+def _plane_by_plane(images: list[InstanceRecord], position: Mapping[Key, int]) -> list[Part]:
+    """Each of one or two planes, and each Image Type of it, as a part of its own."""
+    planes = _groups(images, lambda each: (position[_identity(each)],))
+    found = []
+    for number, plane in enumerate((planes[key] for key in sorted(planes)), start=1):
+        types = _groups(plane, lambda each: (each.image_type or "",))
+        for key in sorted(types):
+            words = (
+                f"plane {number} of 2" if len(planes) > 1 else "",
+                _type_words(key) if types.keys() - {key} else "",
+            )
+            found.append(_one_plane(types[key], _joined(*words)))
+    return found
+
+
+def _one_plane(images: list[InstanceRecord], label: str) -> Part:
+    """Images of one plane, along what varies from one to the next."""
+    reason = "one plane only" + (f", {len(images)} images of it" if len(images) > 1 else "")
+    groups = _separated(images, {_identity(each): 0 for each in images}, SEPARATORS)
+    if len(images) == 1 or groups is None:  # nothing tells them apart
+        ordered = sorted(images, key=lambda each: (*_rank_key(each), *_identity(each)))
+        return Part(tuple(ordered), None, label, reason)
+    repeats = join([tuple(group) for _, group in groups])
+    ordered = [image for volume in repeats.volumes for image in volume]
+    return Part(tuple(ordered), None, label, reason, repeats.axes, repeats.along)
 
 
 def _rejoined(parts: Sequence[Part]) -> list[Part]:
@@ -207,9 +238,7 @@ def _rejoined(parts: Sequence[Part]) -> list[Part]:
         groups.setdefault(key, []).append(part)
     types = {key[0] for key in groups if len(key) > 1}
     return [
-        _repeating(
-            siblings, "type " + str(key[0]).replace("\\", "/") if len(types) > 1 else siblings[0].label
-        )
+        _repeating(siblings, _type_words(key) if len(types) > 1 else siblings[0].label)
         for key, siblings in groups.items()
     ]
 

@@ -113,9 +113,9 @@ class Block:
     """`palette` or `modality LUT` where stored values are opened through one of `dicom.json`; else empty."""
     affine_lps: tuple[tuple[float, ...], ...] | None
     axes: tuple[Axis, ...]
-    """Along which a volume repeats."""
+    """Along which a volume, or the one plane of a stack, repeats; a stack has its frames in a row."""
     along: tuple[Along, ...]
-    """What else is known of each of its volumes."""
+    """What else is known of each of its volumes, or of the frames."""
     input_digest: str
     shard_bytes: tuple[int, ...]
     """Size of each shard's file, 0 where there is none as all its values are 0; so a lost one is noticed."""
@@ -151,9 +151,16 @@ class Block:
             and all(size == count or (size == 1 and name in shared) for name, size in columns.items())
             and min(self.planes.frame_indices) >= 0
             and (self.affine_lps is None or tuple(map(len, self.affine_lps)) == (4, 4, 4, 4))
+            and (self.affine_lps is not None or self._has_all_frames)
             and all(len(set(map(len, along.values))) == 1 for along in self.along)
             and (self.mosaic is None or min(self.mosaic.across, self.mosaic.down) > 0)
         )
+
+    @property
+    def _has_all_frames(self) -> bool:
+        """Whether the axes of a stack have an entry for each frame."""
+        frames = math.prod(len(axis.values) for axis in self.axes)
+        return not self.axes or frames == len(self.planes.sop_instance_uids)
 
 
 def _deep(columns: Mapping[str, Any]) -> dict[str, Any]:

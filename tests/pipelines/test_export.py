@@ -5,6 +5,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from catalog.errors import GeometryError
@@ -66,3 +67,32 @@ def test_a_stack_is_refused_with_its_reason(indexed: Any, tmp_path: Path) -> Non
 def test_a_single_plane_of_a_volume_is_no_volume(volume: Any, tmp_path: Path) -> None:
     with pytest.raises(GeometryError, match="its dimensions are"):
         to_nifti(volume[0], tmp_path / "no.nii")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values", "name", "step"),
+    [
+        ("DiffusionBValue", (0.0, 1000.0), "b_value", 0),
+        ("EchoTime", (10, 20), "echo_time", 0),
+        ("AcquisitionNumber", (1, 2), "temporal_position", 0),
+        ("AcquisitionTime", ("101500", "101502.5"), "time", 2.5),
+    ],
+)
+def test_only_times_have_a_step_in_seconds(
+    indexed: Any, tmp_path: Path, keyword: str, values: tuple[Any, ...], name: str, step: float
+) -> None:
+    for number, value in enumerate(values):
+        series = phantoms.write_series(tmp_path / "d" / f"{number}", planes=3, modality="MR")
+        for path in series.paths:
+            ds = pydicom.dcmread(path)
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SOPInstanceUID}.{number}"
+            ds.AcquisitionTime = ds.ContentTime = "101500"
+            ds.InstanceNumber += 10 * number
+            setattr(ds, keyword, value)
+            ds.save_as(path)
+    (found,) = indexed(tmp_path / "d")
+    volume = open_array(found.array)
+    assert volume.dims == (name, "z", "y", "x")
+    header = nibabel.load(to_nifti(volume, tmp_path / "v.nii")).header  # type: ignore[attr-defined]
+    assert header["pixdim"][4] == step
+    assert header.get_xyzt_units() == ("mm", "sec")

@@ -171,10 +171,56 @@ def test_a_lost_plane_never_moves_images_into_another_time_point() -> None:
     assert part.reason == "14 images at 5 positions, and nothing that sets their order"
 
 
-def test_many_images_of_one_plane_stay_together_in_the_order_of_time() -> None:
-    (part,) = split([image(number, trigger_time=100.0 - number) for number in (1, 2, 3)])
-    assert part.reason == "one plane only, 3 images of it"
-    assert [each.instance_number for each in part.instances] == [3, 2, 1]
+@pytest.mark.parametrize(
+    ("attribute", "values", "axis"),
+    [
+        ("trigger_time", (98.0, 97.0, 96.0), Axis("time", "s", (0.0, 0.001, 0.002))),
+        ("acquisition_time", ("101502", "101500", "101501"), Axis("time", "s", (0.0, 1.0, 2.0))),
+        ("inversion_time", (50.0, 900.0, 150.0), Axis("inversion_time", "ms", (50.0, 150.0, 900.0))),
+        ("echo_time", (30.0, 20.0, 10.0), Axis("echo_time", "ms", (10.0, 20.0, 30.0))),
+        ("diffusion_b_value", (1000.0, 0.0, 500.0), Axis("b_value", "s/mm2", (0.0, 500.0, 1000.0))),
+        ("instance_number", (3, 1, 2), Axis("temporal_position", "", (1.0, 2.0, 3.0))),
+    ],
+)
+def test_many_images_of_one_plane_have_an_axis_named_for_what_varies(
+    attribute: str, values: tuple[object, ...], axis: Axis
+) -> None:
+    (part,) = split([image(number, **{attribute: value}) for number, value in enumerate(values, 1)])
+    assert (part.grid, part.reason) == (None, "one plane only, 3 images of it")
+    assert part.axes == (axis,)
+    assert [getattr(each, attribute) for each in part.instances] == sorted(values)  # type: ignore[type-var]
+
+
+def test_phases_of_the_heart_at_one_plane_are_phases() -> None:
+    images = [image(n, trigger_time=40.0 * n, nominal_interval=900.0) for n in (3, 1, 2)]
+    (part,) = split(images)
+    assert part.axes == (Axis("phase", "ms", (40.0, 80.0, 120.0)),)
+
+
+def test_two_planes_that_repeat_are_two_parts_with_axes() -> None:
+    images = [
+        image(1 + echo * 2 + place, z=place, echo_time=10.0 * (echo + 1))
+        for echo in range(8)
+        for place in (0, 1)
+    ]
+    parts = split(images)
+    assert [part.label for part in parts] == ["plane 1 of 2", "plane 2 of 2"]
+    for z, part in enumerate(parts):
+        assert part.axes == (Axis("echo_time", "ms", tuple(10.0 * (echo + 1) for echo in range(8))),)
+        assert {each.image_position_patient for each in part.instances} == {(0.0, 0.0, float(z))}
+
+
+def test_images_of_one_plane_that_nothing_tells_apart_have_no_axis() -> None:
+    (part,) = split([image(number, instance_number=1) for number in (2, 1)])
+    assert (part.axes, part.reason) == ((), "one plane only, 2 images of it")
+    assert [each.sop_instance_uid for each in part.instances] == ["1.2.1", "1.2.2"]
+
+
+def test_images_of_one_plane_of_two_types_stay_apart() -> None:
+    images = [image(n, image_type="ORIGINAL\\" + "MP"[n % 2], echo_time=float(n // 2)) for n in range(6)]
+    parts = split(images)
+    assert [part.label for part in parts] == ["type ORIGINAL/M", "type ORIGINAL/P"]
+    assert [part.axes[0].name for part in parts] == ["echo_time"] * 2
 
 
 @pytest.mark.parametrize(
