@@ -28,7 +28,7 @@ from catalog.encoding import (
 )
 from catalog.errors import HeaderError, words_of
 from catalog.records import PixelData
-from catalog.signatures import look_of
+from catalog.signatures import look_of, look_of_preamble
 from catalog.window import Window, cut, inflating, name_of
 
 DEPTH_LIMIT = 64
@@ -181,6 +181,8 @@ def _after_prefix(data: bytes, deviations: list[str]) -> int:
     if data[128:132] == b"DICM":
         if len(data) == 132:
             raise HeaderError("ends after the DICOM prefix; there is no data set")
+        if data[0] and (pretence := look_of_preamble(data)):
+            deviations.append(f"preamble is that of {pretence}")
         return 132
     vr = data[4:6]
     if (data[:2] in (b"\2\0", b"\x08\0") and data[3:4] == b"\0") or (

@@ -1,6 +1,7 @@
 """Which series, arrays and files are meant by what a person hands over: UIDs, records, outputs, paths."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from catalog.arrays import all_arrays, arrays_of
@@ -10,6 +11,7 @@ from catalog.identifiers import is_uid
 from catalog.query import find_series
 from catalog.records import ArrayRecord, OutputRecord, SeriesRecord
 from catalog.runs import find_output
+from catalog.signatures import VIDEO, look_of
 
 type Selection = str | SeriesRecord | Iterable[str | SeriesRecord] | None
 """Series by UID or record, several of them, or `None` for every series of the catalog."""
@@ -68,8 +70,25 @@ def _record(catalog: Catalog, series: object) -> SeriesRecord:
 def _by_uid(catalog: Catalog, uid: str) -> SeriesRecord:
     found = find_series(catalog, series_instance_uid=uid)
     if len(found) != 1 or found[0].series_instance_uid != uid:
-        raise NotFoundError(f"no series {uid} in the catalog; `workbench series` lists what there is")
+        raise NotFoundError(_no_series(uid))
     return found[0]
+
+
+def _no_series(uid: str) -> str:
+    """Say why there is no such series, also where a path was given for it."""
+    with suppress(OSError, ValueError):  # it may be too long for a path, or hold what no path may
+        if not is_uid(uid) and Path(uid).exists():
+            if _look_of(Path(uid)) == VIDEO:
+                return f"{uid} is no series but {VIDEO}, without index and ingest"
+            return f"{uid} is a path; `workbench index` it, then `workbench series` lists what there is"
+    return f"no series {uid} in the catalog; `workbench series` lists what there is"
+
+
+def _look_of(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return look_of(file.read(1024))
 
 
 def arrays_in(catalog: Catalog, series: Selection) -> list[ArrayRecord]:

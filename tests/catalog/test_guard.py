@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import av
 import pytest
 
 from catalog import guard
@@ -258,6 +259,40 @@ def test_zeros_after_the_data_set_are_tolerated(file: Path) -> None:
     assert header.deviations == ("zero bytes follow the data set",)
 
 
+@pytest.mark.parametrize(
+    ("preamble", "words"),
+    [
+        (b"MZ\x90\0", "a Windows program"),
+        (b"\x7fELF\2\1\1", "a Linux program"),
+        (b"\xcf\xfa\xed\xfe", "a macOS program"),
+        (b"#!/bin/sh\n", "a script"),
+        (b"II*\0\x08\0\0\0", "a TIFF image, which PS3.10 section 7.1 allows"),
+        (b"MM\0*\0\0\0\x08", "a TIFF image, which PS3.10 section 7.1 allows"),
+        (b"%PDF-1.7", "a PDF document"),
+        (b"<html>", "a page of markup"),
+    ],
+)
+def test_a_preamble_that_makes_the_file_something_else_is_a_deviation(
+    file: Path, preamble: bytes, words: str
+) -> None:
+    file.write_bytes(preamble.ljust(128, b"\0") + meta()[128:] + data_set())
+
+    header = read_header(file)
+
+    assert isinstance(header, InstanceHeader)
+    assert header.deviations == (f"preamble is that of {words}",)
+
+
+@pytest.mark.parametrize("preamble", [bytes(128), b"\0MZ" + bytes(125), b"any words of a maker".ljust(128)])
+def test_any_other_preamble_is_none(file: Path, preamble: bytes) -> None:
+    file.write_bytes(preamble + meta()[128:] + data_set())
+
+    header = read_header(file)
+
+    assert isinstance(header, InstanceHeader)
+    assert header.deviations == ()
+
+
 def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -284,6 +319,25 @@ def test_no_descriptor_is_left_open(file: Path) -> None:
         assert "looks like text" in found.reason
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [
+        ("mp4", "libx264"), ("mov", "mpeg2video"), ("mpegts", "libx265"), ("vob", "mpeg2video"),
+        ("mpeg2video", "mpeg2video"), ("h264", "libx264"), ("hevc", "libx265"),
+    ],
+)  # fmt: skip
+def test_a_plain_video_says_who_opens_it(tmp_path: Path, container: str, codec: str) -> None:
+    path = tmp_path / "surgery"
+    with av.open(str(path), "w", format=container) as output:
+        stream = output.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(3):
+            output.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        output.mux(stream.encode())
+    expected = "is no DICOM; it looks like a video, which bench.video(path) opens where it lies"
+    assert reason_of(path, path.read_bytes()) == expected
 
 
 def test_what_looks_like_nothing_known_is_just_no_dicom(tmp_path: Path) -> None:

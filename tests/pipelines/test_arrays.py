@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from zarr.core.codec_pipeline import BatchedCodecPipeline
+from zarrs import ZarrsCodecPipeline
 
 from catalog.errors import ArrayError
 from pipelines import phantoms
@@ -37,6 +39,23 @@ def test_the_block_says_where_each_plane_comes_from(indexed: Any, ct: phantoms.P
     np.testing.assert_allclose(block.planes.positions_lps_mm, [(-10, -20, 30 + 2.5 * z) for z in range(8)])
     assert block.planes.source_digests == block.planes.stored_digests
     assert (block.kind, block.units, block.modality, block.part) == ("volume", "HU", "CT", 0)
+
+
+def test_on_a_disk_zarrs_writes_and_reads_and_never_zarr_python(
+    indexed: Any, ct: phantoms.Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (series,) = indexed(ct.paths[0].parent)
+    for way in ("read", "write"):
+        monkeypatch.setattr(BatchedCodecPipeline, way, _unwanted)
+    opened = arrays.open_values(Path(series.array.path))  # written by then, and read back
+    pipeline = opened.async_array.codec_pipeline
+    assert isinstance(pipeline, ZarrsCodecPipeline)
+    assert pipeline.impl is not None
+    assert np.array_equal(arrays.read(Path(series.array.path), opened, slice(None)), ct.stored)
+
+
+async def _unwanted(*_: Any, **__: Any) -> None:
+    raise AssertionError("zarr-python's own codec pipeline was used")
 
 
 def altered(group: Path, change: Any) -> None:

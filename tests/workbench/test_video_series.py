@@ -156,6 +156,13 @@ def test_a_plain_video_file_opens_without_being_indexed(bench: Bench, tmp_path: 
     assert float(found[7].mean()) == pytest.approx(140, abs=4)
     with pytest.raises(DecodeError, match="cannot be opened"):
         bench.video(tmp_path / "nothing.mp4")
+    (rejected,) = bench.index(path, quiet=True).rejected
+    assert rejected.reason.endswith("a video, which bench.video(path) opens where it lies")
+    for read in (bench.ingest, bench.volume):
+        with pytest.raises(NotFoundError, match=r"surgery\.mp4 is no series but a video, which bench\.video"):
+            read(str(path))
+    with pytest.raises(NotFoundError, match="is a path; `workbench index` it"):
+        bench.ingest(str(tmp_path))
 
 
 def test_without_pyav_the_sentence_names_the_extra(bench: Bench, series: str, path: Path) -> None:
