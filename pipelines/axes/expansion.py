@@ -1,4 +1,4 @@
-"""Images of a series as planes: frames of enhanced objects and tiles of mosaics; others as they are."""
+"""Images of a series as planes: frames of enhanced objects and SPECT, tiles of mosaics; the others whole."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from pipelines.axes.functional_groups import (
     is_enhanced,
 )
 from pipelines.axes.private import PrivateElements, read_private
+from pipelines.axes.reconstruction import is_reconstructed, slices_of
 from pipelines.axes.repeats import Axis
 from pipelines.decoding.frames import open_frames
 
@@ -27,7 +28,7 @@ class Expanded:
     """An image with what its header says of its frames."""
 
     planes: tuple[InstanceRecord, ...]
-    """Frames of an enhanced object or tiles of a mosaic one by one; any other image as it is."""
+    """Frames of an enhanced object or of SPECT or tiles of a mosaic one by one; any other image as it is."""
     times: Axis | None = None
     """When the frames of a cine were taken, where it says so."""
     concatenation: Concatenation | None = None
@@ -56,7 +57,8 @@ def expanded(image: InstanceRecord) -> Expanded:
     if count == 1:
         return Expanded((image,))
     times = frame_times_s(ds, count).values
-    return Expanded((image,), None if times is None else Axis("time", "s", times))
+    planes = slices_of(image, ds) if is_reconstructed(image) else (image,)
+    return Expanded(planes, None if times is None else Axis("time", "s", times))
 
 
 def joined(found: Sequence[Expanded]) -> list[InstanceRecord]:
