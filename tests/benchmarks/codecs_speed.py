@@ -74,6 +74,7 @@ ENCODERS: dict[str, tuple[int, Callable[[Image], Any]]] = {
         12, lambda image: imagecodecs.jpeg2k_encode(image, level=50, codecformat="j2k", bitspersample=12),
     ),
     uid.HTJ2KLossless: (12, lambda image: imagecodecs.htj2k_encode(image, reversible=True)),
+    uid.HTJ2K: (12, lambda image: imagecodecs.htj2k_encode(image, reversible=False)),
     JPEG_XL_LOSSLESS: (12, lambda image: imagecodecs.jpegxl_encode(image, lossless=True, effort=3)),
     JPEG_XL: (8, lambda image: imagecodecs.jpegxl_encode(image, distance=1.0, effort=3)),
 }  # fmt: skip

@@ -170,6 +170,36 @@ BY_PYDICOM = {
     uid.JPEG2000Lossless: 0, uid.JPEG2000: 1,
 }  # fmt: skip
 """What pydicom decodes with the plugins that are installed, and how far they may be off."""
+BY_DJXL = {JPEG_XL_LOSSLESS: 0, JPEG_XL_JPEG_RECOMPRESSION: 1, JPEG_XL: 1}
+"""What Debian's `djxl` decodes, which is another version of the only library there is."""
+
+
+def by_djxl(folder: Path, encoded: bytes) -> Image:
+    """Decode JPEG XL to a portable gray map, which holds big-endian samples after three words."""
+    (folder / "image.jxl").write_bytes(encoded)
+    subprocess.run(["djxl", folder / "image.jxl", folder / "image.pgm"], check=True, capture_output=True)
+    kind, columns, rows, most, samples = (folder / "image.pgm").read_bytes().split(maxsplit=4)
+    assert kind == b"P5"
+    return np.frombuffer(samples, "u1" if int(most) < 256 else ">u2").reshape(int(rows), int(columns))
+
+
+def test_all_that_is_decoded_is_compared() -> None:
+    assert {*SECOND, *BY_PYDICOM, *BY_DJXL, uid.JPEGExtended12Bit} == CODECS.keys()
+
+
+@pytest.mark.parametrize("transfer_syntax", BY_DJXL)
+def test_debians_jpeg_xl_sees_the_same(
+    indexed: Any, tmp_path: Path, missing: Callable[[str], NoReturn], transfer_syntax: str
+) -> None:
+    if shutil.which("djxl") is None:
+        missing("djxl decodes JPEG XL: install it (Debian: apt install libjxl-tools)")
+    encode, bits, _ = ENCODINGS[transfer_syntax]
+    encoded = encode(smooth(bits))
+    path = write(tmp_path / "archive", transfer_syntax, smooth(bits), encoded)
+    other = by_djxl(tmp_path, encoded)
+    stored = stored_of(indexed, path)
+    assert stored.std() > 30
+    assert np.abs(stored.astype(int) - other).max() <= BY_DJXL[transfer_syntax]
 
 
 @pytest.mark.parametrize("transfer_syntax", [*SECOND, *BY_PYDICOM, uid.JPEGExtended12Bit])

@@ -3,13 +3,15 @@
 import os
 import pickle
 import random
+import shutil
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 import av
 import numpy as np
@@ -52,7 +54,7 @@ def number_in(frame: np.ndarray[Any, Any]) -> int:
 def encoded(
     container: str, codec: str, *, frames: int = 100, group: int = 12, options: dict[str, str] | None = None,
     muxing: dict[str, str] | None = None, steps: Any = lambda number: number,
-    pixels: str = "yuv420p",
+    pixels: str = "yuv420p", picture: Callable[[int], np.ndarray[Any, Any]] = numbered,
 ) -> bytes:  # fmt: skip
     with TemporaryDirectory() as folder:
         path = Path(folder) / "video"
@@ -64,7 +66,7 @@ def encoded(
             if codec == "mpeg2video":
                 context.max_b_frames = 2
             for number in range(frames):
-                frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
+                frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
                 frame.pts = steps(number)
                 output.mux(stream.encode(frame))
             output.mux(stream.encode())
@@ -317,6 +319,34 @@ def tagged(image: np.ndarray[Any, Any], matrix: str, weights: tuple[float, float
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
     return buffer.getvalue()
+
+
+def colourful(number: int) -> np.ndarray[Any, Any]:
+    """Red goes across, green down, blue with time."""
+    y, x = np.mgrid[:ROWS, :COLUMNS]
+    planes = x * 255 / COLUMNS, y * 255 / ROWS, np.full((ROWS, COLUMNS), number * 12)
+    return np.stack(planes, axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "pixels"),
+    [
+        ("mpegts", "mpeg2video", "yuv420p"), ("mpegts", "mpeg2video", "yuv422p"),
+        ("mp4", "libx264", "yuv420p"), ("mp4", "libx264", "yuv422p"), ("mp4", "libx264", "yuv420p10le"),
+        ("mp4", "libx265", "yuv420p"), ("mp4", "libx265", "yuv420p10le"),
+    ],
+)  # fmt: skip
+def test_debians_ffmpeg_sees_the_same_frames(
+    tmp_path: Path, missing: Callable[[str], NoReturn], container: str, codec: str, pixels: str
+) -> None:
+    if shutil.which("ffmpeg") is None:
+        missing("ffmpeg decodes videos, too: install it (Debian: apt install ffmpeg)")
+    path = plain(tmp_path, encoded(container, codec, frames=20, pixels=pixels, picture=colourful))
+    command = ["ffmpeg", "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    other = np.frombuffer(subprocess.run(command, check=True, capture_output=True).stdout, np.uint8)
+    opened = open_video(path).to_numpy().astype(int)
+    assert opened.std(axis=(0, 1, 2)).min() > 50
+    assert np.abs(opened - other.reshape(opened.shape)).max() <= 4
 
 
 # --- damage ----------------------------------------------------------------------------------------------
