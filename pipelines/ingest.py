@@ -20,7 +20,7 @@ from pydicom import uid
 from catalog.errors import ArrayError, DecodeError, HeaderError
 from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
-from pipelines.axes.expansion import Expanded, expanded, informed, joined
+from pipelines.axes.expansion import Expanded, expanded, informed, joined, timed
 from pipelines.axes.repeats import Axis
 from pipelines.axes.split import Part, split
 from pipelines.decoding.frames import Digests, Frames, load_together, open_frames, together
@@ -155,10 +155,10 @@ def _expanded(image: InstanceRecord) -> Expanded:
 
 def _timed(part: Part, times: Mapping[str, Axis]) -> Part:
     """A cine with its time axis; any other part as it is."""
-    first = part.instances[0]
-    if part.grid is None and first.frame_index is None and first.sop_instance_uid in times:
-        return replace(part, axes=(times[first.sop_instance_uid],))
-    return part
+    if part.grid is not None:
+        return part
+    found = timed(part.instances, part.axes, times.get(part.instances[0].sop_instance_uid))
+    return replace(part, axes=found)
 
 
 class _UnreadableImageError(Exception):

@@ -19,7 +19,7 @@ from pipelines.axes.functional_groups import (
 )
 from pipelines.axes.private import PrivateElements, read_private
 from pipelines.axes.reconstruction import is_reconstructed, slices_of
-from pipelines.axes.repeats import Axis
+from pipelines.axes.repeats import COUNTED, Axis
 from pipelines.decoding.frames import open_frames
 
 
@@ -30,7 +30,7 @@ class Expanded:
     planes: tuple[InstanceRecord, ...]
     """Frames of an enhanced object or of SPECT or tiles of a mosaic one by one; any other image as it is."""
     times: Axis | None = None
-    """When the frames of a cine were taken, where it says so."""
+    """When the frames of a cine were taken, where it says so for all at once."""
     concatenation: Concatenation | None = None
     """Where it is a part of an object that several instances hold."""
 
@@ -52,13 +52,34 @@ def expanded(image: InstanceRecord) -> Expanded:
     with open_frames(image):
         pass  # before anything is made for each frame: the file holds as many as its header promises
     ds = read_dataset(image.path)
+    values = frame_times_s(ds, count).values if count > 1 else None
+    times = None if values is None else Axis("time", "s", values)
     if is_enhanced(ds):
-        return Expanded(frames_of(image, ds), concatenation=concatenation_of(ds))
-    if count == 1:
-        return Expanded((image,))
-    times = frame_times_s(ds, count).values
-    planes = slices_of(image, ds) if is_reconstructed(image) else (image,)
-    return Expanded(planes, None if times is None else Axis("time", "s", times))
+        return Expanded(frames_of(image, ds), times, concatenation_of(ds))
+    return Expanded(slices_of(image, ds) if is_reconstructed(image) else (image,), times)
+
+
+def timed(planes: Sequence[InstanceRecord], axes: Sequence[Axis], times: Axis | None) -> tuple[Axis, ...]:
+    """Axes of a stack with the times of its frames, where nothing better is known of what they differ by.
+
+    Parameters
+    ----------
+    times
+        What the header of the first plane's instance says of all its frames.
+    """
+    is_known = bool(axes) and axes[0].name != COUNTED
+    if times is None or is_known or not _are_all_frames(planes, len(times.values)):
+        return tuple(axes)
+    return (times,)
+
+
+def _are_all_frames(planes: Sequence[InstanceRecord], count: int) -> bool:
+    """Whether these are the frames of one instance in their order, at one place."""
+    if planes[0].frame_index is None:
+        return True
+    numbers = [(each.sop_instance_uid, each.frame_index) for each in planes]
+    uid, places = planes[0].sop_instance_uid, {each.image_position_patient for each in planes}
+    return numbers == [(uid, index) for index in range(count)] and len(places) == 1
 
 
 def joined(found: Sequence[Expanded]) -> list[InstanceRecord]:

@@ -22,6 +22,8 @@ from catalog.records import InstanceRecord
 
 DAY = "19000101"
 """For a time without its date."""
+COUNTED = "temporal_position"
+"""Name of an axis of which nothing but the order is known."""
 NO_DIRECTION = (math.nan,) * 3
 """Of a volume without gradient."""
 
@@ -127,7 +129,7 @@ def _remaining(volumes: Sequence[Volume]) -> Axis:
     seconds = seconds_of(volumes)
     if seconds is not None:
         return Axis("time", "s", seconds)
-    return Axis("temporal_position", "", tuple(float(number + 1) for number in range(len(volumes))))
+    return Axis(COUNTED, "", tuple(float(number + 1) for number in range(len(volumes))))
 
 
 def _phases(volumes: Sequence[Volume]) -> Axis | None:
@@ -176,6 +178,15 @@ def seconds_of(volumes: Sequence[Volume]) -> tuple[float, ...] | None:
         if len(known) == len(times) and all(earlier < later for earlier, later in pairwise(known)):
             return tuple(round(at - known[0], 6) for at in known)
     return None
+
+
+def times_of_frames(frames: Sequence[InstanceRecord]) -> tuple[Axis, ...]:
+    """When the frames of an object, in their order, were taken, if each says so and all show one place."""
+    are_frames = all(each.frame_index is not None and each.mosaic is None for each in frames)
+    if len(frames) < 2 or not are_frames or len({each.image_position_patient for each in frames}) > 1:
+        return ()
+    seconds = seconds_of([(frame,) for frame in frames])
+    return () if seconds is None else (Axis("time", "s", seconds),)
 
 
 def _earliest(volume: Volume, clock: Measure) -> float | None:

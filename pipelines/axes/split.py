@@ -26,7 +26,7 @@ import numpy as np
 
 from catalog.records import InstanceRecord
 from pipelines import geometry
-from pipelines.axes.repeats import Along, Axis, join
+from pipelines.axes.repeats import Along, Axis, join, times_of_frames
 from pipelines.geometry import Grid
 
 type Key = tuple[Any, ...]
@@ -109,7 +109,7 @@ def split(instances: Sequence[InstanceRecord]) -> tuple[Part, ...]:
     for images in _groups(ordered, _image_key).values():
         obstacle = _obstacle(images[0])
         if obstacle:
-            parts.append(Part(tuple(images), None, "", obstacle))
+            parts.append(Part(tuple(images), None, "", obstacle, times_of_frames(images)))
             continue
         for group in _alike(images):
             parts.extend(_by_position(group))
@@ -133,6 +133,15 @@ def _serial(image: InstanceRecord) -> Key:
 def _is_many(image: InstanceRecord) -> bool:
     """Whether a record stands for several frames of which nothing tells where they lie."""
     return image.frame_index is None and (image.number_of_frames or 1) > 1
+
+
+def _own_object(image: InstanceRecord) -> str:
+    """What the frames of one multi-frame object share, where nothing tells where they lie; else empty."""
+    is_frame = image.frame_index is not None and image.mosaic is None and (image.number_of_frames or 1) > 1
+    if not (_is_many(image) or (is_frame and _obstacle(image))):
+        return ""
+    is_part = is_frame and image.in_concatenation_number is not None  # its number is that of the whole object
+    return f"instance {image.instance_number}" if is_part else image.sop_instance_uid
 
 
 def _obstacle(image: InstanceRecord) -> str:
@@ -164,7 +173,7 @@ def _image_key(image: InstanceRecord) -> Key:
         "LOCALIZER" in (image.image_type or ""),
         _obstacle(image),
         image.mosaic,
-        image.sop_instance_uid if _is_many(image) else "",
+        _own_object(image),
     )
 
 
@@ -389,7 +398,7 @@ def _description(part: Part) -> tuple[str, ...]:
         geometry.orientation_name(first) if placed else "no place in the patient",
         f"{first.rows} rows x {first.columns} columns",
         f"{first.bits_stored} bits {first.photometric_interpretation}",
-        f"instance {first.instance_number}" if _is_many(first) else "",
+        f"instance {first.instance_number}" if _own_object(first) else "",
     )
 
 

@@ -339,3 +339,73 @@ def test_a_concatenation_that_contradicts_itself_says_so(indexed: Any, tmp_path:
     )
     other = next(each for each in indexed(tmp_path / "e") if each.series.series_instance_uid == "2.25.9")
     assert other.array.reason == "part 2 of 2 of its concatenation does not go on after frame 6"
+
+
+# --- over time -------------------------------------------------------------------------------------------
+
+
+NOWHERE = group(FrameAnatomySequence={"FrameLaterality": "U"})
+
+
+def taken(*times: str) -> list[Dataset]:
+    return [group(FrameContentSequence={"FrameAcquisitionDateTime": f"20260105{each}"}) for each in times]
+
+
+@pytest.mark.parametrize(
+    ("own", "attributes", "expected"),
+    [
+        (taken("101500.00", "101500.10", "101500.30"), {"CineRate": 5}, [0, 0.1, 0.3]),
+        (taken("101500", "101500", "101500"), {"CineRate": 5}, [0, 0.2, 0.4]),
+        ([Dataset()] * 3, {"FrameTime": 40, "FrameIncrementPointer": 0x00181063}, [0, 0.04, 0.08]),
+        (taken("235959.5", "235959.9", "235959.95"), {}, [0, 0.4, 0.45]),
+    ],
+)
+def test_enhanced_angiography_has_seconds(
+    indexed: Any, tmp_path: Path, own: Any, attributes: dict[str, Any], expected: list[float]
+) -> None:
+    write(
+        tmp_path / "d" / "0", uid.EnhancedXAImageStorage, STORED[:3], own, NOWHERE, Modality="XA",
+        ImageOrientationPatient=None, **attributes,
+    )  # fmt: skip
+    (series,) = indexed(tmp_path / "d")
+    image = open_array(series.array)
+    assert image.dims == ("time", "y", "x")
+    np.testing.assert_allclose(image.time, expected)
+    assert image.time.attrs["units"] == "s"
+    assert np.array_equal(stored_values(series.array), STORED[:3])
+    assert verify_array(series.array, series.instances).mismatches == ()
+
+
+def test_two_runs_of_enhanced_angiography_in_one_series_are_two_parts(indexed: Any, tmp_path: Path) -> None:
+    for number in (1, 2):
+        write(
+            tmp_path / "d" / f"{number}", uid.EnhancedXAImageStorage, STORED[:3], [Dataset()] * 3, NOWHERE,
+            Modality="XA", ImageOrientationPatient=None, CineRate=10 * number, InstanceNumber=number,
+        )  # fmt: skip
+    (series,) = indexed(tmp_path / "d")
+    parts = series.ingest().arrays
+    assert [part.label for part in parts] == ["instance 1", "instance 2"]
+    assert [open_array(part).time.values[1].item() for part in parts] == [0.1, 0.05]
+
+
+def test_planes_at_several_places_are_no_times(indexed: Any, tmp_path: Path) -> None:
+    own = [at(z) for z in (0, 2, 7, 8)]
+    write(
+        tmp_path / "d" / "0", uid.EnhancedCTImageStorage, STORED[:4], own, SHARED, Modality="CT", CineRate=10
+    )
+    (series,) = indexed(tmp_path / "d")
+    assert open_array(series.array).dims == ("frame", "y", "x")
+
+
+def test_true_colour_frames_with_functional_groups_have_seconds(indexed: Any, tmp_path: Path) -> None:
+    storage, colours = uid.MultiFrameTrueColorSecondaryCaptureImageStorage, STORED[:6].astype(np.uint8)
+    write(
+        tmp_path / "d" / "0", storage, STORED[:2], [Dataset()] * 2, NOWHERE, Modality="OT", SamplesPerPixel=3,
+        PhotometricInterpretation="RGB", PlanarConfiguration=0, BitsAllocated=8, BitsStored=8, HighBit=7,
+        FrameTime=250, FrameIncrementPointer=0x00181063, PixelData=colours.tobytes(),
+    )  # fmt: skip
+    (series,) = indexed(tmp_path / "d")
+    image = open_array(series.array)
+    assert image.dims == ("time", "y", "x", "channel")
+    assert image.time.values.tolist() == [0, 0.25]
+    assert np.array_equal(image, colours.reshape(2, 6, 8, 3))
