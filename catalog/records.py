@@ -164,6 +164,13 @@ class InstanceRecord:
     cardiac_number_of_images: int | None = None
     temporal_position_time_offset: float | None = None
     """Seconds from the first temporal position."""
+    repetition_time: float | None = None
+    """ms."""
+    number_of_temporal_positions: int | None = None
+    acquisition_duration: float | None = None
+    """Of the whole series of images, s."""
+    kvp: float | None = None
+    """Peak kilo voltage."""
     volume_frame_of_reference_uid: str | None = None
     """Where position and orientation are those of an ultrasound volume, not of the patient."""
     deviations: tuple[str, ...] = ()

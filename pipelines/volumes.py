@@ -44,12 +44,12 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     PALETTE COLOR opens as red, green and blue of 8 bits; `stored_values` has the indices.
 
     A volume has dimensions (z, y, x) and coordinates in mm, after axes along which it repeats (`time` in s,
-    `echo_time` and `inversion_time` in ms, `flip_angle` in deg, `b_value` in s/mm2, `phase` of the heart in %
-    or ms, `temporal_position`); a stack has
-    (frame, y, x[, channel]), with `time` for `frame` where a cine says when its frames were taken; the images
-    of one plane have such axes in the place of `frame`, too. Planes of
-    a stack that have a place in the patient keep it as the coordinates `x_lps_mm`, `y_lps_mm` and `z_lps_mm`,
-    and where they are parallel `distance_mm` along their normal, for `array.dicom.to_regular()`.
+    `echo_time` and `inversion_time` in ms, `flip_angle` in deg, `kvp` in kV, `b_value` in s/mm2,
+    `phase` of the heart in % or ms, `temporal_position`); a stack has (frame, y, x[, channel]), with `time`
+    for `frame` where a cine says when its frames were taken; the images of one plane have such axes in the
+    place of `frame`, too. Planes of a stack that have a place in the patient keep it as the coordinates
+    `x_lps_mm`, `y_lps_mm` and `z_lps_mm`, and where they are parallel `distance_mm` along their normal, for
+    `array.dicom.to_regular()`.
     The coordinate `sop_instance_uid` names each plane's source; where slope or intercept differ between
     planes they are coordinates too. Stored values that float32 cannot hold become float64.
     Any other kind opens as its reader of `pipelines.kinds` gives it.
@@ -326,7 +326,8 @@ def _coordinates(record: ArrayRecord, block: Block, slopes: _Line, intercepts: _
         coordinates["frame_number"] = (planes, np.array(block.planes.frame_indices).reshape(shape) + 1)
     named = [axis for axis in block.axes if axis.name in record.dims]  # others as `_of_frames` unfolds them
     for axis in named:
-        coordinates[axis.name] = (axis.name, np.array(axis.values), {"units": axis.unit})
+        source = {"source": axis.source} if axis.source else {}
+        coordinates[axis.name] = (axis.name, np.array(axis.values), {"units": axis.unit} | source)
     for along in block.along:
         dims, repeats = record.dims[: layout.plane_axis], layout.leading
         if block.affine_lps is None:

@@ -1,8 +1,10 @@
 """Images of a series as planes: frames of enhanced objects and SPECT, tiles of mosaics; the others whole."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from catalog.errors import HeaderError
 from catalog.headers import read_dataset
@@ -113,7 +115,7 @@ def joined(found: Sequence[Expanded]) -> list[InstanceRecord]:
 
 
 def informed(planes: Sequence[InstanceRecord]) -> list[InstanceRecord]:
-    """Planes with what else is known of them, where several lie at one place: diffusion, cardiac phase.
+    """Planes with what else is known of them, where several lie at one place: diffusion, times, energy.
 
     A second look into the header of single images, which those that do not repeat are spared.
     """
@@ -129,29 +131,29 @@ def informed(planes: Sequence[InstanceRecord]) -> list[InstanceRecord]:
     ]
 
 
-_PERCENTAGE, _INTERVAL, _IMAGES = 0x00209241, 0x00181062, 0x00181090
-"""Nominal Percentage of Cardiac Phase, Nominal Interval, Cardiac Number of Images."""
+_ASKED: Mapping[str, tuple[int, bytes]] = {
+    "nominal_percentage_of_cardiac_phase": (0x00209241, b"FD"),
+    "nominal_interval": (0x00181062, b"IS"),
+    "cardiac_number_of_images": (0x00181090, b"IS"),
+    "repetition_time": (0x00180080, b"DS"),
+    "number_of_temporal_positions": (0x00200105, b"IS"),
+    "acquisition_duration": (0x00189073, b"FD"),
+    "kvp": (0x00180060, b"DS"),
+}
+"""Field of an instance record to its element and what that is where the file does not say it."""
+_COUNTS = frozenset({"cardiac_number_of_images", "number_of_temporal_positions"})
 
 
 def _informed(image: InstanceRecord, known: dict[str, PrivateElements]) -> InstanceRecord:
     uid = image.sop_instance_uid
     if uid not in known:
-        asked = (IN_PLANE_PHASE_ENCODING_DIRECTION, _PERCENTAGE, _INTERVAL, _IMAGES)
+        asked = (IN_PLANE_PHASE_ENCODING_DIRECTION, *(tag for tag, _ in _ASKED.values()))
         try:
             known[uid] = read_private(image.path, *asked)
         except HeaderError:  # what is wrong with it is said where its pixel data are read
             known[uid] = PrivateElements({}, little_endian=True)
     private = known[uid]
-    percentage, interval, images = (
-        next(iter(private.public(tag, vr)), None)
-        for tag, vr in ((_PERCENTAGE, b"FD"), (_INTERVAL, b"IS"), (_IMAGES, b"IS"))
-    )
-    image = replace(
-        image,
-        nominal_percentage_of_cardiac_phase=percentage,
-        nominal_interval=interval,
-        cardiac_number_of_images=None if images is None else int(images),
-    )
+    image = replace(image, **_values(private))
     if image.diffusion_b_value is not None:
         return image
     diffusion = diffusion_of(image, private)
@@ -162,6 +164,22 @@ def _informed(image: InstanceRecord, known: dict[str, PrivateElements]) -> Insta
         diffusion_b_value=diffusion.b_value,
         diffusion_gradient_orientation=diffusion.direction,
     )
+
+
+def _values(private: PrivateElements) -> dict[str, Any]:
+    """What the header says of time and energy, GE and Philips in private attributes."""
+    found: dict[str, Any] = {}
+    for name, (tag, vr) in _ASKED.items():
+        value = next(iter(private.public(tag, vr)), None)
+        if value is not None and math.isfinite(value):
+            found[name] = int(value) if name in _COUNTS else value
+    duration = private.numbers(0x0019, "GEMS_ACQU_01", 0x5A, b"FL")  # us
+    begin = private.numbers(0x2005, "Philips MR Imaging DD 001", 0xA0, b"FL")  # Dynamic Scan Begin Time, s
+    if len(duration) == 1:
+        found.setdefault("acquisition_duration", duration[0] / 1e6)
+    if len(begin) == 1 and math.isfinite(begin[0]):
+        found["temporal_position_time_offset"] = begin[0]
+    return found
 
 
 def _incomplete(parts: Sequence[Expanded]) -> str:

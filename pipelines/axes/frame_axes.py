@@ -102,7 +102,8 @@ def with_repeats(stack: xr.DataArray, axes: Sequence[Axis]) -> xr.DataArray:
         return stack
     unfolded = _unfolded(stack, Grid(tuple(axis.name for axis in axes), tuple(axis.values for axis in axes)))
     for axis in axes:
-        unfolded.coords[axis.name].attrs["units"] = axis.unit
+        attrs = {"units": axis.unit} | ({"source": axis.source} if axis.source else {})
+        unfolded.coords[axis.name].attrs.update(attrs)
     return unfolded
 
 

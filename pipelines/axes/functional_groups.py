@@ -4,6 +4,7 @@ What a functional group says of a frame takes the place of the attribute of that
 frames sort, split and repeat as single images do.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -130,6 +131,11 @@ FRAME_ATTRIBUTES: Mapping[str, tuple[Callable[[Any], Any], tuple[Group, ...]]] =
         _number,
         (("TemporalPositionSequence", "TemporalPositionTimeOffset"),),
     ),
+    "repetition_time": (
+        _number,
+        (("MRTimingAndRelatedParametersSequence", "RepetitionTime"), *_converted("RepetitionTime")),
+    ),
+    "kvp": (_number, (("CTXRayDetailsSequence", "KVP"), *_converted("KVP"))),
     "acquisition_number": (int, _converted("AcquisitionNumber")),
     "acquisition_date": (
         lambda value: str(value)[:8],
@@ -227,7 +233,8 @@ def frames_of(image: InstanceRecord, ds: Dataset) -> tuple[InstanceRecord, ...]:
                     image,
                     frame_index=index,
                     dimension_indices=_indices(own[index : index + 1], dimensions),
-                    **_attributes([*own[index : index + 1], *shared]),
+                    **_begin_of_dynamic_scan(own[index : index + 1])
+                    | _attributes([*own[index : index + 1], *shared]),
                 )
                 for index in range(image.number_of_frames or 1)
             )
@@ -264,6 +271,16 @@ def _indices(own: list[Dataset], dimensions: tuple[tuple[int, str], ...]) -> tup
 def _volume_uid(ds: Dataset) -> str | None:
     """Volume Frame of Reference UID (0020,9312) of an ultrasound volume."""
     return str(ds.get("VolumeFrameOfReferenceUID") or "") or None
+
+
+def _begin_of_dynamic_scan(own: list[Dataset]) -> dict[str, Any]:
+    """When Philips began the temporal position of a frame, in seconds: (2005,xxA0) in (2005,xx0F)."""
+    try:
+        item = own[0].private_block(0x2005, "Philips MR Imaging DD 005")[0x0F].value[0]
+        begin = float(item.private_block(0x2005, "Philips MR Imaging DD 001")[0xA0].value)
+    except (LookupError, AttributeError, TypeError, ValueError):  # no such element, or not as Philips has it
+        return {}
+    return {"temporal_position_time_offset": begin} if math.isfinite(begin) else {}
 
 
 def _attributes(groups: list[Dataset]) -> dict[str, Any]:

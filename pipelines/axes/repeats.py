@@ -4,7 +4,8 @@ The axes, outermost first, are the attributes of `FACTORS` that vary and of whic
 often; what is left over is one more axis, in the order of time. It is called `b_value` or `echo_time` where
 one of these varies unevenly, as in a diffusion scan with one volume without gradient; `phase` where the heart
 beats, in % of the cycle or in ms from the R wave; `time`, in seconds, where the instances say when they were
-taken; and `temporal_position`, from 1, where nothing else is known.
+taken, or it is sure that a volume was in each repetition; and `temporal_position`, from 1, where nothing else
+is known. Dimensions that an enhanced object names are axes by their index, from 1.
 """
 
 import math
@@ -39,6 +40,8 @@ class Axis:
     unit: str
     """UCUM; empty for a count."""
     values: tuple[float, ...]
+    source: str = ""
+    """The attribute the values were made from, where they stand in no attribute themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,22 @@ FACTORS: tuple[tuple[str, str, Measure], ...] = (
     ("b_value", "s/mm2", lambda image: image.diffusion_b_value),
     ("inversion_time", "ms", lambda image: image.inversion_time),
     ("flip_angle", "deg", lambda image: image.flip_angle),
+    ("kvp", "kV", lambda image: image.kvp),
 )
 """Attributes that are axes of their own ..."""
 UNEVEN = FACTORS[:2]
 """... and those of them that are one even where some values occur more often than others."""
+
+KNOWN_BETTER = frozenset({
+    "temporal_position", "temporal_position_time_offset", "time_slot", "frame_acquisition_date_time",
+    "frame_reference_date_time", "frame_acquisition_number", "nominal_cardiac_trigger_delay_time",
+    "actual_cardiac_trigger_delay_time", "nominal_percentage_of_cardiac_phase", "trigger_time",
+    "effective_echo_time", "inversion_times", "diffusion_b_value", "diffusion_gradient_orientation",
+    "diffusion_gradient_direction_sequence", "mr_diffusion_sequence", "diffusion_directionality",
+})  # fmt: skip
+"""Dimensions of an enhanced object of which the frames tell more than an index: they are no axes by it."""
+REPETITION_TOLERANCE = 0.01
+"""How far Acquisition Duration may be from all repetitions together, as a part of it."""
 
 
 def join(volumes: Sequence[Volume]) -> Repeats:
@@ -82,7 +97,8 @@ def join(volumes: Sequence[Volume]) -> Repeats:
     rest = sorted(volumes, key=_order)
     axes: list[Axis] = []
     groups: list[list[Volume]] = [list(rest)]
-    for name, unit, measure in FACTORS:
+    dimensions = [each for each in _dimensions(rest) if each[0] not in KNOWN_BETTER]
+    for name, unit, measure in (*FACTORS, *dimensions):
         values = _even(groups, measure)
         if values:
             axes.append(Axis(name, unit, values))
@@ -92,9 +108,10 @@ def join(volumes: Sequence[Volume]) -> Repeats:
                 for value in values
             ]
     if len(groups[0]) > 1:
-        axes.append(_remaining(groups[0]))
+        axes.append(_remaining(groups[0], is_only=not axes))
     ordered = tuple(volume for group in groups for volume in group)
-    named = {axis.name for axis in axes}
+    names = {axis.name for axis in axes}
+    named = names | {f"{name}_index" for name, *_ in dimensions if name in names}
     return Repeats(ordered, tuple(axes), tuple(each for each in _along(ordered) if each.name not in named))
 
 
@@ -117,7 +134,7 @@ def _even(groups: Sequence[Sequence[Volume]], measure: Measure) -> tuple[float, 
     return found.pop() if len(found) == 1 else ()
 
 
-def _remaining(volumes: Sequence[Volume]) -> Axis:
+def _remaining(volumes: Sequence[Volume], *, is_only: bool) -> Axis:
     for name, unit, measure in UNEVEN:
         values = [_of(volume, measure) for volume in volumes]
         numbers = tuple(value for value in values if value is not None)
@@ -129,6 +146,10 @@ def _remaining(volumes: Sequence[Volume]) -> Axis:
     seconds = seconds_of(volumes)
     if seconds is not None:
         return Axis("time", "s", seconds)
+    repetition = _repetition_time_s(volumes) if is_only else None
+    if repetition is not None:
+        times = tuple(round(number * repetition, 6) for number in range(len(volumes)))
+        return Axis("time", "s", times, "Repetition Time (0018,0080)")
     return Axis(COUNTED, "", tuple(float(number + 1) for number in range(len(volumes))))
 
 
@@ -178,6 +199,34 @@ def seconds_of(volumes: Sequence[Volume]) -> tuple[float, ...] | None:
         if len(known) == len(times) and all(earlier < later for earlier, later in pairwise(known)):
             return tuple(round(at - known[0], 6) for at in known)
     return None
+
+
+def _repetition_time_s(volumes: Sequence[Volume]) -> float | None:
+    """Repetition Time, where it is sure that a volume was taken in each; `None` where it is not.
+
+    All images were taken by one acquisition, the volumes are as many as Number of Temporal Positions
+    (0020,0105) says, and as many repetitions take as long as the acquisition did (0018,9073), or GE's
+    (0019,xx5A). So neither a scan of several shots nor one that was cut off or began with dummies is one.
+    """
+    images = [image for volume in volumes for image in volume]
+    known = {
+        (
+            image.repetition_time,
+            image.acquisition_duration,
+            image.number_of_temporal_positions,
+            image.acquisition_number,
+            image.acquisition_time,
+        )
+        for image in images
+    }
+    if len(known) > 1:
+        return None
+    ((repetition_ms, duration, positions, *_),) = known
+    if not repetition_ms or not duration or min(repetition_ms, duration) <= 0 or positions != len(volumes):
+        return None
+    seconds = repetition_ms / 1000
+    is_whole = abs(duration - positions * seconds) <= REPETITION_TOLERANCE * duration
+    return seconds if is_whole else None
 
 
 def times_of_frames(frames: Sequence[InstanceRecord]) -> tuple[Axis, ...]:
@@ -244,7 +293,8 @@ def _serial(image: InstanceRecord) -> tuple[int, str, int]:
 def _along(volumes: Sequence[Volume]) -> list[Along]:
     """Attributes that every volume has and that vary from volume to volume."""
     found = []
-    for name, unit, measure in (*FACTORS, *_dimensions(volumes)):
+    dimensions = [(f"{name}_index", unit, measure) for name, unit, measure in _dimensions(volumes)]
+    for name, unit, measure in (*FACTORS, *dimensions):
         values = [_of(volume, measure) for volume in volumes]
         numbers = tuple((value,) for value in values if value is not None)
         if len(numbers) == len(values) and len(set(numbers)) > 1:
@@ -262,7 +312,7 @@ def _dimensions(volumes: Sequence[Volume]) -> Iterator[tuple[str, str, Measure]]
         return lambda image: dict(image.dimension_indices).get(name)
 
     for name, _ in volumes[0][0].dimension_indices:
-        yield f"{name}_index", "", measure(name)
+        yield name.removesuffix("_index"), "", measure(name)
 
 
 def _direction(volume: Volume) -> tuple[float, ...] | None:

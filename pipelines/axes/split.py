@@ -77,6 +77,7 @@ SEPARATORS = (
     ),
     Separator(lambda each: (each.diffusion_b_value or 0.0,), lambda key, *_: f"b-value {key[0]:g} s/mm2"),
     Separator(lambda each: (each.inversion_time or 0.0, each.flip_angle or 0.0), _counted("contrast")),
+    Separator(lambda each: (each.kvp or 0.0,), lambda key, *_: f"{key[0]:g} kV"),
     Separator(
         lambda each: (each.diffusion_b_value or 0.0, *(each.diffusion_gradient_orientation or ())),
         _counted("direction"),

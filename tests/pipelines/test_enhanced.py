@@ -234,7 +234,7 @@ def test_a_legacy_converted_series_is_the_volume_of_the_classic_one(indexed: Any
         np.testing.assert_allclose(volume.dicom.affine_lps, phantom.affine_lps, atol=1e-6)
 
 
-def test_dimensions_that_an_object_names_are_axes_or_coordinates(indexed: Any, tmp_path: Path) -> None:
+def test_dimensions_that_an_object_names_are_axes(indexed: Any, tmp_path: Path) -> None:
     pointers = []
     for keyword in ("InStackPositionNumber", "RespiratoryCyclePosition"):
         item = Dataset()
@@ -250,8 +250,12 @@ def test_dimensions_that_an_object_names_are_axes_or_coordinates(indexed: Any, t
     )
     (series,) = indexed(tmp_path / "d")
     volume = open_array(series.array)
-    assert (volume.dims, volume.shape) == (("temporal_position", "z", "y", "x"), (3, 4, 6, 8))
-    assert volume.respiratory_cycle_position_index.values.tolist() == [1, 2, 3]
+    assert (volume.dims, volume.shape) == (
+        ("respiratory_cycle_position", "z", "y", "x"),
+        (3, 4, 6, 8),
+    )
+    assert "respiratory_cycle_position_index" not in volume.coords
+    assert volume.respiratory_cycle_position.values.tolist() == [1, 2, 3]
     assert np.array_equal(stored_values(series.array), STORED.reshape(4, 3, 6, 8).swapaxes(0, 1))
 
 

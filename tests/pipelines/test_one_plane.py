@@ -127,3 +127,21 @@ def test_real_frames_of_one_plane_have_seconds(indexed: Any, shared_data: Path) 
     assert {"x_lps_mm", "y_lps_mm", "z_lps_mm"} <= set(image.coords)
     assert image.y.attrs["units"] == "mm"
     assert verify_array(series.array, series.instances).mismatches == ()
+
+
+def test_two_energies_of_ct_are_an_axis(indexed: Any, tmp_path: Path) -> None:
+    rows = [
+        {
+            "ImagePositionPatient": [0, 0, 2 * z],
+            "KVP": kvp,
+            "AcquisitionTime": "101500",
+            "ContentTime": "101500",
+        }
+        for z, kvp in product(range(4), (140, 80))
+    ]
+    repeated(tmp_path / "d", rows, "CT")
+    (series,) = indexed(tmp_path / "d")
+    volume = open_array(series.array)
+    assert (volume.dims, volume.shape) == (("kvp", "z", "y", "x"), (2, 4, 12, 10))
+    assert (volume.kvp.values.tolist(), volume.kvp.attrs["units"]) == ([80, 140], "kV")
+    assert np.array_equal(stored_values(series.array)[0], STORED[1:8:2])

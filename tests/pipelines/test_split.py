@@ -74,6 +74,7 @@ def test_a_localizer_in_three_orientations_is_set_apart_from_the_volume() -> Non
         ("trigger_time", (0.0, 45.5), Axis("time", "s", (0.0, 0.0455))),
         ("echo_time", (2.5, 30.0), Axis("echo_time", "ms", (2.5, 30.0))),
         ("diffusion_b_value", (0.0, 1000.0), Axis("b_value", "s/mm2", (0.0, 1000.0))),
+        ("kvp", (80.0, 140.0), Axis("kvp", "kV", (80.0, 140.0))),
     ],
 )
 def test_repeated_positions_become_an_axis_named_for_what_varies(
@@ -88,6 +89,33 @@ def test_repeated_positions_become_an_axis_named_for_what_varies(
     assert (part.reason, part.label, part.axes) == ("", "", (axis,))
     found = [getattr(each, attribute) for each in part.instances]
     assert sorted([found[:4], found[4:]], key=str) == sorted([[value] * 4 for value in values], key=str)
+
+
+SCAN = {
+    "acquisition_time": "101500", "acquisition_number": 1, "repetition_time": 2500.0,
+    "number_of_temporal_positions": 3, "acquisition_duration": 7.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"acquisition_duration": 15.0},
+        {"acquisition_duration": None},
+        {"number_of_temporal_positions": 4, "acquisition_duration": 10.0},
+        {"repetition_time": None},
+        {"repetition_time": 0.0, "acquisition_duration": 0.0},
+    ],
+)
+def test_repetitions_are_seconds_only_where_they_took_as_long_as_the_acquisition(
+    changes: dict[str, object],
+) -> None:
+    def scan(**more: object) -> list[InstanceRecord]:
+        return [image(1 + 4 * time + z, z=z, **(SCAN | more)) for time in range(3) for z in range(4)]
+
+    (sure,), (unsure,) = split(scan()), split(scan(**changes))
+    assert sure.axes == (Axis("time", "s", (0.0, 2.5, 5.0), "Repetition Time (0018,0080)"),)
+    assert unsure.axes == (Axis("temporal_position", "", (1.0, 2.0, 3.0)),)
 
 
 def test_images_of_several_types_stay_apart() -> None:
