@@ -66,7 +66,10 @@ def sampling(positions_lps_mm: Vector, raster: Raster, spacing_mm: Spacing = Non
     along = offsets @ raster.normal
     gaps = np.diff(along)
     if gaps.min() <= SAME_POSITION_MM:
-        raise GeometryError("several planes at one position cannot be resampled into one volume")
+        raise GeometryError(
+            "several planes at one position cannot be resampled into one volume; "
+            "pick one of each position, as stack.isel(frame=[...]), by distance_mm and sop_instance_uid"
+        )
     z, y, x = _spacing(spacing_mm, (float(np.median(gaps)), *raster.pixel_spacing))
     aside = np.stack([_aside(offsets @ column), _aside(offsets @ row)], axis=1)  # mm along y and x
     extent = np.ptp(aside, axis=0) + (np.array([raster.rows, raster.columns]) - 1) * raster.pixel_spacing

@@ -6,7 +6,8 @@ Images are told apart in this order, and parts never depend on the order of the 
    without a place in the patient;
 2. size, photometric interpretation, bits, units; localizer or not; orientation and pixel spacing;
 3. where positions repeat, the first of `SEPARATORS` that gives every position equally often, then the next,
-   until no position repeats; last of all the order of Instance Number at each position.
+   until no position repeats; last of all the order of Instance Number at each position;
+4. where nothing does, copies of single planes are set apart from the volume (`pipelines.axes.copies`).
 
 Volumes that were set apart by the third and have one grid and one Image Type are joined again, along axes
 named for what varies (`pipelines.axes.repeats`). One or two planes are too few for a grid; where they repeat,
@@ -26,6 +27,7 @@ import numpy as np
 
 from catalog.records import InstanceRecord
 from pipelines import geometry
+from pipelines.axes.copies import named, several, without_copies
 from pipelines.axes.repeats import Along, Axis, join, times_of_frames
 from pipelines.geometry import Grid
 
@@ -207,9 +209,30 @@ def _by_position(images: list[InstanceRecord]) -> list[Part]:
         return _plane_by_plane(images, position)
     groups = _separated(images, position, SEPARATORS) or _unequally_separated(images, position)
     if groups is None:
-        reason = f"{len(images)} images at {len(counts)} positions, and nothing that sets their order"
-        return [Part(_along_normal(images), None, "", reason)]
+        return _set_apart(images, position) or [_unordered(images, position)]
     return _rejoined([_part(label, group) for label, group in groups])
+
+
+def _set_apart(images: list[InstanceRecord], position: Mapping[Key, int]) -> list[Part]:
+    """Volumes, and the copies that kept them from being some; nothing where that is not the reason."""
+    rest, copies = without_copies(
+        images, lambda each: position[_identity(each)], [each.key for each in SEPARATORS[:-1]]
+    )
+    groups = _separated(rest, position, SEPARATORS) if copies else None
+    parts = [] if groups is None else _rejoined([_part(label, group) for label, group in groups])
+    if not parts or any(part.grid is None for part in parts):
+        return []
+    reason = f"second images of planes that the volume has already: {named(copies)}"
+    return [*parts, Part(_along_normal(copies), None, "copies", reason)]
+
+
+def _unordered(images: list[InstanceRecord], position: Mapping[Key, int]) -> Part:
+    counts = _counts(images, position)
+    reason = (
+        f"{len(images)} images at {len(counts)} positions, and nothing that sets their order; "
+        f"at one position lie {several(images, position)}"
+    )
+    return Part(_along_normal(images), None, "", reason)
 
 
 def _plane_by_plane(images: list[InstanceRecord], position: Mapping[Key, int]) -> list[Part]:

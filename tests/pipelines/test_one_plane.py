@@ -1,4 +1,4 @@
-"""One or two planes that repeat: axes with names and units, from files to arrays."""
+"""Planes that repeat, one or two or a single one of many: named axes and copies, from files to arrays."""
 
 from itertools import product
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pydicom
 import pytest
 
+from catalog.errors import GeometryError
 from pipelines import phantoms
 from pipelines.phantoms import known_uid
 from pipelines.planes import planes_of
@@ -145,3 +146,38 @@ def test_two_energies_of_ct_are_an_axis(indexed: Any, tmp_path: Path) -> None:
     assert (volume.dims, volume.shape) == (("kvp", "z", "y", "x"), (2, 4, 12, 10))
     assert (volume.kvp.values.tolist(), volume.kvp.attrs["units"]) == ([80, 140], "kV")
     assert np.array_equal(stored_values(series.array)[0], STORED[1:8:2])
+
+
+@pytest.mark.parametrize("is_alike", [True, False])
+def test_a_plane_that_was_sent_twice_leaves_the_volume_whole(
+    indexed: Any, tmp_path: Path, is_alike: bool
+) -> None:
+    phantom = phantoms.write_series(tmp_path / "d", planes=10)
+    ds = pydicom.dcmread(phantom.paths[3])
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "2.25.99"
+    if not is_alike:
+        ds.PixelData = bytes(len(ds.PixelData))
+    ds.InstanceNumber = max(ds.InstanceNumber, 10)
+    ds.save_as(tmp_path / "d" / "copy.dcm")
+    (series,) = indexed(tmp_path / "d")
+    volume, copies = series.ingest().arrays
+    assert np.array_equal(open_array(volume), phantom.modality_values)
+    assert (copies.label, copies.shape[0]) == ("copies", 1)
+    assert copies.reason.startswith("second images of planes that the volume has already: instance")
+    assert open_array(copies).dicom.sources == ("2.25.99",)
+    assert_sound(series, volume)
+    assert_sound(series, copies)
+
+
+def test_planes_that_nothing_orders_say_which_and_what_to_do(indexed: Any, tmp_path: Path) -> None:
+    for number in range(2):
+        for path in phantoms.write_series(tmp_path / f"{number}", planes=4).paths:
+            ds = pydicom.dcmread(path)
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SOPInstanceUID}{number}"
+            ds.save_as(path)
+    (tmp_path / "1" / "0000.dcm").unlink()
+    (series,) = indexed(tmp_path / "0", tmp_path / "1")
+    stack = open_array(series.array)
+    assert "7 images at 4 positions, and nothing that sets their order; at one" in stack.attrs["reason"]
+    with pytest.raises(GeometryError, match=r"stack.isel\(frame="):
+        stack.dicom.to_regular()

@@ -196,7 +196,43 @@ def test_a_lost_plane_never_moves_images_into_another_time_point() -> None:
     del images[4]
     (part,) = split(images)
     assert part.grid is None
-    assert part.reason == "14 images at 5 positions, and nothing that sets their order"
+    assert part.reason == (
+        "14 images at 5 positions, and nothing that sets their order; "
+        "at one position lie instance 1 (1.2.1), instance 2 (1.2.2), instance 3 (1.2.3)"
+    )
+
+
+@pytest.mark.parametrize("number", [0, 5, 20])
+def test_a_copy_of_one_plane_is_set_apart_from_the_volume(number: int) -> None:
+    images = [image(each, z=each, acquisition_time="101500") for each in range(1, 11)]
+    copy = replace(images[4], sop_instance_uid="1.2.99", instance_number=number)
+    parts = split([copy, *images])
+    assert shape(parts) == [("volume", 10), ("stack", 1)]
+    surplus = images[4] if number == 0 else copy
+    assert parts[1].instances == (surplus,)
+    assert split([*images[::-1], copy]) == parts
+
+
+def test_copies_within_a_series_over_time_leave_it_whole() -> None:
+    images = [
+        image(1 + time * 5 + z, z=z, acquisition_time=f"10150{time}") for time in range(3) for z in range(5)
+    ]
+    parts = split([*images, replace(images[7], sop_instance_uid="1.2.99")])
+    assert shape(parts) == [("volume", 15), ("stack", 1)]
+    assert parts[0].axes == (Axis("time", "s", (0.0, 1.0, 2.0)),)
+    assert (parts[1].label, parts[1].reason) == (
+        "copies",
+        "second images of planes that the volume has already: instance 8 (1.2.99)",
+    )
+
+
+def test_images_that_may_be_a_second_acquisition_are_no_copies() -> None:
+    images = [image(1 + z, z=z) for z in range(4)]
+    others = [replace(each, sop_instance_uid=f"{each.sop_instance_uid}.1") for each in images[:2]]
+    (part,) = split([*images, *others])
+    assert part.reason.startswith("6 images at 4 positions, and nothing that sets their order; at one")
+    unlike = replace(images[1], sop_instance_uid="1.2.99", instance_number=2, content_time="101500")
+    assert [each.grid is not None for each in split([*images, unlike])] == [True, False]
 
 
 @pytest.mark.parametrize(
