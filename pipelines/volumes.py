@@ -24,6 +24,7 @@ from pipelines.axes.frame_axes import with_frame_axes, with_repeats
 from pipelines.axes.lattice import Raster, placed_coordinates
 from pipelines.axes.regions import with_calibration
 from pipelines.axes.repeats import Along
+from pipelines.axes.spacing import with_spacing
 from pipelines.geometry import COSINE_TOLERANCE, SPACING_TOLERANCE_MM
 from pipelines.kinds import OBJECT_ARRAYS
 from pipelines.objects.arrays import open_object_array
@@ -49,7 +50,8 @@ def open_array(record: ArrayRecord) -> xr.DataArray:
     for `frame` where a cine says when its frames were taken; the images of one plane have such axes in the
     place of `frame`, too. Planes of a stack that have a place in the patient keep it as the coordinates
     `x_lps_mm`, `y_lps_mm` and `z_lps_mm`, and where they are parallel `distance_mm` along their normal, for
-    `array.dicom.to_regular()`.
+    `array.dicom.to_regular()`. Images without a place have y and x in mm by their pixel spacing; the
+    attribute `spacing` says where it holds.
     The coordinate `sop_instance_uid` names each plane's source; where slope or intercept differ between
     planes they are coordinates too. Stored values that float32 cannot hold become float64.
     Any other kind opens as its reader of `pipelines.kinds` gives it.
@@ -103,7 +105,8 @@ def _calibrated(array: xr.DataArray, record: ArrayRecord, block: Block) -> xr.Da
     """A stack with what its header says of rows and columns; a volume as it is."""
     if block.affine_lps is not None:
         return array
-    return with_calibration(array, arrays.read_described(record.path).dataset())
+    ds = arrays.read_described(record.path).dataset()
+    return with_spacing(with_calibration(array, ds), ds)
 
 
 def _of_frames(array: xr.DataArray, record: ArrayRecord, block: Block) -> xr.DataArray:
