@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.notebook
-@pytest.mark.parametrize(("name", "count"), [("01-tour", 3), ("02-series-of-every-kind", 11)])
+@pytest.mark.parametrize(("name", "count"), [("01-tour", 3), ("02-series-of-every-kind", 13)])
 def test_a_notebook_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int
 ) -> None:
