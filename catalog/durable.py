@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Buffer
+from collections.abc import Buffer, Iterable
 from pathlib import Path
 
 
@@ -21,11 +21,17 @@ def write(target: Path, content: Buffer) -> None:
     OSError
         If the folder cannot be written; then there is no such file, or the one that was there before.
     """
+    write_parts(target, (content,))
+
+
+def write_parts(target: Path, parts: Iterable[Buffer]) -> None:
+    """Write a file as `write` does, its content part by part; whatever the parts raise leaves no file."""
     make_folder(target.parent)
     partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("xb") as file:
-            file.write(content)
+            for content in parts:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)

@@ -160,22 +160,34 @@ def export(
     context: typer.Context,
     uid: Annotated[str, typer.Argument(metavar="UID", help="Series Instance UID.")],
     nifti: Annotated[
-        Path, typer.Option("--nifti", metavar="FILE", help="NIfTI file to write (.nii, .nii.gz).")
-    ],
+        Path | None, typer.Option("--nifti", metavar="FILE", help="NIfTI file to write (.nii, .nii.gz).")
+    ] = None,
+    dicom: Annotated[
+        Path | None, typer.Option("--dicom", metavar="FOLDER", help="Folder for the instances as DICOM.")
+    ] = None,
     part: Annotated[int | None, typer.Option("--part", help="Which part of the series.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a volume for other programs.
+    """Write a volume for other programs, or the instances of a series as DICOM files again.
+
+    DICOM is made from the arrays alone, of all parts where none is named; the archive may be gone.
 
     Example: workbench export 1.2.840.113619.2.1 --nifti volume.nii.gz
     """
-    from pipelines.export import to_nifti
-
+    if (nifti is None) == (dicom is None):
+        raise typer.BadParameter("give --nifti FILE or --dicom FOLDER")
     with _bench(context, home) as bench:
-        to_nifti(bench.volume(uid, part), nifti, overwrite=overwrite)
-    _show({"series_instance_uid": uid, "nifti": str(nifti)}, f" wrote {nifti}", as_json=as_json)
+        if dicom is not None:
+            if overwrite:
+                raise typer.BadParameter("--overwrite is for --nifti; DICOM files are never replaced")
+            _export_dicom(bench, uid, dicom, part, as_json=as_json)
+        elif nifti is not None:
+            from pipelines.export import to_nifti
+
+            to_nifti(bench.volume(uid, part), nifti, overwrite=overwrite)
+            _show({"series_instance_uid": uid, "nifti": str(nifti)}, f" wrote {nifti}", as_json=as_json)
 
 
 @app.command()
@@ -314,6 +326,18 @@ def _show(data: Any, text: str, *, as_json: bool, succeeded: bool = True) -> Non
     typer.echo(json.dumps(data, indent=1) if as_json else text)
     if not succeeded:
         raise typer.Exit(1)
+
+
+def _export_dicom(bench: "Bench", uid: str, folder: Path, part: int | None, *, as_json: bool) -> None:
+    from catalog.arrays import one_part
+    from pipelines.encode.originals import write_originals
+    from workbench.reports import Exported
+
+    arrays = bench.arrays(uid) or bench.ingest(uid, quiet=as_json)  # the archive of the former may be gone
+    wanted = list(arrays) if part is None or not arrays else [one_part(arrays, part)]
+    exported = Exported(write_originals(wanted, folder))
+    text = exported.line() + exported.reasons()
+    _show(exported.as_json(), text, as_json=as_json, succeeded=not exported.originals.rejected)
 
 
 def _nothing(_text: str) -> None: ...

@@ -12,6 +12,7 @@ from workbench.tables import Table, plain, unit_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pipelines.encode.originals import Originals
     from pipelines.ingest import Rejected
     from pipelines.store.mismatch import Mismatch
     from workbench.pacs.receipt import Receipt
@@ -192,6 +193,34 @@ class VerifyReport(Table["Mismatch"]):
         equal = "all equal" if self.frames else "nothing is ingested yet: workbench ingest --all"
         text = counted((len(self.mismatches), "mismatches")) or equal
         return line("verify", self.frames, "frames", text, self.seconds)
+
+
+# --- export ----------------------------------------------------------------------------------------------
+
+
+class Exported:
+    """The instances that were written as DICOM again, and what is not as it was."""
+
+    def __init__(self, originals: "Originals") -> None:
+        self.originals = originals
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `workbench export --dicom --json` prints it."""
+        return {**as_dict(self.originals), "paths": [str(path) for path in self.originals.paths]}
+
+    def line(self) -> str:
+        """One line: how many files, and how much is not as it was."""
+        told = self.originals
+        text = counted((len(told.rejected), "not written"), (len(told.left_out), "elements not in the store"))
+        return line("export", len(told.paths), "files", text or "every element that is before the pixel data")
+
+    def reasons(self) -> str:
+        """Why instances were not written, and which elements are missing or changed, one a line."""
+        told = self.originals
+        lines = [f"{uid}: not written: {reason}" for uid, reason in told.rejected.items()]
+        lines += [f"changed: {each}" for each in told.changed]
+        lines += [f"not in the store: {each}" for each in told.left_out]
+        return "".join(f"\n   {plain(each)}" for each in lines)
 
 
 # --- run -------------------------------------------------------------------------------------------------

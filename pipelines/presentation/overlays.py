@@ -128,7 +128,7 @@ def with_overlays(described: Described, found: Mapping[int, Mapping[int, bytes]]
     found
         Number of a plane to group to data; planes of one instance have the same.
     """
-    columns, left_out, rest = dict(described.columns), list(described.left_out), BUDGET
+    columns, left_out, rest = dict(described.of_instances), list(described.left_out), BUDGET
     shared = dict(described.shared)
     for group in sorted({group for groups in found.values() for group in groups}):
         data = dict.fromkeys(found[plane][group] for plane in found if group in found[plane])
@@ -148,7 +148,7 @@ def with_overlays(described: Described, found: Mapping[int, Mapping[int, bytes]]
             shared[name] = column.elements[0]
         else:
             columns[name] = column
-    return replace(described, shared=shared, columns=columns, left_out=tuple(left_out))
+    return replace(described, shared=shared, of_instances=columns, left_out=tuple(left_out))
 
 
 def varying(described: Described) -> frozenset[str]:

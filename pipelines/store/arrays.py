@@ -33,7 +33,7 @@ from pipelines.store.multiscales import Level, Spaced, multiscales
 from pipelines.store.places import LocalPlace, S3Place, Where, at
 from pipelines.store.typed import DAMAGE, fits
 
-LAYOUT = 9
+LAYOUT = 10
 """Goes up when arrays are written in another way; part of every input digest."""
 VALUES = "values"
 BLOCK = "imaging_workbench"

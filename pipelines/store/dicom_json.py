@@ -7,7 +7,7 @@ occurs and, for each plane, which of them it has. Pixel data, icons, private bin
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from threading import Lock
@@ -59,10 +59,14 @@ _SEQUENCES_KEPT = frozenset(
         0x00540013,
         0x00540012,
         0x00409096,
+        0x52009229,
+        0x00209221,
+        0x00209222,
     }
 )
 """Of sequences that vary: modality and VOI LUTs, ultrasound regions, optical paths, pixel value
-transformations, radiopharmaceutical, energy windows, real world values."""
+transformations, radiopharmaceutical, energy windows, real world values; shared functional groups and
+dimensions, without which the frames of an object are not described."""
 
 
 # --- gathering -------------------------------------------------------------------------------------------
@@ -77,6 +81,8 @@ class Gathering:
         self._differing: dict[str, _Differing] = {}
         self._forms: dict[tuple[int, str], tuple[tuple[Form, _Differing], ...]] = {}
         self._frames: dict[str, list[Elements]] = {}
+        self._groups: dict[str, list[Elements]] = {}
+        self._transfer_syntaxes: dict[str, str] = {}
         self._room = FORMS
         self._memory = BUDGET
 
@@ -90,6 +96,7 @@ class Gathering:
         HeaderError
             If an element reaches beyond the header.
         """
+        self._transfer_syntaxes[sop_instance_uid] = transfer_syntax_uid
         key = (len(header), transfer_syntax_uid)
         for known, of_known in self._forms.get(key, ()):
             if (differing := known.differing(header)) is not None:
@@ -98,7 +105,8 @@ class Gathering:
         form = Form(header, transfer_syntax_uid, inflated=inflated)
         elements = form.elements()
         if PER_FRAME in elements:
-            self._frames[sop_instance_uid] = _frames_of(elements[PER_FRAME])
+            groups = self._groups[sop_instance_uid] = _groups_of(elements[PER_FRAME])
+            self._frames[sop_instance_uid] = [_of_frame(each) for each in groups]
         with self._lock:
             if not self._forms:
                 self._first = elements
@@ -123,7 +131,8 @@ class Gathering:
     def described(self, frames: Sequence[tuple[str, int]]) -> "Described":
         """Return what the headers say of planes: SOP Instance UID, of which all were added, and frame index.
 
-        Attributes of the functional groups of each frame are columns under their own names.
+        Attributes of the functional groups of each frame are columns under their own names, and each group
+        as a whole is one, too.
         """
         sop_instance_uids = [uid for uid, _ in frames]
         varying = {tag for differing in self._differing.values() for tag in differing}
@@ -142,9 +151,23 @@ class Gathering:
                 shared[name_of(tag)] = column.elements[0]
             elif column is not None:
                 columns[name_of(tag)] = column
-        columns |= self._frame_columns(frames, budget)
-        left_out = tuple(dict.fromkeys(map(name_of, budget.left_out)))
-        return Described(dict(sorted(shared.items())), columns, len(sop_instance_uids), left_out)
+        kept = len(budget.left_out)
+        of_frames = self._frame_columns(self._frames, frames, budget)
+        left_out = budget.left_out[:kept]  # what columns of frames lose is named with its groups
+        within: list[str] = []
+        budget.left_out = within
+        groups = self._frame_columns(self._groups, frames, budget)
+        left_out = [each for each in left_out if not groups or each != name_of(PER_FRAME)]
+        left_out += [f"{name_of(PER_FRAME)}.{each}" for each in within]
+        return Described(
+            dict(sorted(shared.items())),
+            columns,
+            len(sop_instance_uids),
+            tuple(dict.fromkeys(left_out)),
+            of_frames,
+            groups,
+            tuple(self._transfer_syntaxes[uid] for uid in sop_instance_uids),
+        )
 
     def _column(self, tag: int, sop_instance_uids: Sequence[str], budget: "_Budget") -> "Column | None":
         numbers: dict[Raw, int] = {}
@@ -166,10 +189,12 @@ class Gathering:
         column = Column(tuple(elements), tuple(of_instance[uid] for uid in sop_instance_uids))
         return column.merged() if len({raw.encoding for raw in numbers}) > 1 else column
 
-    def _frame_columns(self, frames: Sequence[tuple[str, int]], budget: "_Budget") -> "dict[str, Column]":
-        """What the functional groups of the frames say."""
+    def _frame_columns(
+        self, known: Mapping[str, list[Elements]], frames: Sequence[tuple[str, int]], budget: "_Budget"
+    ) -> "dict[str, Column]":
+        """What is known of the frames of each instance, a column for each element."""
         groups = [
-            of_instance[index] if index < len(of_instance := self._frames.get(uid, [])) else {}
+            of_instance[index] if index < len(of_instance := known.get(uid, [])) else {}
             for uid, index in frames
         ]
         found = {}
@@ -200,13 +225,13 @@ class Gathering:
         return Encoding.of(self._first)
 
 
-def _frames_of(sequence: Raw) -> list[Elements]:
-    """Elements of the functional groups of each frame; none where they cannot be read or are too many."""
+def _groups_of(sequence: Raw) -> list[Elements]:
+    """Functional groups of each frame; none where they cannot be read or are too many."""
     frames, rest = [], MOST_IN_FRAMES
     try:
         for groups in items_of(sequence):
-            frames.append(_of_frame(groups))
-            rest -= 1 + len(frames[-1])
+            frames.append(groups)
+            rest -= 1 + len(groups) + len(_of_frame(groups))
             if rest < 0:
                 return []
     except HeaderError:
@@ -229,14 +254,16 @@ def _of_frame(groups: Elements) -> Elements:
     return found
 
 
+_DELIMITATION = 8
+"""Bytes that an empty sequence may have."""
 _NOT_KEPT = Raw(b"", b"", EXPLICIT)
 """In the place of a value that is not kept."""
 
 
 def _may_vary(tag: int, raw: Raw) -> bool:
-    """Whether a value is kept where it varies: short ones, and those that pixels are shown with."""
+    """Whether a value is kept where it varies: short ones, and those that say what the pixels are."""
     if raw.vr == b"SQ":
-        return tag in _SEQUENCES_KEPT
+        return tag in _SEQUENCES_KEPT or len(raw.value) <= _DELIMITATION
     return len(raw.value) <= LONGEST_VARYING or tag in BINARY_KEPT or is_overlay_data(tag)
 
 
@@ -280,20 +307,34 @@ class Described:
 
     shared: Json
     """Of all instances."""
-    columns: Mapping[str, Column]
+    of_instances: Mapping[str, Column]
     planes: int
     """How many."""
     left_out: tuple[str, ...] = ()
-    """Tags of what is not kept."""
+    """Tags of what is not kept; within sequences with those around it, as in `00081140.00091010`."""
+    of_frames: Mapping[str, Column] = field(default_factory=dict)
+    """Of the functional groups of each frame, by their own tags."""
+    groups: Mapping[str, Column] = field(default_factory=dict)
+    """The functional groups of each frame as they are."""
+    transfer_syntaxes: tuple[str, ...] = ()
+    """In which the instance of each plane was read."""
 
     def to_json(self) -> tuple[bytes, bytes]:
         """Return two texts: the shared attributes, which are DICOM JSON, and the columns."""
-        columns = {
-            tag: {"elements": column.elements, "planes": column.planes}
-            for tag, column in self.columns.items()
+        beside = {
+            "of_instances": _plain_columns(self.of_instances),
+            "planes": self.planes,
+            "left_out": self.left_out,
+            "of_frames": _plain_columns(self.of_frames),
+            "groups": _plain_columns(self.groups),
+            "transfer_syntaxes": self.transfer_syntaxes,
         }
-        beside = {"columns": columns, "planes": self.planes, "left_out": self.left_out}
         return _to_json(self.shared), _to_json(beside)
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """What varies: of the instances and, where they have it, of the frames."""
+        return {**self.of_instances, **self.of_frames}
 
     @classmethod
     def from_json(cls, shared: bytes, columns: bytes) -> Self:
@@ -302,29 +343,27 @@ class Described:
             beside = json.loads(columns)
             return cls(
                 dict(json.loads(shared)),
-                {
-                    tag: Column(tuple(each["elements"]), tuple(each["planes"]))
-                    for tag, each in beside["columns"].items()
-                },
+                _columns(beside["of_instances"]),
                 int(beside["planes"]),
                 tuple(beside["left_out"]),
+                _columns(beside["of_frames"]),
+                _columns(beside["groups"]),
+                tuple(beside["transfer_syntaxes"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ArrayError("the attributes of an array are damaged; ingest its series again") from None
 
     def dataset(self, plane: int | None = None) -> Dataset:
         """Return what all instances share and, where a plane is given, all that its instance has."""
-        elements = dict(self.shared)
-        if plane is not None:
-            elements |= {
-                tag: element
-                for tag, column in self.columns.items()
-                if (element := column.element(plane)) is not None
-            }
-        try:
-            return dataset_of(dict(sorted(elements.items())))
-        except Exception:  # whatever pydicom stumbles over
-            raise ArrayError("the attributes of an array are damaged; ingest its series again") from None
+        return _read(self.shared | ({} if plane is None else _of_plane(self.columns, plane)))
+
+    def instance(self, plane: int) -> Dataset:
+        """Return the header of the instance that a plane is in, without what its functional groups say."""
+        return _read(self.shared | _of_plane(self.of_instances, plane))
+
+    def functional_groups(self, plane: int) -> Dataset:
+        """Return the functional groups of a plane's frame, an item of (5200,9230); empty if it has none."""
+        return _read(_of_plane(self.groups, plane))
 
     def table(self, planes: Sequence[int]) -> dict[str, list[Any]]:
         """Values of what varies, by keyword or tag: numbers and words, several as a tuple, `None` if absent.
@@ -336,6 +375,26 @@ class Described:
             for tag, column in self.columns.items()
             if not any("InlineBinary" in each or each["vr"] == "SQ" for each in column.elements)
         }
+
+
+def _read(elements: Json) -> Dataset:
+    try:
+        return dataset_of(dict(sorted(elements.items())))
+    except Exception:  # whatever pydicom stumbles over
+        raise ArrayError("the attributes of an array are damaged; ingest its series again") from None
+
+
+def _of_plane(columns: Mapping[str, Column], plane: int) -> Json:
+    found = ((tag, column.element(plane)) for tag, column in columns.items())
+    return {tag: element for tag, element in found if element is not None}
+
+
+def _plain_columns(columns: Mapping[str, Column]) -> Json:
+    return {tag: {"elements": column.elements, "planes": column.planes} for tag, column in columns.items()}
+
+
+def _columns(plain: Json) -> dict[str, Column]:
+    return {tag: Column(tuple(each["elements"]), tuple(each["planes"])) for tag, each in plain.items()}
 
 
 def _plain(element: Json | None) -> Any:
@@ -356,16 +415,16 @@ class _Budget:
 
     def __init__(self, limit: int) -> None:
         self._rest = limit
-        self.left_out: list[int] = []
+        self.left_out: list[str] = []
 
     def encoded(self, encoding: "Encoding", tag: int, raw: Raw) -> Json | None:
         """Return an element as DICOM JSON; `None`, and a name on the list, where it is not kept."""
         if raw is _NOT_KEPT or is_left_out(tag) or len(raw.value) > self._rest:
             element = None
         else:
-            element = encoding.element(tag, raw)
+            element = encoding.element(tag, raw, self.left_out)
         if element is None:
-            self.left_out.append(tag)
+            self.left_out.append(name_of(tag))
             return None
         self._rest -= len(raw.value)
         return element

