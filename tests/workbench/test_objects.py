@@ -395,8 +395,9 @@ def test_maps_and_doses_are_exported_with_their_values(
 ) -> None:
     for name in ("objects/parametric_map/parametric_map_float.dcm", "objects/rt_small/rtdose.dcm"):
         series = taken_up(bench, shared_data / name)
-        exported(bench, series, str(tmp_path / "values.nii"))
-        image: Any = nibabel.load(tmp_path / "values.nii")
+        target = tmp_path / f"{series}.nii"
+        exported(bench, series, str(target))
+        image: Any = nibabel.load(target)
         volume = bench.volume(series)
         assert np.array_equal(np.asarray(image.dataobj).T, volume)
         assert np.allclose(image.affine, np.diag([-1, -1, 1, 1]) @ volume.dicom.affine_lps, atol=1e-4)
