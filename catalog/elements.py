@@ -89,6 +89,11 @@ class Form:
             is_form[cut.start : end] = b"\1" * (end - cut.start)
         self._is_form = np.frombuffer(is_form, np.bool_)
 
+    @property
+    def length(self) -> int:
+        """Bytes of the header."""
+        return len(self._header)
+
     def elements(self) -> Elements:
         """Return all elements of the header."""
         return {cut.tag: self._raw(self._header, cut) for cut in self._cuts}

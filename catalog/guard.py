@@ -39,6 +39,8 @@ HEADER_LIMIT = 256 << 20
 """How many bytes may precede the pixel data."""
 INFLATED_LIMIT = 64 << 20
 """How many bytes a deflated data set may inflate to before its pixel data (PS3.5 section A.5)."""
+KEPT_LIMIT = 64 << 20
+"""The longest header whose bytes are kept whole."""
 VALUE_LIMIT = 64 << 10
 """The longest value that is kept; longer ones are passed over."""
 
@@ -83,9 +85,11 @@ class Head:
     digest: str
     """SHA-256 of the bytes before the pixel data, inflated where deflated."""
     deviations: tuple[str, ...]
+    header: bytes | None = None
+    """Those bytes, where they were asked for and are at most `KEPT_LIMIT`."""
 
 
-def scan(path: str | Path, wanted: Container[int], *, deep: bool = False) -> Head:
+def scan(path: str | Path, wanted: Container[int], *, deep: bool = False, keep: bool = False) -> Head:
     """Read what precedes the pixel data of a file, with the values of the wanted top-level elements.
 
     Parameters
@@ -96,6 +100,8 @@ def scan(path: str | Path, wanted: Container[int], *, deep: bool = False) -> Hea
         Tags whose values are kept.
     deep
         Look into sequences and items of defined length too, as whatever recurses into them will.
+    keep
+        Keep the bytes of the header.
 
     Raises
     ------
@@ -111,7 +117,7 @@ def scan(path: str | Path, wanted: Container[int], *, deep: bool = False) -> Hea
             raise
         raise HeaderError(f"cannot be opened: {_words(error)}") from None
     try:
-        return _scan(descriptor, os.fstat(descriptor), wanted, deep)
+        return _scan(descriptor, os.fstat(descriptor), wanted, deep, keep)
     except StructError:
         raise HeaderError("is cut in the middle of an element's tag or length") from None
     except OSError as error:
@@ -136,7 +142,7 @@ def _words(error: Exception) -> str:
     return words_of(error) if isinstance(error, OSError) else "not a path"
 
 
-def _scan(descriptor: int, found: os.stat_result, wanted: Container[int], deep: bool) -> Head:
+def _scan(descriptor: int, found: os.stat_result, wanted: Container[int], deep: bool, keep: bool) -> Head:
     window = Window(lambda count: os.read(descriptor, count), found.st_size, HEADER_LIMIT)
     deviations: list[str] = []
     position = _after_prefix(window.data, deviations)
@@ -165,7 +171,30 @@ def _scan(descriptor: int, found: os.stat_result, wanted: Container[int], deep: 
         window.start + position,
         window.digest(position),
         tuple(deviations),
+        _kept(descriptor, window, position, start if uid == DEFLATED_UID else None) if keep else None,
     )
+
+
+def _kept(descriptor: int, window: Window, position: int, deflated_from: int | None) -> bytes | None:
+    """The bytes of the header, read once more where the window has passed them."""
+    end = window.start + position
+    if window.start == 0:
+        return window.data[:position]
+    if end > KEPT_LIMIT:
+        return None
+    offset = deflated_from or 0
+
+    def read(count: int) -> bytes:
+        nonlocal offset
+        part = os.pread(descriptor, count, offset)
+        offset += len(part)
+        return part
+
+    source, parts = read if deflated_from is None else inflating(read), []
+    while end and (part := source(end)):
+        parts.append(part)
+        end -= len(part)
+    return b"".join(parts)
 
 
 def transfer_syntax_uid(meta: Mapping[int, Element]) -> str:

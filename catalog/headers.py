@@ -11,11 +11,12 @@ from pydicom.dataset import FileMetaDataset
 
 from catalog import guard
 from catalog.attributes import BY_TAG
+from catalog.content import EMPTY, Contents
 from catalog.encoding import DEFLATED_UID
 from catalog.errors import HeaderError
 from catalog.guard import Head
 from catalog.identifiers import is_uid
-from catalog.records import InstanceHeader, Unreadable, Value
+from catalog.records import Content, InstanceHeader, Unreadable, Value
 from catalog.values import Deviate, Reading, character_set
 from catalog.window import name_of
 
@@ -36,17 +37,25 @@ _FROM_META = (
 """What the file meta information repeats of the data set (PS3.10 table 7.1-1)."""
 
 
-def read_header(path: str | Path) -> InstanceHeader | Unreadable:
+def read_header(path: str | Path, contents: Contents | None = None) -> InstanceHeader | Unreadable:
     """Read what the catalog keeps of one file, never its pixel data.
 
     Readable is a data set with a SOP Instance, a Study Instance and a Series Instance UID: without them it
     has no place in the information model (PS3.3 section A.1.2).
+
+    Parameters
+    ----------
+    path
+        The file.
+    contents
+        What makes the content beside the columns, for many headers; none is read without it.
     """
     try:
-        head = guard.scan(path, BY_TAG)
+        head = guard.scan(path, BY_TAG, keep=contents is not None)
         deviations = list(head.deviations)
         values = _values(head, deviations.append)
         _require_uids(values, deviations.append)
+        content = _content(contents, head, values, deviations.append) if contents is not None else None
     except HeaderError as error:
         return Unreadable(str(path), str(error))
     return InstanceHeader(
@@ -58,6 +67,7 @@ def read_header(path: str | Path) -> InstanceHeader | Unreadable:
         values,
         head.pixel_data,
         tuple(deviations),
+        content,
     )
 
 
@@ -80,6 +90,19 @@ def read_dataset(path: str | Path) -> pydicom.Dataset:
             return pydicom.dcmread(path, stop_before_pixels=True, force=True)
     except Exception as error:  # whatever pydicom stumbles over in hostile bytes is a fault of the file
         raise HeaderError(f"cannot be read by pydicom: {type(error).__name__}") from None
+
+
+def _content(contents: Contents, head: Head, values: Mapping[str, Value], deviate: Deviate) -> Content:
+    if head.header is None:
+        deviate("has a header of more than 64 MiB; what has no column in it cannot be searched")
+        return EMPTY
+    series = str(values[_COLUMNS[_SERIES_INSTANCE_UID]])
+    is_deflated = head.transfer_syntax_uid == DEFLATED_UID
+    try:
+        return contents.of(series, head.header, head.transfer_syntax_uid, inflated=is_deflated)
+    except HeaderError as error:
+        deviate(f"what has no column in it cannot be searched: it {error}")
+        return EMPTY
 
 
 def _inflated_dataset(path: str | Path, head: Head) -> pydicom.Dataset:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from catalog.content import Contents
 from catalog.database import Catalog
 from catalog.headers import read_header
 from catalog.models import files, index_reports, instances
@@ -58,8 +59,9 @@ def index_paths(
     total = scan.count()
     progress(0, total)
     tally = Tally()
+    contents = Contents()
     for batch in batched(scan, BATCH):
-        tally.add(_index(catalog, batch, partial(_step, progress, total, tally.seen)))
+        tally.add(_index(catalog, batch, contents, partial(_step, progress, total, tally.seen)))
     for root in scan.roots:
         tally.vanished += _mark_vanished(catalog, root)
     report = tally.report(time.monotonic() - started)
@@ -153,7 +155,9 @@ def _each_once(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:
     return tuple(last[path] for path in sorted(last))
 
 
-def _index(catalog: Catalog, batch: Sequence[Found | Rejection], step: Callable[[int], None]) -> Tally:
+def _index(
+    catalog: Catalog, batch: Sequence[Found | Rejection], contents: Contents, step: Callable[[int], None]
+) -> Tally:
     tally = Tally()
     for each in batch:
         if isinstance(each, Rejection):
@@ -166,7 +170,7 @@ def _index(catalog: Catalog, batch: Sequence[Found | Rejection], step: Callable[
         step(len(batch) - len(changed))
         headers = []
         for each in changed:
-            headers.append(read_header(each.path))
+            headers.append(read_header(each.path, contents))
             step(len(batch) - len(changed) + len(headers))
         try:
             outcomes = settle(catalog, changed, headers, rows)

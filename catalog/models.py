@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from catalog.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute, Kind
 
@@ -95,6 +96,45 @@ instances = sa.Table(
     sa.Column("header_digest", sa.Text, nullable=False),
     sa.Column("deviations", sa.Text, nullable=False, default="", server_default=""),
     sa.UniqueConstraint("sop_instance_uid"),
+)
+
+# Beside the columns (`catalog.content`): what the first header of a series says, and how others differ.
+
+header_keys = sa.Table(
+    "header_keys",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False),  # 00189087, 52009229.00189117.00189087
+    sa.UniqueConstraint("key"),
+)
+
+header_values = sa.Table(
+    "header_values",
+    metadata,
+    sa.Column("series", _ID, sa.ForeignKey("series.id"), primary_key=True),
+    sa.Column("key", _ID, sa.ForeignKey("header_keys.id"), primary_key=True),
+    sa.Column("place", sa.Integer, primary_key=True),  # among the values of the key
+    sa.Column("number", sa.Double, nullable=True),
+    sa.Column("text", sa.Text, nullable=True),
+    sa.Index(None, "key", "number"),
+    sa.Index(None, "key", "text"),
+    sqlite_with_rowid=False,
+)
+
+header_varying = sa.Table(
+    "header_varying",
+    metadata,
+    sa.Column("key", _ID, sa.ForeignKey("header_keys.id"), primary_key=True),
+    sa.Column("series", _ID, sa.ForeignKey("series.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+instance_headers = sa.Table(
+    "instance_headers",
+    metadata,
+    sa.Column("instance", _ID, sa.ForeignKey("instances.id"), primary_key=True, autoincrement=False),
+    # id of the key to its values, or to null where this instance has none
+    sa.Column("header", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
 )
 
 files = sa.Table(

@@ -109,6 +109,8 @@ def decide(found: Found, header: InstanceHeader, before: Place | None, instance:
         outcome = _decide(place, header, before, instance, others)
     except OSError as error:
         return reject(found, f"cannot be read: {words_of(error)}")
+    if before is not None and instance.header is None and header.header_digest == instance.header_digest:
+        instance.header = header  # what was read again is written again, as a newer version may read more
     instance.places = [each for each in instance.places if each.path != place.path] + [place]
     if outcome.moved_from is not None:
         outcome.moved_from.state = State.VANISHED

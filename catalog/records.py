@@ -35,6 +35,27 @@ class PixelData:
     """Bytes of the value; `None` where it is of undefined length, that is encapsulated (PS3.5 A.4)."""
 
 
+type Scalar = str | float | int
+type Values = tuple[Scalar, ...]
+type Document = Mapping[str, Values]
+"""What a header says by key (`catalog.content`): the path of an element to its distinct values."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Content:
+    """The document of one header, as the difference from that of another of its series."""
+
+    like: Document
+    """Document of the first header of the series that was read; the same object for all that refer to it."""
+    differing: Mapping[str, Values | None]
+    """Keys under which this one has something else, or nothing."""
+
+    def document(self) -> dict[str, Values]:
+        """The whole of it."""
+        changed = {key: values for key, values in self.differing.items() if values is not None}
+        return {key: values for key, values in self.like.items() if key not in self.differing} | changed
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceHeader:
     """The header of one readable file."""
@@ -51,6 +72,8 @@ class InstanceHeader:
     """`None` where the instance has none, or where it lies inside a deflated data set."""
     deviations: tuple[str, ...] = ()
     """Departures from the standard that were tolerated, in words without patient data."""
+    content: Content | None = None
+    """What it says beside the columns, where that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from catalog.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute
+from catalog.contents import write_contents
 from catalog.models import files, instances, patients, series, studies
 from catalog.places import Instance, Place, State
 from catalog.records import InstanceHeader, PixelData, Value
@@ -97,6 +98,7 @@ def write(connection: sa.Connection, changes: Changes) -> None:
     to_write = [each for each in changes.looked_up.values() if each.header is not None]
     _write_instances(connection, [each for each in to_write if each.id is None], overwrite=False)
     _write_instances(connection, [each for each in to_write if each.id is not None], overwrite=True)
+    _write_contents(connection, [each.header for each in to_write if each.header is not None])
     _write_places(connection, changes)
 
 
@@ -159,6 +161,19 @@ def _write_instances(connection: sa.Connection, batch: Sequence[Instance], *, ov
         connection.execute(update, [row | {"its_uid": row["sop_instance_uid"]} for row in rows])
     else:
         connection.execute(instances.insert(), rows)
+
+
+def _write_contents(connection: sa.Connection, headers: Sequence[InstanceHeader]) -> None:
+    contents = {
+        str(each.values["sop_instance_uid"]): each.content for each in headers if each.content is not None
+    }
+    if contents:
+        found = connection.execute(
+            sa.select(instances.c.sop_instance_uid, instances.c.id, instances.c.series)
+            .where(instances.c.sop_instance_uid.in_(list(contents)))
+            .order_by(instances.c.id)
+        )
+        write_contents(connection, [(row.id, row.series, contents[row.sop_instance_uid]) for row in found])
 
 
 def _write_level(

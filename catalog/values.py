@@ -23,9 +23,18 @@ type Deviate = Callable[[str], None]
 
 _ESCAPE = 0x1B
 _PADDING = " \0"
-_IN_CHARACTER_SET = frozenset(b"LO LT PN SH ST UC UT".split())
+IN_CHARACTER_SET = frozenset(b"LO LT PN SH ST UC UT".split())
 """Value representations that Specific Character Set applies to (PS3.5 section 6.1.2.3)."""
-_BINARY = {b"US": "H", b"SS": "h", b"UL": "L", b"SL": "l", b"UV": "Q", b"SV": "q", b"FL": "f", b"FD": "d"}
+BINARY_NUMBERS = {
+    b"US": "H",
+    b"SS": "h",
+    b"UL": "L",
+    b"SL": "l",
+    b"UV": "Q",
+    b"SV": "q",
+    b"FL": "f",
+    b"FD": "d",
+}
 _NO_VR = frozenset((b"", b"UN"))
 _LARGEST_INTEGER = 2**63 - 1
 _MULTIPLE = frozenset({0x00180086})
@@ -73,7 +82,7 @@ class Reading:
     def _text(self, attribute: Attribute, vr: bytes, value: bytes) -> str | None:
         if value.isascii() and _ESCAPE not in value:
             text = value.decode("ascii").strip(_PADDING)
-        elif vr in _IN_CHARACTER_SET:
+        elif vr in IN_CHARACTER_SET:
             text = self._decoded(attribute, value).strip(_PADDING)
         else:
             text = value.decode(default_encoding).strip(_PADDING)
@@ -87,13 +96,8 @@ class Reading:
         return text or None
 
     def _decoded(self, attribute: Attribute, value: bytes) -> str:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                text = decode_bytes(value, self.encodings, TEXT_VR_DELIMS)
-            except (ValueError, LookupError):
-                text = ""
-        if caught or not text:
+        text, is_clean = decoded(value, self.encodings)
+        if not is_clean:
             self.deviate(f"{name_of(attribute.tag)} is not in the declared character set")
         return text
 
@@ -115,9 +119,20 @@ class Reading:
         return int(number)
 
 
+def decoded(value: bytes, encodings: Sequence[str]) -> tuple[str, bool]:
+    """Return a text in a character set, and whether all of its bytes are of it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            text = decode_bytes(value, encodings, TEXT_VR_DELIMS)
+        except (ValueError, LookupError):
+            text = ""
+    return text, bool(text) and not caught
+
+
 def _numbers(vr: bytes, value: bytes, little_endian: bool) -> list[str] | None:
     """Numbers as text; none for an empty value, `None` where one is not a number."""
-    if (code := _BINARY.get(vr)) is not None:
+    if (code := BINARY_NUMBERS.get(vr)) is not None:
         try:
             texts = [repr(each) for (each,) in iter_unpack(("<" if little_endian else ">") + code, value)]
         except StructError:

@@ -2,15 +2,20 @@
 
     Modality in ('CT', 'PT') and SliceThickness <= 1.5 and not (ImageType ~ 'LOCALIZER' or StudyDate is empty)
 
-Names are keywords or column names. `==`, `=`, `!=`, `<`, `<=`, `>`, `>=` compare; `~` and `!~` ask whether a
-text contains another, without regard to case; `in (…)` and `not in (…)` ask for one of several; `is
-empty` and `is present` need no value. Texts stand in single or double quotes, doubled inside. An absent value
-equals nothing and contains nothing: `==`, `<`, `~`, `in` are false of it, `!=`, `!~`, `not in` are true.
+Names are keywords or column names, or tags, private ones too: `0018,9087 > 800`. What the catalog keeps in
+no column is looked for in the whole header, in its sequences as well, and so are numbers of an instance, as
+those of a frame stand in sequences; one value that is as asked is enough. A path tells sequences apart:
+`ContrastBolusAgentSequence.CodeMeaning ~ 'gado'`.
+
+`==`, `=`, `!=`, `<`, `<=`, `>`, `>=` compare; `~` and `!~` ask whether a text contains another, without
+regard to case; `in (…)` and `not in (…)` ask for one of several; `is empty` and `is present` need no value.
+Texts stand in single or double quotes, doubled inside. An absent value equals nothing and contains nothing:
+`==`, `<`, `~`, `in` are false of it, `!=`, `!~`, `not in` are true.
 """
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate
 from typing import Any
 
@@ -18,8 +23,9 @@ import sqlalchemy as sa
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
 
-from catalog.attributes import Attribute, Kind
+from catalog.attributes import Attribute, Kind, Level
 from catalog.errors import QuestionError
+from catalog.keys import attribute_of, has_value, key_of
 from catalog.matching import (
     Condition,
     attribute_named,
@@ -35,7 +41,7 @@ LENGTH_LIMIT = 10_000
 """Characters of an expression."""
 COMPARISON_LIMIT = 200
 """Values it compares with."""
-NESTING_LIMIT = 12
+NESTING_LIMIT = 10
 """Parentheses inside one another; the parser of SQLite has a stack of 100, of which each takes some."""
 
 _GRAMMAR = r"""
@@ -45,23 +51,25 @@ _GRAMMAR = r"""
 ?negation: NOT+ primary -> negation
     | primary
 ?primary: "(" disjunction ")"
-    | NAME COMPARISON value -> comparison
-    | NAME CONTAINS value -> contains
-    | NAME "in"i values -> one_of
-    | NAME NOT "in"i values -> none_of
-    | NAME "is"i "empty"i -> is_empty
-    | NAME "is"i "present"i -> is_present
+    | name COMPARISON value -> comparison
+    | name CONTAINS value -> contains
+    | name "in"i values -> one_of
+    | name NOT "in"i values -> none_of
+    | name "is"i "empty"i -> is_empty
+    | name "is"i "present"i -> is_present
+?name: NAME | PATH
 values: "(" value ("," value)* ")"
 ?value: STRING | NUMBER
 NOT: "not"i
 COMPARISON: "==" | "=" | "!=" | "<=" | ">=" | "<" | ">"
 CONTAINS: "~" | "!~"
-NAME: /[a-z_][a-z0-9_]*/i
+PATH.2: /((WORD|TAG)\.)*TAG|((WORD|TAG)\.)+WORD/i
+NAME: /WORD/i
 NUMBER: /[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?/i
 STRING: /'([^']|'')*'/ | /"([^"]|"")*"/
 %import common.WS
 %ignore WS
-"""
+""".replace("TAG", r"(\(?[0-9a-f]{4},[0-9a-f]{4}\)?)").replace("WORD", "[a-z_][a-z0-9_]*")
 _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "=": operator.eq,
@@ -110,7 +118,7 @@ def _check_size(tokens: Sequence[str]) -> None:
 
 @cache
 def _parser() -> Lark:
-    return Lark(_GRAMMAR, parser="lalr", lexer="basic")
+    return Lark(_GRAMMAR, parser="lalr", lexer="contextual")
 
 
 def _words(expression: str, error: UnexpectedInput) -> str:
@@ -148,6 +156,8 @@ class _Compiler(Transformer[Token, Condition]):
         name, comparison, value = children
         if comparison == "!=":
             return sa.not_(self.comparison([name, Token("COMPARISON", "=="), value]))
+        if (path := key_of(str(name))) is not None:
+            return _in_header(path, value, _COMPARE[str(comparison)])
         attribute = _attribute(name)
         if attribute.kind is Kind.NUMBERS and comparison not in ("==", "="):
             raise _at(name, f"{name} holds several numbers, which have no order")
@@ -155,6 +165,11 @@ class _Compiler(Transformer[Token, Condition]):
 
     def contains(self, children: list[Token]) -> Condition:
         name, comparison, value = children
+        if (path := key_of(str(name))) is not None:
+            text = _text(value)
+            found = has_value(path, None, partial(_contains, text=text))
+            condition = found if is_storable(text) else sa.false()
+            return sa.not_(condition) if comparison == "!~" else condition
         attribute = _attribute(name)
         if attribute.kind in (Kind.INTEGER, Kind.REAL):
             raise _at(name, f"{name} is a number and contains no text")
@@ -163,26 +178,51 @@ class _Compiler(Transformer[Token, Condition]):
 
     def one_of(self, children: list[Any]) -> Condition:
         name, values = children
-        return sa.or_(*(_present(_attribute(name), name, value, operator.eq) for value in values))
+        return sa.or_(*(self.comparison([name, Token("COMPARISON", "=="), value]) for value in values))
 
     def none_of(self, children: list[Any]) -> Condition:
         name, _, values = children
         return sa.not_(self.one_of([name, values]))
 
     def is_empty(self, children: list[Token]) -> Condition:
-        return column_of(_attribute(children[0])).is_(None)
+        return sa.not_(self.is_present(children))
 
     def is_present(self, children: list[Token]) -> Condition:
-        return column_of(_attribute(children[0])).is_not(None)
+        if (path := key_of(str(children[0]))) is not None:
+            return has_value(path, _is_anything, _is_anything)
+        attribute = _attribute(children[0])
+        is_there = column_of(attribute).is_not(None)
+        if attribute.level is Level.INSTANCE and attribute.kind in (Kind.INTEGER, Kind.REAL):
+            return sa.or_(is_there, has_value(f"{attribute.tag:08X}", _is_anything, None))
+        return is_there
 
 
 def _contains(column: sa.ColumnElement[str], text: str) -> Condition:
     return casefold(column).contains(text.casefold(), autoescape=True)
 
 
+def _is_anything(column: sa.ColumnElement[Any]) -> Condition:
+    return column.is_not(None)
+
+
+def _in_header(path: str, value: Token, compare: Callable[[Any, Any], Any]) -> Condition:
+    """A comparison with any value under a key; numbers with numbers, texts with texts."""
+    if value.type == "NUMBER":
+        number = float(value)
+        return has_value(path, lambda column: compare(column, number), None)
+    text = _text(value)
+    return has_value(path, None, lambda column: compare(column, text)) if is_storable(text) else sa.false()
+
+
+def _text(value: Token) -> str:
+    """What stands in quotes, or a number as it is written."""
+    text = str(value)
+    return text[1:-1].replace(text[0] * 2, text[0]) if value.type == "STRING" else text
+
+
 def _attribute(name: Token) -> Attribute:
     try:
-        return attribute_named(str(name))
+        return attribute_named(attribute_of(str(name)))
     except QuestionError as error:
         raise _at(name, str(error)) from None
 
@@ -195,10 +235,11 @@ def _present(
     if attribute.kind in (Kind.INTEGER, Kind.REAL):
         if value.type != "NUMBER":
             raise _at(value, f"{name} is a number and is compared with one, without quotes")
-        return sa.and_(column.is_not(None), compare(column, number_of(attribute, str(value))))
-    text = str(value)
-    if value.type == "STRING":
-        text = text[1:-1].replace(text[0] * 2, text[0])
+        is_so = sa.and_(column.is_not(None), compare(column, number_of(attribute, str(value))))
+        if attribute.level is not Level.INSTANCE:
+            return is_so
+        return sa.or_(is_so, _in_header(f"{attribute.tag:08X}", value, compare))  # of a frame, in a sequence
+    text = _text(value)
     if not is_storable(text):
         return sa.false()
     return sa.and_(column.is_not(None), compare(column, _comparable(attribute, value, text, compare)))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pydicom
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -15,11 +16,14 @@ from alembic.script import ScriptDirectory
 from catalog import migrations
 from catalog.database import Catalog
 from catalog.errors import SchemaError
+from catalog.index import index_paths
 from catalog.models import metadata
+from catalog.query import find_series
+from pipelines import phantoms
 
 
-def test_the_migrated_schema_equals_the_tables(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "catalog.db")
+def test_the_migrated_schema_equals_the_tables(catalog_url: str) -> None:
+    catalog = Catalog(catalog_url)
     with catalog.reading() as connection:
         context = MigrationContext.configure(connection)
         assert context.get_current_revision() == migrations.HEAD
@@ -91,4 +95,30 @@ def test_two_processes_that_create_one_catalog_at_once_both_succeed(tmp_path: Pa
         each.communicate("go\n", timeout=60)
 
     assert [each.returncode for each in both] == [0, 0]
-    test_the_migrated_schema_equals_the_tables(tmp_path)
+    test_the_migrated_schema_equals_the_tables(str(tmp_path / "catalog.db"))
+
+
+def test_a_catalog_of_the_first_schema_keeps_its_rows_and_learns_the_rest_at_the_next_index(
+    catalog_url: str, ct: phantoms.Phantom
+) -> None:
+    archive, said = ct.paths[0].parent, "ImageComments = 'as it was'"
+    for path in ct.paths:
+        ds = pydicom.dcmread(path)
+        ds.ImageComments = "as it was"
+        ds.save_as(path)
+    opened = Catalog(catalog_url)
+    index_paths(opened, [archive])
+    with opened.transaction() as connection:  # as the first schema left it
+        for table in ("instance_headers", "header_varying", "header_values", "header_keys"):
+            connection.execute(sa.text(f"DROP TABLE {table}"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    opened.close()
+
+    opened = Catalog(catalog_url)
+    before = find_series(opened)
+    assert (len(before), find_series(opened, where=said)) == (1, [])
+    report = index_paths(opened, [archive])
+    assert (report.added, report.updated, report.rejected) == (0, len(ct.paths), ())
+    assert find_series(opened) == find_series(opened, where=said) == before
+    assert index_paths(opened, [archive]).unchanged == len(ct.paths)
+    opened.close()

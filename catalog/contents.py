@@ -1,0 +1,114 @@
+"""What headers say beside the columns, into the tables: of a series once, and how its instances differ."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import batched
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from catalog.content import difference
+from catalog.models import header_keys, header_values, header_varying, instance_headers
+from catalog.records import Content, Document, Scalar, Values
+
+_MANY = 400
+"""Keys or series in one question."""
+
+
+def write_contents(connection: sa.Connection, found: Sequence[tuple[int, int, Content]]) -> None:
+    """Write the content of instances whose rows are there; what they had before is replaced.
+
+    Parameters
+    ----------
+    connection
+        In a transaction that holds the rows of their series.
+    found
+        Row of the instance, row of its series, and content.
+    """
+    bases = _bases(connection, {series for _, series, _ in found})
+    new: dict[int, dict[str, Values]] = {}
+    for _, series, content in found:
+        if series not in bases:
+            bases[series] = new[series] = content.document()
+    alike: dict[tuple[int, int], Mapping[str, Values | None]] = {}
+    deltas: dict[int, dict[str, Values | None]] = {}
+    for instance, series, content in found:
+        at = (series, id(content.like))
+        if at not in alike:
+            alike[at] = difference(content.like, bases[series])
+        deltas[instance] = _delta(content, bases[series], alike[at])
+    keys = {key for each in new.values() for key in each} | {key for each in deltas.values() for key in each}
+    ids = _ids(connection, keys)
+    _insert(connection, header_values, [row for series in new for row in _rows(series, new[series], ids)])
+    varying = {(ids[key], series) for instance, series, _ in found for key in deltas[instance]}
+    _insert(connection, header_varying, [{"key": key, "series": series} for key, series in sorted(varying)])
+    for some in batched(deltas, _MANY):
+        connection.execute(instance_headers.delete().where(instance_headers.c.instance.in_(some)))
+    _insert(
+        connection,
+        instance_headers,
+        [
+            {"instance": instance, "header": {str(ids[key]): values for key, values in delta.items()}}
+            for instance, delta in deltas.items()
+            if delta
+        ],
+    )
+
+
+def _delta(content: Content, base: Document, alike: Mapping[str, Values | None]) -> dict[str, Values | None]:
+    """What an instance has otherwise than its series, `alike` being what the header it refers to has."""
+    delta = {key: values for key, values in alike.items() if key not in content.differing}
+    return delta | {key: values for key, values in content.differing.items() if values != base.get(key)}
+
+
+def _bases(connection: sa.Connection, series: Iterable[int]) -> dict[int, dict[str, Values]]:
+    """The documents that series have already."""
+    found: dict[int, dict[str, Values]] = {}
+    for some in batched(series, _MANY):
+        rows = connection.execute(
+            sa.select(header_values.c.series, header_keys.c.key, header_values.c.number, header_values.c.text)
+            .join(header_keys, header_keys.c.id == header_values.c.key)
+            .where(header_values.c.series.in_(some))
+            .order_by(header_values.c.series, header_values.c.key, header_values.c.place)
+        )
+        for each, key, number, text in rows:
+            document = found.setdefault(each, {})
+            document[key] = (*document.get(key, ()), number if text is None else text)
+    return found
+
+
+def _rows(series: int, document: Document, ids: Mapping[str, int]) -> Iterable[dict[str, Any]]:
+    for key, values in document.items():
+        for place, value in enumerate(values):
+            number, text = _columns(value)
+            yield {"series": series, "key": ids[key], "place": place, "number": number, "text": text}
+
+
+def _columns(value: Scalar) -> tuple[float | None, str | None]:
+    return (None, value) if isinstance(value, str) else (float(value), None)
+
+
+def _ids(connection: sa.Connection, keys: Iterable[str]) -> dict[str, int]:
+    """Rows of the keys; those that are new are entered."""
+    wanted = sorted(keys)
+    known = _known(connection, wanted)
+    new = [{"key": key} for key in wanted if key not in known]
+    _insert(connection, header_keys, new)
+    return known | (_known(connection, [each["key"] for each in new]) if new else {})
+
+
+def _known(connection: sa.Connection, keys: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for some in batched(keys, _MANY):
+        rows = connection.execute(
+            sa.select(header_keys.c.key, header_keys.c.id).where(header_keys.c.key.in_(some))
+        )
+        found |= {row.key: row.id for row in rows}
+    return found
+
+
+def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, leaving those that are there."""
+    if rows:
+        insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+        connection.execute(insert(table).on_conflict_do_nothing(), rows)
