@@ -182,6 +182,8 @@ class InstanceRecord:
     """From 1, where the instance is one part of an object."""
     mosaic: Mosaic | None = None
     """Where the record stands for one tile: its number is `frame_index`, `rows` and `columns` are its own."""
+    rot: str = ""
+    """Why its bytes cannot be trusted, in words, where a scrub found them changed; empty where it did not."""
     obstacle: str = ""
     """Why the image is no plane of a volume, where its header shows it only on a closer look."""
 

@@ -111,10 +111,13 @@ class IngestReport(Table[ArrayRecord]):
         rejected: "tuple[Rejected, ...]",
         seconds: float,
         left: Mapping[str, str] = MappingProxyType({}),
+        rotten: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.rejected = rejected
         self.left = left
         """Series Instance UID to a sentence, of the series that stay in the archive."""
+        self.rotten = rotten
+        """Series Instance UID to what a scrub found of it, in words."""
         self.seconds = seconds
         columns = {
             "series_instance_uid": "series instance uid", "label": "part", "kind": "kind", "shape": "shape",
@@ -150,6 +153,7 @@ class IngestReport(Table[ArrayRecord]):
             "arrays": [as_dict(each) for each in self],
             "rejected": [as_dict(each) for each in self.rejected],
             "left": [{"series_instance_uid": uid, "reason": reason} for uid, reason in self.left.items()],
+            "rotten": [{"series_instance_uid": uid, "reason": why} for uid, why in self.rotten.items()],
         }
 
     def line(self) -> str:
@@ -163,6 +167,7 @@ class IngestReport(Table[ArrayRecord]):
         left_out = Counter((each.series_instance_uid, each.reason) for each in self.rejected)
         lines = [f"{uid}: {count:,} without an array: {why}" for (uid, why), count in left_out.items()]
         lines += [f"{uid}: {reason}" for uid, reason in self.left.items()]
+        lines += [f"{uid}: rotten: {reason}" for uid, reason in self.rotten.items()]
         lines += [
             f"{' '.join([each.series_instance_uid, each.label]).strip()}: {REMARKS.get(each.kind, each.kind)}"
             + (f", {each.reason}" if each.reason else "")
