@@ -10,15 +10,13 @@ from datetime import datetime
 from enum import StrEnum
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from catalog.database import Catalog
 from catalog.models import checks, files, instances, series
 from catalog.places import State
 from catalog.records import ArrayRecord, InstanceRecord
 from catalog.scan import openable, storable
-
-_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+from catalog.upsert import upserting
 
 
 class RottenWarning(UserWarning):
@@ -134,7 +132,7 @@ def note(catalog: Catalog, found: Sequence[Check]) -> None:
         for key in ("file", "array_path"):
             rows = [_row(each) for each in found if (each.due is None) == (key == "array_path")]
             if rows:
-                insert = _INSERT[connection.dialect.name](checks)
+                insert = upserting(connection, checks)
                 written = {name: insert.excluded[name] for name in rows[0]}
                 connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=written), rows)
         if digests:

@@ -104,7 +104,9 @@ class Scrubbed(Table[Check]):
 
     def _read(self) -> str:
         rate = f" at {self.bytes / 1e6 / self.seconds:,.0f} MB/s" if self.seconds > 0 else ""
-        return counted((self.arrays, "arrays")) + " · " * bool(self.arrays) + f"{self.bytes / 1e6:,.0f} MB{rate}"
+        return (
+            counted((self.arrays, "arrays")) + " · " * bool(self.arrays) + f"{self.bytes / 1e6:,.0f} MB{rate}"
+        )
 
 
 def scrub(
@@ -138,8 +140,12 @@ def scrub(
         if not work.do(batch):
             break
     if series is None and work.is_done:
-        forget_arrays(catalog, sorted(checked_arrays(catalog).keys() - {each.path for each in all_arrays(catalog)}))
-    left = 0 if work.is_done else sum(due_bytes(catalog, before=before, series_instance_uid=uid) for uid in uids)
+        forget_arrays(
+            catalog, sorted(checked_arrays(catalog).keys() - {each.path for each in all_arrays(catalog)})
+        )
+    left = (
+        0 if work.is_done else sum(due_bytes(catalog, before=before, series_instance_uid=uid) for uid in uids)
+    )
     return Scrubbed(work.checks, pace.bytes, left, pace.clock() - started)
 
 
@@ -175,7 +181,8 @@ class _Work:
     ) -> None:
         self._catalog, self._pace, self._now, self._until, self._limit = catalog, pace, now, until, limit
         self.checks: list[Check] = []
-        self.progress, self.total = no_progress, 0
+        self.progress: Progress = no_progress
+        self.total = 0
         self.is_done = True
         self._noted, self._noted_bytes = 0, 0
 

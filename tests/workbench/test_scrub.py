@@ -1,4 +1,4 @@
-"""A flipped byte anywhere in the archive or in an array is found by reading again, and is not served silently."""
+"""A byte that is flipped anywhere is found by reading again, and is not served silently."""
 
 import json
 import os
@@ -19,12 +19,11 @@ from typer.testing import CliRunner
 import workbench
 from catalog.checks import RottenWarning, Soundness, due_files, last_check
 from catalog.database import Catalog
-from catalog.errors import HeaderError, NotFoundError, QuestionError
+from catalog.errors import QuestionError
 from catalog.index import index_paths
 from catalog.models import checks, files
 from catalog.query import instances_of
-from catalog.records import PixelData
-from pipelines import phantoms, samples
+from pipelines import phantoms
 from workbench.cli import app
 from workbench.doctor import examine
 from workbench.scrub import Pace, Scrubbed, scrub
@@ -74,7 +73,9 @@ def read_again(catalog: Catalog, time: Time, *, limit: int | None = None, rate: 
     return scrub(catalog, pace=Pace(rate, time.clock, time.sleep), now=time.now, limit=limit)
 
 
-def test_a_bit_flipped_anywhere_in_a_file_is_found(catalog: Catalog, ct: phantoms.Phantom, time: Time) -> None:
+def test_a_bit_flipped_anywhere_in_a_file_is_found(
+    catalog: Catalog, ct: phantoms.Phantom, time: Time
+) -> None:
     index_paths(catalog, [ct.paths[0].parent])
     first = read_again(catalog, time)
     assert (first.files, len(first), first.succeeded) == (8, 0, True)
@@ -83,12 +84,13 @@ def test_a_bit_flipped_anywhere_in_a_file_is_found(catalog: Catalog, ct: phantom
     good, stat = path.read_bytes(), path.stat()
     pixels = instances_of(catalog, ct.series_instance_uid)[0].pixel_data
     assert pixels is not None
-    places = sorted(random.Random(0).sample(range(len(good)), 60)) + [0, pixels.offset, len(good) - 1]
+    places = [*sorted(random.Random(0).sample(range(len(good)), 60)), 0, pixels.offset, len(good) - 1]
     for at in places:
         flip(path, at)
         (found,) = read_again(catalog, time)
         assert (found.path, found.state) == (str(path), Soundness.ROT)
-        assert ("header" in found.reason) == (at < pixels.offset - 12 or "header" in found.reason)
+        if at >= pixels.offset:
+            assert "pixel data" in found.reason
         flip(path, at)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert not len(read_again(catalog, time))
@@ -175,7 +177,6 @@ def test_a_killed_scrub_loses_no_more_than_a_batch(
     with catalog.reading() as connection:
         noted = connection.scalar(sa.select(sa.func.count()).select_from(checks))
     assert noted == files_read // 3 * 3
-    flip(ct.paths[-1], 3000)
     assert read_again(catalog, time, limit=8 - noted).files == 8 - noted
     assert not due_files(catalog, before=datetime(2000, 1, 1, tzinfo=UTC), at_most=1)
     catalog.close()
@@ -313,7 +314,7 @@ def test_the_command_exits_with_1_where_there_is_rot(tmp_path: Path, ct: phantom
     assert done.exit_code == 0, done.output
     assert "all sound" in done.output
     assert "nothing is known to be rotten" in run(app, ["doctor", *home]).output
-    flip(ct.paths[0], 5000)
+    flip(ct.paths[0], 1000)
     done = run(app, ["scrub", "--rate", "1000", "--json", *home])
     assert done.exit_code == 1
     told = json.loads(done.output)
