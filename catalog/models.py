@@ -136,6 +136,18 @@ arrays = sa.Table(
     sa.UniqueConstraint("series", "part"),
 )
 
+findings = sa.Table(
+    "findings",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("series", _ID, sa.ForeignKey("series.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("part", sa.Integer, nullable=True),
+    sa.Column("instance", _ID, sa.ForeignKey("instances.id", ondelete="CASCADE"), nullable=True, index=True),
+    sa.Column("origin", sa.Text, nullable=False),  # index or ingest: who makes it anew
+    sa.Column("kind", sa.Text, nullable=False, index=True),  # one of catalog.vocabulary.KINDS
+    sa.Column("words", sa.Text, nullable=False),
+)
+
 checks = sa.Table(
     "checks",
     metadata,

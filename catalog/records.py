@@ -216,6 +216,20 @@ class SeriesRecord:
     frames: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a series."""
+
+    series_instance_uid: str
+    kind: str
+    """One of `catalog.vocabulary.KINDS`."""
+    words: str
+    part: int | None = None
+    """Of its arrays, where it is about one."""
+    sop_instance_uid: str | None = None
+    """Where it is about one instance."""
+
+
 # --- arrays ----------------------------------------------------------------------------------------------
 
 

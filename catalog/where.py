@@ -6,6 +6,10 @@ Names are keywords or column names. `==`, `=`, `!=`, `<`, `<=`, `>`, `>=` compar
 text contains another, without regard to case; `in (…)` and `not in (…)` ask for one of several; `is
 empty` and `is present` need no value. Texts stand in single or double quotes, doubled inside. An absent value
 equals nothing and contains nothing: `==`, `<`, `~`, `in` are false of it, `!=`, `!~`, `not in` are true.
+
+`finding` is no attribute but what is wrong with the series (`catalog.vocabulary`): `finding == 'tilt'` asks
+for a kind, `finding ~ 'mm apart'` looks into kinds and words, `finding != 'missing_slices'` is true of a series
+without.
 """
 
 import operator
@@ -18,7 +22,7 @@ import sqlalchemy as sa
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
 
-from catalog.attributes import Attribute, Kind
+from catalog.attributes import Attribute, Kind, Level
 from catalog.errors import QuestionError
 from catalog.matching import (
     Condition,
@@ -30,6 +34,8 @@ from catalog.matching import (
     number_of,
     text_of,
 )
+from catalog.models import findings, instances
+from catalog.vocabulary import kind_named
 
 LENGTH_LIMIT = 10_000
 """Characters of an expression."""
@@ -149,6 +155,8 @@ class _Compiler(Transformer[Token, Condition]):
         if comparison == "!=":
             return sa.not_(self.comparison([name, Token("COMPARISON", "=="), value]))
         attribute = _attribute(name)
+        if attribute is _FINDING and comparison not in ("==", "="):
+            raise _at(name, "findings have no order")
         if attribute.kind is Kind.NUMBERS and comparison not in ("==", "="):
             raise _at(name, f"{name} holds several numbers, which have no order")
         return _present(attribute, name, value, _COMPARE[str(comparison)])
@@ -170,17 +178,39 @@ class _Compiler(Transformer[Token, Condition]):
         return sa.not_(self.one_of([name, values]))
 
     def is_empty(self, children: list[Token]) -> Condition:
-        return column_of(_attribute(children[0])).is_(None)
+        return sa.not_(self.is_present(children))
 
     def is_present(self, children: list[Token]) -> Condition:
-        return column_of(_attribute(children[0])).is_not(None)
+        attribute = _attribute(children[0])
+        return _finding(sa.true()) if attribute is _FINDING else column_of(attribute).is_not(None)
 
 
 def _contains(column: sa.ColumnElement[str], text: str) -> Condition:
     return casefold(column).contains(text.casefold(), autoescape=True)
 
 
+_FINDING = Attribute("finding", 0, "LO", Level.SERIES, Kind.TEXT)
+"""Stands for what is wrong with a series, which has a table of its own."""
+
+
+def _finding(condition: Condition) -> Condition:
+    """Whether the series of an instance has a finding for which something holds."""
+    of_series = sa.select(sa.literal(1)).where(findings.c.series == instances.c.series, condition)
+    return of_series.correlate(instances).exists()
+
+
+def _finding_of(value: Token, text: str, compare: Callable[[Any, Any], Any]) -> Condition:
+    if compare is _contains:
+        return _finding(sa.or_(_contains(findings.c.kind, text), _contains(findings.c.words, text)))
+    try:
+        return _finding(findings.c.kind == kind_named(text))
+    except QuestionError as error:
+        raise _at(value, str(error)) from None
+
+
 def _attribute(name: Token) -> Attribute:
+    if name.casefold() == _FINDING.column:
+        return _FINDING
     try:
         return attribute_named(str(name))
     except QuestionError as error:
@@ -191,16 +221,19 @@ def _present(
     attribute: Attribute, name: Token, value: Token, compare: Callable[[Any, Any], Any]
 ) -> Condition:
     """A comparison that is false where the attribute is absent."""
-    column = column_of(attribute)
     if attribute.kind in (Kind.INTEGER, Kind.REAL):
         if value.type != "NUMBER":
             raise _at(value, f"{name} is a number and is compared with one, without quotes")
+        column = column_of(attribute)
         return sa.and_(column.is_not(None), compare(column, number_of(attribute, str(value))))
     text = str(value)
     if value.type == "STRING":
         text = text[1:-1].replace(text[0] * 2, text[0])
     if not is_storable(text):
         return sa.false()
+    if attribute is _FINDING:
+        return _finding_of(value, text, compare)
+    column = column_of(attribute)
     return sa.and_(column.is_not(None), compare(column, _comparable(attribute, value, text, compare)))
 
 

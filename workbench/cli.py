@@ -113,6 +113,25 @@ def series(
 
 
 @app.command()
+def findings(
+    context: typer.Context,
+    uids: Uids = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="KIND", help="Only these, such as missing_slices or tilt.")
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what is wrong with series: deviations, conflicts, missing slices, unequal spacing, tilt.
+
+    Example: workbench findings --kind missing_slices
+    """
+    with _bench(context, home) as bench:
+        found = bench.findings(uids or None, kind=kind)
+    _show(found.as_json(), found.as_text(), as_json=as_json)
+
+
+@app.command()
 def ingest(
     context: typer.Context,
     uids: Uids = None,

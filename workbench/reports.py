@@ -6,7 +6,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from catalog.arrays import one_part
-from catalog.records import ArrayRecord, IndexReport, OutputRecord, Rejection, RunItem, RunRecord, as_dict
+from catalog.records import (
+    ArrayRecord,
+    Finding,
+    IndexReport,
+    OutputRecord,
+    Rejection,
+    RunItem,
+    RunRecord,
+    as_dict,
+)
 from workbench.tables import Table, plain, unit_of
 
 if TYPE_CHECKING:
@@ -75,6 +84,23 @@ class Indexed(Table[Rejection]):
         if report.unchanged and not (report.added or report.updated or report.vanished):
             text += " · nothing changed"
         return text or "no file there that could be taken up"
+
+
+class Findings(Table[Finding]):
+    """What is wrong with series, one row each, with how often each kind occurs."""
+
+    def __init__(self, found: Sequence[Finding]) -> None:
+        self.counts = dict(Counter(each.kind for each in found).most_common())
+        columns = {
+            "kind": "finding", "words": "what", "part": "part", "series_instance_uid": "series instance uid",
+            "sop_instance_uid": "sop instance uid",
+        }  # fmt: skip
+        counts = ", ".join(f"{kind} {count:,}" for kind, count in self.counts.items())
+        super().__init__(found, columns, noun="findings", note=counts)
+
+    def as_json(self) -> dict[str, Any]:
+        """The table as `workbench findings --json` prints it."""
+        return {"counts": self.counts, "findings": [as_dict(each) for each in self]}
 
 
 # --- ingest and verify -----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from catalog.checks import forget_arrays, rot_of, warn_of
 from catalog.database import Catalog
 from catalog.durable import make_folder
 from catalog.errors import NotFoundError, QuestionError, SettingsError, words_of
+from catalog.findings import find_findings, record_ingested
 from catalog.home import default_home
 from catalog.locks import shared
 from catalog.outbox import delivery
@@ -23,7 +24,7 @@ from catalog.runs import find_items, save_run
 from workbench.cluster import local_cluster
 from workbench.progress import bar
 from workbench.question import question
-from workbench.reports import INDEX_FIRST, Indexed, IngestReport, Receipts, Run, VerifyReport
+from workbench.reports import INDEX_FIRST, Findings, Indexed, IngestReport, Receipts, Run, VerifyReport
 from workbench.selection import Selection, arrays_in, files_of, one_series, selected_series
 from workbench.settings import SETTINGS_FILE, Settings
 from workbench.tables import Table
@@ -154,7 +155,7 @@ class Bench:
         ----------
         where
             For example `"SliceThickness <= 1.5 and not SeriesDescription ~ 'scout'"`; a series is found when
-            one of its instances satisfies it.
+            one of its instances satisfies it. `finding` is what is wrong with it, see `findings`.
         **matching
             Attribute (`modality` or `Modality`) to a value, a wildcard (`"CT*"`), a range of dates
             (`"20260101-20260131"`) or a list of values (PS3.4 C.2.2.2).
@@ -182,6 +183,21 @@ class Bench:
         """
         expression, matching = question(words, where)
         return self.series(expression, **matching)
+
+    def findings(self, series: Selection = None, *, kind: str | None = None) -> Findings:
+        """What is wrong with series: deviations, conflicts; once ingested, missing slices, tilt and the like.
+
+        `bench.series("finding != 'missing_slices'")` finds the series without.
+
+        Raises
+        ------
+        catalog.errors.QuestionError
+            If there is no such kind of finding.
+        """
+        uids = None
+        if series is not None:
+            uids = [each.series_instance_uid for each in selected_series(self.catalog, series)]
+        return Findings(find_findings(self.catalog, kind=kind, series_instance_uids=uids))
 
     # --- pixels --------------------------------------------------------------------------------------
 
@@ -234,6 +250,7 @@ class Bench:
                     anew=anew,
                 )
                 record_arrays(self.catalog, each.series_instance_uid, ingested.arrays)
+                record_ingested(self.catalog, each.series_instance_uid, ingested.findings)
                 arrays += ingested.arrays
                 rejected += ingested.rejected
                 if anew:
