@@ -8,8 +8,8 @@ empty` and `is present` need no value. Texts stand in single or double quotes, d
 equals nothing and contains nothing: `==`, `<`, `~`, `in` are false of it, `!=`, `!~`, `not in` are true.
 
 `finding` is no attribute but what is wrong with the series (`catalog.vocabulary`): `finding == 'tilt'` asks
-for a kind, `finding ~ 'mm apart'` looks into kinds and words, `finding != 'missing_slices'` is true of a series
-without.
+for a kind, `finding ~ 'mm apart'` looks into kinds and words, `finding != 'missing_slices'` is true of series
+that have none.
 """
 
 import operator

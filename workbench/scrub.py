@@ -41,7 +41,7 @@ BATCH = 50
 """Files that are looked up at once; an array comes after each such batch."""
 NOTED_BYTES = 256 << 20
 """After how many bytes what was found is put on record; so much is read twice after a crash."""
-SLACK_SECONDS = 1.0
+SLACK_SECONDS = 0.1
 """What a slow moment of the disk may be made up for afterwards."""
 
 
@@ -53,7 +53,10 @@ class Pace:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     bytes: int = 0
-    _free_at: float = field(default=-math.inf, init=False)
+    _free_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._free_at = self.clock()
 
     def spend(self, count: int) -> None:
         """Take in bytes that were read, and wait until more may be."""

@@ -57,9 +57,14 @@ def test_series_with_missing_slices_are_excluded_until_they_are_there(
     (found,) = bench.findings(kind="missing_slices")
     assert found.series_instance_uid == holed.series_instance_uid
     assert found.words == "3 of 10 slices 2.50 mm apart: 1 after plane 2, 2 after plane 4"
-    for where in ("finding != 'missing_slices'", "not finding ~ 'SLICES'", "finding not in ('missing_slices')",
-                  "finding is empty", "not finding is present"):  # fmt: skip
-        assert uids(bench, where) == [whole.series_instance_uid], where
+    for where in (
+        "finding != 'missing_slices'",
+        "not finding ~ 'SLICES'",
+        "finding not in ('missing_slices')",
+        "finding is empty",
+        "not finding is present",
+    ):
+        assert uids(bench, where) == [whole.series_instance_uid]
     for where in (
         "finding == 'missing_slices'",
         "finding ~ '2.50 mm'",
@@ -132,8 +137,7 @@ def test_a_cut_image_is_a_row_of_its_instance(bench: Bench, ct: phantoms.Phantom
     ct.paths[7].write_bytes(ct.paths[7].read_bytes()[:-100])
     bench.index(ct.paths[0].parent, quiet=True)
     bench.ingest(quiet=True)
-    (found,) = bench.findings()
-    assert found.kind in ("cut_file", "unreadable")
+    (found,) = bench.findings(kind="cut_file")
     assert found.sop_instance_uid == pydicom.dcmread(ct.paths[7], stop_before_pixels=True).SOPInstanceUID
 
 
