@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from catalog.content import Contents
 from catalog.database import Catalog
+from catalog.findings import record_indexed
 from catalog.headers import read_header
 from catalog.models import files, index_reports, instances
 from catalog.places import Group, Instance, Outcome, Place, State, decide, reject
@@ -232,6 +233,7 @@ def settle(
     if places or emptied:
         with catalog.transaction() as connection:
             write(connection, Changes(known, digests, places, emptied))
+            record_indexed(connection, known)
     return outcomes
 
 

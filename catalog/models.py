@@ -176,6 +176,34 @@ arrays = sa.Table(
     sa.UniqueConstraint("series", "part"),
 )
 
+findings = sa.Table(
+    "findings",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("series", _ID, sa.ForeignKey("series.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("part", sa.Integer, nullable=True),
+    sa.Column("instance", _ID, sa.ForeignKey("instances.id", ondelete="CASCADE"), nullable=True, index=True),
+    sa.Column("origin", sa.Text, nullable=False),  # index or ingest: who makes it anew
+    sa.Column("kind", sa.Text, nullable=False, index=True),  # one of catalog.vocabulary.KINDS
+    sa.Column("words", sa.Text, nullable=False),
+)
+
+checks = sa.Table(
+    "checks",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    # of a file or of an array, which is known by its path as its row is made anew with every ingest
+    sa.Column("file", _ID, sa.ForeignKey("files.id", ondelete="CASCADE"), nullable=True),
+    sa.Column("array_path", sa.Text, nullable=True),
+    sa.Column("size", sa.BigInteger, nullable=True),  # as they were: it holds as long as the file has them
+    sa.Column("mtime_ns", sa.BigInteger, nullable=True),
+    sa.Column("checked", Moment(), nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False, index=True),  # sound, rot, changed, vanished, unreadable
+    sa.Column("reason", sa.Text, nullable=False, default="", server_default=""),
+    sa.UniqueConstraint("file"),
+    sa.UniqueConstraint("array_path"),
+)
+
 runs = sa.Table(
     "runs",
     metadata,

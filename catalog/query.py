@@ -8,10 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from catalog.attributes import BY_COLUMN, Kind, Level
+from catalog.checks import rots
 from catalog.database import Catalog
 from catalog.errors import NotFoundError
 from catalog.matching import TABLES, Condition, attribute_named, column_of, condition
-from catalog.models import files, instances, patients, series, studies
+from catalog.models import checks, files, instances, patients, series, studies
 from catalog.places import State
 from catalog.records import InstanceRecord, PixelData, SeriesRecord, Value
 from catalog.scan import openable
@@ -81,15 +82,20 @@ def find_series(catalog: Catalog, *, where: str | None = None, **matching: Any) 
 def find_instances(catalog: Catalog, **matching: Any) -> list[InstanceRecord]:
     """Return the instances that match and can still be read, by series and instance number.
 
+    Of several places of one instance it is the first; one that a scrub found rotten comes last.
+
     Raises
     ------
     QuestionError
         If a name is unknown or a value cannot be compared; names the nearest.
     """
-    place = files.alias()
-    first_place = (
-        sa.select(sa.func.min(place.c.id))
+    place, of_place = files.alias(), checks.alias()
+    first_place = (  # a rotten one only where there is no other
+        sa.select(place.c.id)
+        .outerjoin(of_place, rots(of_place, place))
         .where(place.c.instance == instances.c.id, place.c.state == State.INDEXED.value)
+        .order_by(of_place.c.id.is_not(None), place.c.id)
+        .limit(1)
         .scalar_subquery()
     )
     statement = (
@@ -98,8 +104,10 @@ def find_instances(catalog: Catalog, **matching: Any) -> list[InstanceRecord]:
             *(column_of(BY_COLUMN[name]) for name in _INSTANCE_FIELDS),
             *(instances.c[name] for name in ("transfer_syntax_uid", "header_digest", "deviations")),
             *(files.c[name] for name in _PLACE_COLUMNS),
+            checks.c.reason.label("rot"),
         )
         .join(files, files.c.id == first_place)
+        .outerjoin(checks, rots(checks, files))
         .order_by(
             studies.c.study_instance_uid,
             series.c.series_instance_uid,
@@ -217,6 +225,7 @@ def _instance(row: sa.RowMapping) -> InstanceRecord:
         header_digest=row["header_digest"],
         pixel_data=pixel_data,
         deviations=tuple(row["deviations"].split("\n")) if row["deviations"] else (),
+        rot=row["rot"] or "",
     )
 
 

@@ -205,6 +205,8 @@ class InstanceRecord:
     """From 1, where the instance is one part of an object."""
     mosaic: Mosaic | None = None
     """Where the record stands for one tile: its number is `frame_index`, `rows` and `columns` are its own."""
+    rot: str = ""
+    """Why its bytes cannot be trusted, in words, where a scrub found them changed; empty where it did not."""
     obstacle: str = ""
     """Why the image is no plane of a volume, where its header shows it only on a closer look."""
 
@@ -235,6 +237,20 @@ class SeriesRecord:
     instances: int = 0
     """Count of its instances that have a place."""
     frames: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a series."""
+
+    series_instance_uid: str
+    kind: str
+    """One of `catalog.vocabulary.KINDS`."""
+    words: str
+    part: int | None = None
+    """Of its arrays, where it is about one."""
+    sop_instance_uid: str | None = None
+    """Where it is about one instance."""
 
 
 # --- arrays ----------------------------------------------------------------------------------------------

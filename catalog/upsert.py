@@ -20,6 +20,11 @@ _INSERT: dict[str, Callable[[sa.Table], _Insert]] = {
 }
 
 
+def upserting(connection: sa.Connection, table: sa.Table) -> _Insert:
+    """Return an insert of the database's own kind, which may do something else where a row is there."""
+    return _INSERT[connection.dialect.name](table)
+
+
 _INSTANCE_COLUMNS = tuple(each.column for each in INSTANCE)
 
 

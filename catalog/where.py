@@ -11,6 +11,10 @@ those of a frame stand in sequences; one value that is as asked is enough. A pat
 regard to case; `in (…)` and `not in (…)` ask for one of several; `is empty` and `is present` need no value.
 Texts stand in single or double quotes, doubled inside. An absent value equals nothing and contains nothing:
 `==`, `<`, `~`, `in` are false of it, `!=`, `!~`, `not in` are true.
+
+`finding` is no attribute but what is wrong with the series (`catalog.vocabulary`): `finding == 'tilt'` asks
+for a kind, `finding ~ 'mm apart'` looks into kinds and words, `finding != 'missing_slices'` is true of series
+that have none.
 """
 
 import operator
@@ -36,6 +40,8 @@ from catalog.matching import (
     number_of,
     text_of,
 )
+from catalog.models import findings, instances
+from catalog.vocabulary import kind_named
 
 LENGTH_LIMIT = 10_000
 """Characters of an expression."""
@@ -159,6 +165,8 @@ class _Compiler(Transformer[Token, Condition]):
         if (path := key_of(str(name))) is not None:
             return _in_header(path, value, _COMPARE[str(comparison)])
         attribute = _attribute(name)
+        if attribute is _FINDING and comparison not in ("==", "="):
+            raise _at(name, "findings have no order")
         if attribute.kind is Kind.NUMBERS and comparison not in ("==", "="):
             raise _at(name, f"{name} holds several numbers, which have no order")
         return _present(attribute, name, value, _COMPARE[str(comparison)])
@@ -191,6 +199,8 @@ class _Compiler(Transformer[Token, Condition]):
         if (path := key_of(str(children[0]))) is not None:
             return has_value(path, _is_anything, _is_anything)
         attribute = _attribute(children[0])
+        if attribute is _FINDING:
+            return _finding(sa.true())
         is_there = column_of(attribute).is_not(None)
         if attribute.level is Level.INSTANCE and attribute.kind in (Kind.INTEGER, Kind.REAL):
             return sa.or_(is_there, has_value(f"{attribute.tag:08X}", _is_anything, None))
@@ -220,7 +230,28 @@ def _text(value: Token) -> str:
     return text[1:-1].replace(text[0] * 2, text[0]) if value.type == "STRING" else text
 
 
+_FINDING = Attribute("finding", 0, "LO", Level.SERIES, Kind.TEXT)
+"""Stands for what is wrong with a series, which has a table of its own."""
+
+
+def _finding(condition: Condition) -> Condition:
+    """Whether the series of an instance has a finding for which something holds."""
+    of_series = sa.select(sa.literal(1)).where(findings.c.series == instances.c.series, condition)
+    return of_series.correlate(instances).exists()
+
+
+def _finding_of(value: Token, text: str, compare: Callable[[Any, Any], Any]) -> Condition:
+    if compare is _contains:
+        return _finding(sa.or_(_contains(findings.c.kind, text), _contains(findings.c.words, text)))
+    try:
+        return _finding(findings.c.kind == kind_named(text))
+    except QuestionError as error:
+        raise _at(value, str(error)) from None
+
+
 def _attribute(name: Token) -> Attribute:
+    if name.casefold() == _FINDING.column:
+        return _FINDING
     try:
         return attribute_named(attribute_of(str(name)))
     except QuestionError as error:
@@ -231,10 +262,10 @@ def _present(
     attribute: Attribute, name: Token, value: Token, compare: Callable[[Any, Any], Any]
 ) -> Condition:
     """A comparison that is false where the attribute is absent."""
-    column = column_of(attribute)
     if attribute.kind in (Kind.INTEGER, Kind.REAL):
         if value.type != "NUMBER":
             raise _at(value, f"{name} is a number and is compared with one, without quotes")
+        column = column_of(attribute)
         is_so = sa.and_(column.is_not(None), compare(column, number_of(attribute, str(value))))
         if attribute.level is not Level.INSTANCE:
             return is_so
@@ -242,6 +273,9 @@ def _present(
     text = _text(value)
     if not is_storable(text):
         return sa.false()
+    if attribute is _FINDING:
+        return _finding_of(value, text, compare)
+    column = column_of(attribute)
     return sa.and_(column.is_not(None), compare(column, _comparable(attribute, value, text, compare)))
 
 

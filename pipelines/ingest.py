@@ -19,8 +19,9 @@ from pydicom import uid
 
 from catalog.errors import ArrayError, DecodeError, HeaderError
 from catalog.identifiers import digest_of_texts, folder_name
-from catalog.records import ArrayRecord, InstanceRecord, Progress, SeriesRecord, no_progress
+from catalog.records import ArrayRecord, Finding, InstanceRecord, Progress, SeriesRecord, no_progress
 from pipelines.axes.expansion import Expanded, expanded, informed, joined, timed
+from pipelines.axes.faults import faults_of
 from pipelines.axes.repeats import Axis
 from pipelines.axes.split import Part, split
 from pipelines.decoding.frames import Digests, Frames, load_together, open_frames, together
@@ -58,6 +59,8 @@ class Ingested:
     rejected: tuple[Rejected, ...]
     left: str = ""
     """Why it stays in the archive and is opened from there, in a sentence; empty where it does not."""
+    findings: tuple[Finding, ...] = ()
+    """What is wrong with its geometry and its pixel data."""
 
 
 def ingest_series(
@@ -99,13 +102,15 @@ def ingest_series(
     """
     folder = at(arrays_folder) / folder_name(series.series_instance_uid)
     rejected = {each.sop_instance_uid: _rejected(each, why) for each in instances if (why := _fault(each))}
+    unread: list[Finding] = []
     with folder.alone():
         while True:
             images = [each for each in instances if _is_image(each) and each.sop_instance_uid not in rejected]
             try:
-                records = _write_parts(series, images, folder, threads, known, anew, progress)
+                records, faults = _write_parts(series, images, folder, threads, known, anew, progress)
             except _UnreadableImageError as error:  # without this image the parts are others: split again
                 rejected[error.image.sop_instance_uid] = _rejected(error.image, error.reason)
+                unread.append(_unread(error.image, error.reason))
             else:
                 break
         objects, unreadable = ingest_objects(
@@ -117,7 +122,14 @@ def ingest_series(
             anew=anew,
         )
     left_out = (*rejected.values(), *(_rejected(each, reason) for each, reason in unreadable))
-    return Ingested(records + objects, left_out, _left(instances))
+    unread += [_unread(each, reason) for each, reason in unreadable]
+    return Ingested(records + objects, left_out, _left(instances), (*unread, *faults))
+
+
+def _unread(image: InstanceRecord, reason: str) -> Finding:
+    uid = image.sop_instance_uid
+    kind = "cut_file" if " cut" in reason else "unreadable"
+    return Finding(image.series_instance_uid, kind, reason, sop_instance_uid=uid)
 
 
 def _write_parts(
@@ -128,14 +140,16 @@ def _write_parts(
     known: Sequence[ArrayRecord],
     anew: bool,
     progress: Progress,
-) -> tuple[ArrayRecord, ...]:
-    records, done = [], 0
+) -> tuple[tuple[ArrayRecord, ...], tuple[Finding, ...]]:
+    """The arrays of the images, and what keeps them from being volumes."""
+    records, faults, done = [], list[Finding](), 0
     found = [_expanded(image) for image in images]
     planes = informed(joined(found))
     frames = sum(len(_frame_indices(each)) for each in planes)
     times = {each.planes[0].sop_instance_uid: each.times for each in found if each.times}
     for number, part in enumerate(split(planes) if planes else ()):
         part = _timed(part, times)
+        faults += faults_of(part, number)
         task = _Task(series, part, number, folder, known)
         before = done
 
@@ -145,7 +159,7 @@ def _write_parts(
         records.append((None if anew else task.existing()) or task.write(threads, advance))
         done += task.frames
         progress(done, frames)
-    return tuple(records)
+    return tuple(records), tuple(faults)
 
 
 def _expanded(image: InstanceRecord) -> Expanded:

@@ -20,13 +20,17 @@ from pipelines.objects.verify import verify_object
 from pipelines.store import arrays, pyramid
 from pipelines.store.arrays import Block
 from pipelines.store.layout import Layout, Slab
-from pipelines.store.mismatch import Mismatch, Verified, anew, unreadable
+from pipelines.store.mismatch import INPUTS_DIFFER, PIXELS_DIFFER, Mismatch, Verified, anew, unreadable
 from pipelines.store.places import Place, at
 from pipelines.store.typed import DAMAGE
 
 
 def verify_array(
-    array: ArrayRecord, instances: Sequence[InstanceRecord], *, threads: int | None = None
+    array: ArrayRecord,
+    instances: Sequence[InstanceRecord],
+    *,
+    threads: int | None = None,
+    archive: bool = True,
 ) -> Verified:
     """Compute the digests of every plane again, from the DICOM bytes and from Zarr, and compare.
 
@@ -36,20 +40,27 @@ def verify_array(
         Those of the series that have a place, as the catalog knows them.
     threads
         As many as the machine has cores when left out.
+    archive
+        Whether the DICOM bytes are read, or only what is stored of them.
     """
     mismatch = partial(Mismatch, array.series_instance_uid, array.part)
     found: list[Mismatch] = []
     try:
         if array.kind in OBJECT_ARRAYS:
-            return verify_object(array, instances)
-        return Verified(_compare(array, instances, threads, found), tuple(found))
+            return verify_object(array, instances, archive=archive)
+        return Verified(_compare(array, instances, threads, found, archive=archive), tuple(found))
     except DAMAGE as error:  # so one group does not end the verification of all
         what = str(error) if isinstance(error, WorkbenchError) else type(error).__name__
         return Verified(0, (*found, mismatch(None, None, array.path, f"cannot be compared: {what}")))
 
 
 def _compare(
-    array: ArrayRecord, instances: Sequence[InstanceRecord], threads: int | None, found: list[Mismatch]
+    array: ArrayRecord,
+    instances: Sequence[InstanceRecord],
+    threads: int | None,
+    found: list[Mismatch],
+    *,
+    archive: bool,
 ) -> int:
     """Add what is found, and return how many planes were compared."""
     group = at(array.path)
@@ -62,13 +73,14 @@ def _compare(
         block = arrays.read_block(group)
     if block is None:
         return 0
-    if not altered:
+    if archive and not altered:
         found += [mismatch(None, None, array.path, what) for what in _inputs_differ(array, block, instances)]
     known = {each.sop_instance_uid: each for each in instances}
     if not altered:
         faults = pyramid.altered_levels(array)
         found += [mismatch(None, None, where, f"coarser level: {what}") for where, what in faults]
-    checks = [*_archive_checks(block, known, mismatch), *_zarr_checks(array, block, group, mismatch)]
+    checks = [*_archive_checks(block, known, mismatch)] if archive else []
+    checks += _zarr_checks(array, block, group, mismatch)
     with ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="verify") as executor:
         for mismatches in executor.map(lambda check: check(), checks):
             found += mismatches
@@ -115,7 +127,7 @@ def _inputs_differ(array: ArrayRecord, block: Block, instances: Sequence[Instanc
     if all(uid in known for uid in uids) and array.input_digest != input_digest(
         [known[uid] for uid in uids], label=block.label, reason=block.reason, axes=block.axes
     ):
-        yield "the headers in the catalog are not those that were ingested; ingest the series again"
+        yield INPUTS_DIFFER
 
 
 # --- the archive -----------------------------------------------------------------------------------------
@@ -145,14 +157,14 @@ def _check_instance(
     try:
         instance = _as_stored(instance, block)
         description = PixelDescription.of(instance)
-        with open_frames(instance) as frames:
+        with open_frames(replace(instance, rot="")) as frames:
             for part in batched(indices, together(description.frame_bytes)):
                 at = part[0]
                 out: Stored = np.empty((len(part), *description.shape), description.dtype)
                 digests = frames.load_all([block.planes.frame_indices[each] for each in part], out)
                 for index, (source, stored) in zip(part, digests, strict=True):
                     if source != block.planes.source_digests[index]:
-                        what = "pixel data differ from those that were ingested"
+                        what = PIXELS_DIFFER
                     elif stored != block.planes.stored_digests[index]:
                         what = "the same bytes decode to other values than when they were ingested"
                     else:

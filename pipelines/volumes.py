@@ -212,7 +212,9 @@ class WorkbenchBackend(BackendEntrypoint):
 def _find_array(uid: str, home: Path, part: int | None) -> ArrayRecord:
     # here, as workers import this module and never open the catalog
     from catalog.arrays import arrays_of, one_part
+    from catalog.checks import rot_of, warn_of
     from catalog.database import Catalog
+    from catalog.query import instances_of
 
     if not is_uid(uid):
         raise NotFoundError("a series is opened by its Series Instance UID: digits and dots")
@@ -224,10 +226,13 @@ def _find_array(uid: str, home: Path, part: int | None) -> ArrayRecord:
     catalog = Catalog(path)
     try:
         records = arrays_of(catalog, uid)
+        rot = rot_of(catalog, instances_of(catalog, uid), records) if records else ""
     finally:
         catalog.close()
     if not records:
         raise NotFoundError(f"series {uid} has no arrays on this bench; run `workbench ingest {uid}`")
+    if rot:
+        warn_of(rot, uid)
     return one_part(records, part)
 
 

@@ -36,7 +36,7 @@ Uids = Annotated[list[str] | None, typer.Argument(metavar="[UID]...", help="Seri
 All = Annotated[bool, typer.Option("--all", help="Every series of the catalog.")]
 
 GOES_ON = "what was done is kept, and the same command goes on from there"
-GOING_ON = frozenset({"index", "ingest", "run", "send"})
+GOING_ON = frozenset({"index", "ingest", "run", "scrub", "send"})
 """Commands that begin where they were stopped."""
 STOPPED = 130
 """Exit code after Ctrl-C, as shells give it."""
@@ -113,6 +113,25 @@ def series(
 
 
 @app.command()
+def findings(
+    context: typer.Context,
+    uids: Uids = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="KIND", help="Only these, such as missing_slices or tilt.")
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what is wrong with series: deviations, conflicts, missing slices, unequal spacing, tilt.
+
+    Example: workbench findings --kind missing_slices
+    """
+    with _bench(context, home) as bench:
+        found = bench.findings(uids or None, kind=kind)
+    _show(found.as_json(), found.as_text(), as_json=as_json)
+
+
+@app.command()
 def ingest(
     context: typer.Context,
     uids: Uids = None,
@@ -153,6 +172,29 @@ def verify(
         report = bench.verify(_chosen(uids, every=every), quiet=as_json)
     text = report.line() + (f"\n{report.as_text()}" if report.mismatches else "")
     _show(report.as_json(), text, as_json=as_json, succeeded=not report.mismatches)
+
+
+@app.command()
+def scrub(
+    context: typer.Context,
+    uids: Uids = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", metavar="MB/S", help="Megabytes a second; 50 when left out.")
+    ] = None,
+    hours: Annotated[float | None, typer.Option("--hours", help="Stop after so many hours.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Stop after so many files and arrays.")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read the archive and the arrays again, the oldest checked first, and report rot.
+
+    Of everything, where no series is named. Nothing is altered or deleted.
+
+    Example: workbench scrub --rate 20 --hours 5
+    """
+    with _bench(context, home) as bench:
+        report = bench.scrub(uids or None, rate=rate, hours=hours, limit=limit, quiet=as_json)
+    _show(report.as_json(), report.line() + report.reasons(), as_json=as_json, succeeded=report.succeeded)
 
 
 @app.command()

@@ -247,6 +247,24 @@ def _catalog(examined: Examined) -> Iterator[Finding]:
         yield _mend("catalog", str(error), "see its last words; a copy or a new index brings it back")
 
 
+def _scrubs(examined: Examined) -> Iterator[Finding]:
+    if examined.catalog is None:
+        return
+    from catalog.checks import count_rotten, last_check
+
+    last, rotten = last_check(examined.catalog), count_rotten(examined.catalog)
+    if last is None:
+        yield _note("scrub", "the archive was never read again", "workbench scrub")
+        return
+    days = (examined.now - last).days
+    said = f"last {last.astimezone():%Y-%m-%d %H:%M}, {days:,} days ago" if days else "last within a day"
+    if rotten:
+        mend = "put back copies of what is rotten, then workbench scrub; arrays: workbench ingest UID --anew"
+        yield _mend("scrub", f"{said}; {rotten:,} files or arrays are rotten", mend)
+    else:
+        yield _fine("scrub", f"{said}; nothing is known to be rotten")
+
+
 def _arrays(examined: Examined) -> Iterator[Finding]:
     settings = examined.settings
     if settings is None or settings.arrays is None:
@@ -346,6 +364,7 @@ CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     _programs,
     _home,
     _catalog,
+    _scrubs,
     _arrays,
     _leftovers,
     _nodes,

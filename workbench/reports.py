@@ -6,7 +6,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from catalog.arrays import one_part
-from catalog.records import ArrayRecord, IndexReport, OutputRecord, Rejection, RunItem, RunRecord, as_dict
+from catalog.records import (
+    ArrayRecord,
+    Finding,
+    IndexReport,
+    OutputRecord,
+    Rejection,
+    RunItem,
+    RunRecord,
+    as_dict,
+)
 from workbench.tables import Table, plain, unit_of
 
 if TYPE_CHECKING:
@@ -77,6 +86,23 @@ class Indexed(Table[Rejection]):
         return text or "no file there that could be taken up"
 
 
+class Findings(Table[Finding]):
+    """What is wrong with series, one row each, with how often each kind occurs."""
+
+    def __init__(self, found: Sequence[Finding]) -> None:
+        self.counts = dict(Counter(each.kind for each in found).most_common())
+        columns = {
+            "kind": "finding", "words": "what", "part": "part", "series_instance_uid": "series instance uid",
+            "sop_instance_uid": "sop instance uid",
+        }  # fmt: skip
+        counts = ", ".join(f"{kind} {count:,}" for kind, count in self.counts.items())
+        super().__init__(found, columns, noun="findings", note=counts)
+
+    def as_json(self) -> dict[str, Any]:
+        """The table as `workbench findings --json` prints it."""
+        return {"counts": self.counts, "findings": [as_dict(each) for each in self]}
+
+
 # --- ingest and verify -----------------------------------------------------------------------------------
 
 
@@ -111,10 +137,13 @@ class IngestReport(Table[ArrayRecord]):
         rejected: "tuple[Rejected, ...]",
         seconds: float,
         left: Mapping[str, str] = MappingProxyType({}),
+        rotten: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.rejected = rejected
         self.left = left
         """Series Instance UID to a sentence, of the series that stay in the archive."""
+        self.rotten = rotten
+        """Series Instance UID to what a scrub found of it, in words."""
         self.seconds = seconds
         columns = {
             "series_instance_uid": "series instance uid", "label": "part", "kind": "kind", "shape": "shape",
@@ -150,6 +179,7 @@ class IngestReport(Table[ArrayRecord]):
             "arrays": [as_dict(each) for each in self],
             "rejected": [as_dict(each) for each in self.rejected],
             "left": [{"series_instance_uid": uid, "reason": reason} for uid, reason in self.left.items()],
+            "rotten": [{"series_instance_uid": uid, "reason": why} for uid, why in self.rotten.items()],
         }
 
     def line(self) -> str:
@@ -163,6 +193,7 @@ class IngestReport(Table[ArrayRecord]):
         left_out = Counter((each.series_instance_uid, each.reason) for each in self.rejected)
         lines = [f"{uid}: {count:,} without an array: {why}" for (uid, why), count in left_out.items()]
         lines += [f"{uid}: {reason}" for uid, reason in self.left.items()]
+        lines += [f"{uid}: rotten: {reason}" for uid, reason in self.rotten.items()]
         lines += [
             f"{' '.join([each.series_instance_uid, each.label]).strip()}: {REMARKS.get(each.kind, each.kind)}"
             + (f", {each.reason}" if each.reason else "")

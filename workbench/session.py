@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from catalog.arrays import arrays_of, record_arrays
+from catalog.checks import forget_arrays, rot_of, warn_of
 from catalog.database import Catalog
 from catalog.durable import make_folder
 from catalog.errors import NotFoundError, QuestionError, SettingsError, words_of
+from catalog.findings import find_findings, record_ingested
 from catalog.home import default_home
 from catalog.locks import shared
 from catalog.outbox import delivery
@@ -22,7 +24,7 @@ from catalog.runs import find_items, save_run
 from workbench.cluster import local_cluster
 from workbench.progress import bar
 from workbench.question import question
-from workbench.reports import INDEX_FIRST, Indexed, IngestReport, Receipts, Run, VerifyReport
+from workbench.reports import INDEX_FIRST, Findings, Indexed, IngestReport, Receipts, Run, VerifyReport
 from workbench.selection import Selection, arrays_in, files_of, one_series, selected_series
 from workbench.settings import SETTINGS_FILE, Settings
 from workbench.tables import Table
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from pipelines.ingest import Rejected
     from pipelines.store.multiscales import Level
     from workbench.pacs.node import Node
+    from workbench.scrub import Scrubbed
     from workbench.structures import Structures
 
 SERIES_COLUMNS = {
@@ -152,7 +155,7 @@ class Bench:
         ----------
         where
             For example `"SliceThickness <= 1.5 and not SeriesDescription ~ 'scout'"`; a series is found when
-            one of its instances satisfies it.
+            one of its instances satisfies it. `finding` is what is wrong with it, see `findings`.
         **matching
             Attribute (`modality` or `Modality`) to a value, a wildcard (`"CT*"`), a range of dates
             (`"20260101-20260131"`) or a list of values (PS3.4 C.2.2.2).
@@ -180,6 +183,21 @@ class Bench:
         """
         expression, matching = question(words, where)
         return self.series(expression, **matching)
+
+    def findings(self, series: Selection = None, *, kind: str | None = None) -> Findings:
+        """What is wrong with series: deviations, conflicts; once ingested, missing slices, tilt and the like.
+
+        `bench.series("finding != 'missing_slices'")` finds the series without.
+
+        Raises
+        ------
+        catalog.errors.QuestionError
+            If there is no such kind of finding.
+        """
+        uids = None
+        if series is not None:
+            uids = [each.series_instance_uid for each in selected_series(self.catalog, series)]
+        return Findings(find_findings(self.catalog, kind=kind, series_instance_uids=uids))
 
     # --- pixels --------------------------------------------------------------------------------------
 
@@ -217,12 +235,14 @@ class Bench:
         arrays: list[ArrayRecord] = []
         rejected: list[Rejected] = []
         left: dict[str, str] = {}
+        rotten: dict[str, str] = {}
         claim(self.settings)
         with shared(self.settings.arrays_folder), bar("ingest", "series", quiet=quiet) as progress:
             for done, each in enumerate(selected, start=1):
+                instances = instances_of(self.catalog, each.series_instance_uid)
                 ingested = ingest_series(
                     each,
-                    instances_of(self.catalog, each.series_instance_uid),
+                    instances,
                     self.settings.arrays_address,
                     threads=self.settings.cores,
                     video_chunks=None if video is None else video == "chunks",
@@ -230,12 +250,17 @@ class Bench:
                     anew=anew,
                 )
                 record_arrays(self.catalog, each.series_instance_uid, ingested.arrays)
+                record_ingested(self.catalog, each.series_instance_uid, ingested.findings)
                 arrays += ingested.arrays
                 rejected += ingested.rejected
+                if anew:
+                    forget_arrays(self.catalog, [array.path for array in ingested.arrays])
                 if ingested.left:
                     left[each.series_instance_uid] = ingested.left
+                if rot := rot_of(self.catalog, instances, ingested.arrays):
+                    rotten[each.series_instance_uid] = rot
                 progress(done, len(selected))
-        return IngestReport(tuple(arrays), tuple(rejected), monotonic() - started, left)
+        return IngestReport(tuple(arrays), tuple(rejected), monotonic() - started, left, rotten)
 
     def verify(self, series: Selection = None, *, quiet: bool = False) -> VerifyReport:
         """Recompute every frame's digest from the archive and from Zarr, and compare."""
@@ -252,6 +277,47 @@ class Bench:
                 progress(done, len(arrays))
         return VerifyReport(frames, tuple(mismatches), monotonic() - started)
 
+    def scrub(
+        self,
+        series: Selection = None,
+        *,
+        rate: float | None = None,
+        hours: float | None = None,
+        limit: int | None = None,
+        clock: Callable[[], float] = monotonic,
+        sleep: Callable[[float], None] = sleep,
+        quiet: bool = False,
+    ) -> "Scrubbed":
+        """Read files of the archive and arrays again, and compare them with their digests.
+
+        Those come first that never were read again, then the oldest. The first time the header of a file is
+        compared and the digest of the whole file recorded; from then on every byte is compared. Nothing is
+        altered or deleted.
+
+        Parameters
+        ----------
+        rate
+            Megabytes a second; 50 when left out.
+        hours, limit
+            After how many hours, or files and arrays, it stops; the next scrub goes on there.
+
+        Raises
+        ------
+        catalog.errors.QuestionError
+            If `rate`, `hours` or `limit` is not above zero, or something is no series.
+        """
+        from workbench.scrub import RATE_MB, Pace, scrub
+
+        for name, value in {"rate": rate, "hours": hours, "limit": limit}.items():
+            if value is not None and not value > 0:
+                raise QuestionError(f"{name} is a number above 0, not {value}")
+        uids = None
+        if series is not None:
+            uids = [each.series_instance_uid for each in selected_series(self.catalog, series)]
+        pace = Pace((RATE_MB if rate is None else rate) * 1e6, clock, sleep)
+        with bar("scrub", "MB", quiet=quiet) as progress:
+            return scrub(self.catalog, pace=pace, series=uids, hours=hours, limit=limit, progress=progress)
+
     def arrays(self, series: Selection = None) -> Table[ArrayRecord]:
         """Arrays that were ingested, of every series or of some."""
         columns = {
@@ -265,6 +331,8 @@ class Bench:
 
         Other kinds open as they are: a segmentation as `(segment, z, y, x)`, a dose in Gy, a waveform as
         `(channel, time)`, a video as `(time, y, x, channel)`; `pipelines.kinds` has the table.
+
+        What a scrub found rotten is said in a `catalog.checks.RottenWarning`.
 
         A series that is no regular volume opens as a stack, `DataArray(frame, y, x)`, with the reason in
         `attrs["reason"]`.
@@ -364,6 +432,8 @@ class Bench:
             reasons = [*report.left.values(), *(each.reason for each in report.rejected)]
             why = reasons[0] if reasons else "it has no pixel data"
             raise NotFoundError(f"series {uid} has no array: {why}")
+        for rot in report.rotten.values():
+            warn_of(rot, uid)
         return report.part(part)
 
     def slide(self, series: str | SeriesRecord) -> "xr.DataTree":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import xarray as xr
 
-from catalog.errors import NotFoundError
+from catalog.errors import HeaderError, NotFoundError
 from catalog.records import InstanceRecord
 from pipelines.kinds import STRUCTURES, kind_of
 from pipelines.objects.structures import Structure, StructureSet, read_structures, to_mask
@@ -101,4 +101,6 @@ def read_structures_of(
             f"series {series_instance_uid} holds {len(found)} structure sets, "
             f"choose one with sop_instance_uid=: {uids}"
         )
+    if found[0].rot:
+        raise HeaderError(f"{found[0].path}: {found[0].rot}")
     return Structures(read_structures(found[0].path))

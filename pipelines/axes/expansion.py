@@ -51,7 +51,7 @@ def expanded(image: InstanceRecord) -> Expanded:
     count = image.number_of_frames or 1
     if count == 1 and image.sop_class_uid not in MULTI_FRAME:
         return Expanded(_tiles(image, maker) if maker else (image,))
-    with open_frames(image):
+    with open_frames(replace(image, rot="")):  # what is stored of it already stays
         pass  # before anything is made for each frame: the file holds as many as its header promises
     ds = read_dataset(image.path)
     values = frame_times_s(ds, count).values if count > 1 else None

@@ -60,9 +60,11 @@ def open_frames(instance: InstanceRecord) -> Iterator[Frames]:
     Raises
     ------
     DecodeError
-        If the file is gone, changed or cut, or its pixel data are not what its header describes; the text
-        has the reason and does not name the file.
+        If the file is gone, changed, cut or known to be rotten, or its pixel data are not what its header
+        describes; the text has the reason and does not name the file.
     """
+    if instance.rot:
+        raise DecodeError(instance.rot)
     if instance.mosaic is not None:
         with open_frames(_whole(instance, instance.mosaic)) as frames:
             yield _Tiles(frames, instance, instance.mosaic)

@@ -190,6 +190,8 @@ class ObjectTask:
         OSError
             If the folder cannot be written.
         """
+        if self.instance.rot:
+            raise DecodeError(self.instance.rot)
         source = file_digest(self.instance.path)
         header = read_header(self.instance.path)
         if isinstance(header, Unreadable):

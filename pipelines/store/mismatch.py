@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from catalog.errors import ArrayError, words_of
 
+PIXELS_DIFFER = "pixel data differ from those that were ingested"
+INPUTS_DIFFER = "the headers in the catalog are not those that were ingested; ingest the series again"
+BYTES_DIFFER = "bytes differ from those that were ingested"
+
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:

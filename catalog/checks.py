@@ -1,0 +1,235 @@
+"""Keeps when each file and array was last read again and what was found; says whose turn it is.
+
+A finding of rot holds for a file as long as its row has the size and time it was found with.
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from catalog.database import Catalog
+from catalog.models import checks, files, instances, series
+from catalog.places import State
+from catalog.records import ArrayRecord, InstanceRecord
+from catalog.scan import openable, storable
+from catalog.upsert import upserting
+
+
+class RottenWarning(UserWarning):
+    """What is opened comes from files, or an array, that a scrub found rotten."""
+
+
+class Soundness(StrEnum):
+    """What became of the bytes of a file or an array, as its column has it."""
+
+    SOUND = "sound"
+    ROT = "rot"
+    """Other bytes, while size and time are the same."""
+    CHANGED = "changed"
+    """Another size or time than was indexed."""
+    VANISHED = "vanished"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A file whose turn it is to be read again."""
+
+    file: int
+    path: str
+    size: int
+    mtime_ns: int
+    header_digest: str | None
+    """`None` where the file is not what the instance's row was made of."""
+    content_digest: str | None
+    """`None` where it was never read as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One file or array that was read again."""
+
+    path: str
+    state: Soundness
+    reason: str
+    checked: datetime
+    due: Due | None = None
+    """The file as it was known; `None` for an array."""
+    content_digest: str | None = None
+    """Of the whole file, where it is sound."""
+
+
+def due_files(
+    catalog: Catalog, *, before: datetime, at_most: int, series_instance_uid: str | None = None
+) -> list[Due]:
+    """Return files that were not read again since a moment, those first that never were, then the oldest."""
+    never = _due(series_instance_uid).where(checks.c.id.is_(None)).order_by(files.c.id)
+    oldest = _due(series_instance_uid).where(checks.c.checked < before)
+    with catalog.reading() as connection:
+        rows = list(connection.execute(never.limit(at_most)))
+        if len(rows) < at_most:
+            ordered = oldest.order_by(checks.c.checked, files.c.id)
+            rows += connection.execute(ordered.limit(at_most - len(rows)))
+    return [
+        Due(
+            row.id,
+            openable(f"{row.folder.rstrip('/')}/{row.name}"),
+            row.size,
+            row.mtime_ns,
+            row.header_digest if row.state == State.INDEXED.value else None,
+            row.content_digest,
+        )
+        for row in rows
+    ]
+
+
+def due_bytes(catalog: Catalog, *, before: datetime, series_instance_uid: str | None = None) -> int:
+    """Return how many bytes the files have that `due_files` returns one after the other."""
+    due = _due(series_instance_uid).where(sa.or_(checks.c.id.is_(None), checks.c.checked < before))
+    with catalog.reading() as connection:
+        return int(connection.scalar(sa.select(sa.func.sum(due.subquery().c.size))) or 0)
+
+
+def _due(series_instance_uid: str | None) -> sa.Select[tuple[object, ...]]:
+    columns = ("id", "folder", "name", "size", "mtime_ns", "state", "content_digest")
+    statement = (
+        sa.select(*(files.c[name] for name in columns), instances.c.header_digest)
+        .join(instances, files.c.instance == instances.c.id)
+        .outerjoin(checks, checks.c.file == files.c.id)
+        .where(files.c.state.in_([State.INDEXED.value, State.CONFLICT.value]))
+    )
+    if series_instance_uid is None:
+        return statement
+    return statement.join(series).where(series.c.series_instance_uid == series_instance_uid)
+
+
+def checked_arrays(catalog: Catalog) -> dict[str, tuple[datetime, Soundness]]:
+    """Return when each array was last read again, and what was found, by its path."""
+    with catalog.reading() as connection:
+        rows = connection.execute(
+            sa.select(checks.c.array_path, checks.c.checked, checks.c.state).where(
+                checks.c.array_path.is_not(None)
+            )
+        )
+        return {row.array_path: (row.checked, Soundness(row.state)) for row in rows}
+
+
+def note(catalog: Catalog, found: Sequence[Check]) -> None:
+    """Put checks on record, in one transaction; a digest of a whole file stays as it was first recorded."""
+    if not found:
+        return
+    digests = [
+        {"its_id": each.due.file, "its_size": each.due.size, "its_mtime": each.due.mtime_ns,
+         "digest": each.content_digest}
+        for each in found
+        if each.due is not None and each.content_digest is not None
+    ]  # fmt: skip
+    with catalog.transaction() as connection:
+        for key in ("file", "array_path"):
+            rows = [_row(each) for each in found if (each.due is None) == (key == "array_path")]
+            if rows:
+                insert = upserting(connection, checks)
+                written = {name: insert.excluded[name] for name in rows[0]}
+                connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=written), rows)
+        if digests:
+            connection.execute(
+                files.update()
+                .where(
+                    files.c.id == sa.bindparam("its_id"),
+                    files.c.size == sa.bindparam("its_size"),
+                    files.c.mtime_ns == sa.bindparam("its_mtime"),
+                    files.c.content_digest.is_(None),
+                )
+                .values(content_digest=sa.bindparam("digest")),
+                digests,
+            )
+
+
+def _row(check: Check) -> dict[str, object]:
+    due = check.due
+    return {
+        "file": due and due.file,
+        "array_path": check.path if due is None else None,
+        "size": due and due.size,
+        "mtime_ns": due and due.mtime_ns,
+        "checked": check.checked,
+        "state": check.state.value,
+        "reason": check.reason,
+    }
+
+
+def forget_arrays(catalog: Catalog, paths: Sequence[str]) -> None:
+    """Forget what was found of arrays that were written anew."""
+    with catalog.transaction() as connection:
+        for path in paths:
+            connection.execute(checks.delete().where(checks.c.array_path == path))
+
+
+# --- rot -------------------------------------------------------------------------------------------------
+
+
+def rots(check: sa.FromClause, place: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether a check says of a place that it is rotten, and the place is still as it was then."""
+    return sa.and_(
+        check.c.file == place.c.id,
+        check.c.state == Soundness.ROT.value,
+        check.c.size == place.c.size,
+        check.c.mtime_ns == place.c.mtime_ns,
+    )
+
+
+def stands(catalog: Catalog, path: str, size: int, mtime_ns: int) -> bool:
+    """Whether a file on record has this size and time."""
+    folder, _, name = storable(path).rpartition("/")
+    with catalog.reading() as connection:
+        row = connection.execute(
+            sa.select(files.c.size, files.c.mtime_ns).where(
+                files.c.folder == (folder or "/"), files.c.name == name
+            )
+        ).first()
+    return row is not None and (row.size, row.mtime_ns) == (size, mtime_ns)
+
+
+def rotten_arrays(catalog: Catalog) -> dict[str, str]:
+    """Return the paths of arrays that are rotten, with what was found."""
+    with catalog.reading() as connection:
+        rows = connection.execute(
+            sa.select(checks.c.array_path, checks.c.reason).where(
+                checks.c.array_path.is_not(None), checks.c.state == Soundness.ROT.value
+            )
+        ).all()
+    return {row.array_path: row.reason for row in rows}
+
+
+def rot_of(catalog: Catalog, instances: Iterable[InstanceRecord], arrays: Iterable[ArrayRecord]) -> str:
+    """Say what of a series is rotten, with the first reason; empty where nothing is."""
+    found = [f"{each.path}: {each.rot}" for each in instances if each.rot]
+    known = rotten_arrays(catalog)
+    found += [f"{each.path}: {known[each.path]}" for each in arrays if each.path in known]
+    many = f"{len(found):,} of its files and arrays are rotten, the first is " if len(found) > 1 else ""
+    return many + found[0] if found else ""
+
+
+def warn_of(rot: str, series_instance_uid: str) -> None:
+    """Warn where something is opened that is rotten."""
+    warnings.warn(f"series {series_instance_uid}: {rot}", RottenWarning, stacklevel=4)
+
+
+def count_rotten(catalog: Catalog) -> int:
+    """Return how many files and arrays are rotten as far as it is known."""
+    of_files = sa.select(sa.func.count()).select_from(checks.join(files, rots(checks, files)))
+    with catalog.reading() as connection:
+        return int(connection.scalar(of_files) or 0) + len(rotten_arrays(catalog))
+
+
+def last_check(catalog: Catalog) -> datetime | None:
+    """Return when anything was last read again, or `None` where nothing was."""
+    with catalog.reading() as connection:
+        found: datetime | None = connection.scalar(
+            sa.select(checks.c.checked).order_by(checks.c.checked.desc()).limit(1)
+        )
+    return found

@@ -1,0 +1,127 @@
+"""Keeps what is wrong with series as rows: deviations that the index met, geometry that ingest found.
+
+What the index finds belongs to an instance and is made anew with it; what ingest finds belongs to a series,
+and is made anew with every ingest of it.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+
+from catalog.database import Catalog
+from catalog.errors import NotFoundError
+from catalog.models import files, findings, instances, patients, series, studies
+from catalog.places import State
+from catalog.records import Finding
+from catalog.vocabulary import kind_named
+
+_INDEX, _INGEST = "index", "ingest"
+_NOT_WHOLE = "is not whole"
+_OTHER_PATIENT = "is known under another patient"
+
+
+def find_findings(
+    catalog: Catalog, *, kind: str | None = None, series_instance_uids: Sequence[str] | None = None
+) -> list[Finding]:
+    """Return what is wrong, by patient and series, kind and instance.
+
+    Raises
+    ------
+    QuestionError
+        If there is no such kind.
+    """
+    statement = (
+        sa.select(
+            series.c.series_instance_uid,
+            findings.c.kind,
+            findings.c.words,
+            findings.c.part,
+            instances.c.sop_instance_uid,
+        )
+        .select_from(findings.join(series, findings.c.series == series.c.id))
+        .join(studies, series.c.study == studies.c.id)
+        .join(patients, studies.c.patient == patients.c.id)
+        .outerjoin(instances, findings.c.instance == instances.c.id)
+        .order_by(
+            patients.c.patient_id,
+            series.c.series_instance_uid,
+            findings.c.kind,
+            findings.c.part.nulls_first(),
+            instances.c.sop_instance_uid.nulls_first(),
+            findings.c.id,
+        )
+    )
+    if kind is not None:
+        statement = statement.where(findings.c.kind == kind_named(kind))
+    if series_instance_uids is not None:
+        statement = statement.where(series.c.series_instance_uid.in_(list(series_instance_uids)))
+    with catalog.reading() as connection:
+        return [Finding(**row) for row in connection.execute(statement).mappings()]
+
+
+def record_ingested(catalog: Catalog, series_instance_uid: str, found: Sequence[Finding]) -> None:
+    """Put what an ingest found in the place of what the one before found, in one transaction.
+
+    Raises
+    ------
+    NotFoundError
+        If the catalog has no such series.
+    """
+    with catalog.transaction() as connection:
+        row = connection.scalar(
+            sa.select(series.c.id).where(series.c.series_instance_uid == series_instance_uid)
+        )
+        if row is None:
+            raise NotFoundError(f"no series {series_instance_uid} in the catalog; index its files first")
+        connection.execute(findings.delete().where(findings.c.series == row, findings.c.origin == _INGEST))
+        ids = _ids(connection, [each.sop_instance_uid for each in found if each.sop_instance_uid])
+        rows = [
+            {"series": row, "part": each.part, "instance": ids.get(each.sop_instance_uid or ""),
+             "origin": _INGEST, "kind": kind_named(each.kind), "words": each.words}
+            for each in found
+        ]  # fmt: skip
+        if rows:
+            connection.execute(findings.insert(), rows)
+
+
+def _ids(connection: sa.Connection, uids: Sequence[str]) -> dict[str, int]:
+    found = connection.execute(
+        sa.select(instances.c.sop_instance_uid, instances.c.id).where(instances.c.sop_instance_uid.in_(uids))
+    )
+    return {row.sop_instance_uid: row.id for row in found}
+
+
+def record_indexed(connection: sa.Connection, uids: Iterable[str]) -> None:
+    """Make anew what the rows of these instances and their files say is wrong, within a transaction."""
+    of_batch = instances.c.sop_instance_uid.in_(list(uids))
+    ids = sa.select(instances.c.id).where(of_batch).scalar_subquery()
+    connection.execute(findings.delete().where(findings.c.instance.in_(ids), findings.c.origin == _INDEX))
+    rows = [
+        _indexed(row.series, row.id, _kind(words), words)
+        for row in connection.execute(
+            sa.select(instances.c.id, instances.c.series, instances.c.deviations).where(
+                of_batch, instances.c.deviations != ""
+            )
+        )
+        for words in row.deviations.split("\n")
+    ]
+    in_conflict = (
+        sa.select(instances.c.id, instances.c.series, files.c.reason)
+        .join(instances, files.c.instance == instances.c.id)
+        .where(of_batch, files.c.state == State.CONFLICT.value)
+        .order_by(files.c.id)
+    )
+    rows += [
+        _indexed(row.series, row.id, "cut_file" if _NOT_WHOLE in row.reason else "conflict", row.reason)
+        for row in connection.execute(in_conflict)
+    ]
+    if rows:
+        connection.execute(findings.insert(), rows)
+
+
+def _indexed(series_id: int, instance: int, kind: str, words: str) -> dict[str, object]:
+    return {"series": series_id, "instance": instance, "origin": _INDEX, "kind": kind, "words": words}
+
+
+def _kind(words: str) -> str:
+    return "several_patients" if words.endswith(_OTHER_PATIENT) else "deviation"

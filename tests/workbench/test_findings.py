@@ -1,0 +1,184 @@
+"""What is wrong with a series is a row that can be asked for, and goes when it is mended."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydicom
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner
+
+import workbench
+from catalog.database import Catalog
+from catalog.errors import QuestionError
+from catalog.migrations.versions import findings as migration
+from catalog.models import findings
+from pipelines import phantoms
+from workbench.cli import app
+from workbench.session import Bench
+
+
+@pytest.fixture
+def any_bench(catalog_url: str, tmp_path: Path) -> Iterator[Bench]:
+    with workbench.open(tmp_path / "bench", catalog=catalog_url) as opened:
+        yield opened
+
+
+def uids(bench: Bench, where: str) -> list[str]:
+    return [each.series_instance_uid for each in bench.series(where)]
+
+
+def alter(path: Path, **values: object) -> None:
+    ds = pydicom.dcmread(path)
+    for name, value in values.items():
+        setattr(ds, name, value)
+    ds.save_as(path)
+
+
+def move(path: Path, *, x: float = 0.0, z: float = 0.0) -> None:
+    ds = pydicom.dcmread(path)
+    position = [float(each) for each in ds.ImagePositionPatient]
+    alter(path, ImagePositionPatient=[position[0] + x, position[1], position[2] + z])
+
+
+def test_series_with_missing_slices_are_excluded_until_they_are_there(
+    any_bench: Bench, tmp_path: Path
+) -> None:
+    bench, archive = any_bench, tmp_path / "archive"
+    whole = phantoms.write_series(archive / "a", seed=1)
+    holed = phantoms.write_series(archive / "b", planes=10, seed=2, series_number=2)
+    away = {each: each.read_bytes() for each in (holed.paths[3], holed.paths[6], holed.paths[7])}
+    for path in away:
+        path.unlink()
+    bench.index(archive, quiet=True)
+    assert len(bench.series("finding != 'missing_slices'")) == 2  # nobody has looked yet
+    bench.ingest(quiet=True)
+    (found,) = bench.findings(kind="missing_slices")
+    assert found.series_instance_uid == holed.series_instance_uid
+    assert found.words == "3 of 10 slices 2.50 mm apart: 1 after plane 2, 2 after plane 4"
+    for where in (
+        "finding != 'missing_slices'",
+        "not finding ~ 'SLICES'",
+        "finding not in ('missing_slices')",
+        "finding is empty",
+        "not finding is present",
+    ):
+        assert uids(bench, where) == [whole.series_instance_uid]
+    for where in (
+        "finding == 'missing_slices'",
+        "finding ~ '2.50 mm'",
+        "finding is present and Modality = 'CT'",
+    ):
+        assert uids(bench, where) == [holed.series_instance_uid], where
+    bench.ingest(quiet=True)
+    assert len(bench.findings()) == 1
+    for path, content in away.items():
+        path.write_bytes(content)
+    bench.index(archive, quiet=True)
+    bench.ingest(quiet=True)
+    assert not len(bench.findings())
+
+
+@pytest.mark.parametrize(
+    ("kind", "moves"),
+    [
+        ("unequal_spacing", {3: {"z": 0.4}, 5: {"z": -0.7}}),
+        ("tilt", {number: {"x": number * 0.5} for number in range(8)}),
+        ("duplicate_planes", {4: {"z": -2.5}}),
+    ],
+)
+def test_each_fault_of_geometry_has_its_kind(
+    bench: Bench, ct: phantoms.Phantom, kind: str, moves: dict[int, dict[str, float]]
+) -> None:
+    for number, by in moves.items():
+        move(ct.paths[number], **by)
+    bench.index(ct.paths[0].parent, quiet=True)
+    bench.ingest(quiet=True)
+    assert kind in bench.findings(ct.series_instance_uid).counts
+    assert len(bench.series(f"finding == '{kind}'")) == 1
+
+
+def test_a_sound_series_has_no_findings(bench: Bench, archive: Path) -> None:
+    bench.index(archive, quiet=True)
+    bench.ingest(quiet=True)
+    assert not len(bench.findings())
+
+
+def test_deviations_are_rows_that_follow_the_file(any_bench: Bench, ct: phantoms.Phantom) -> None:
+    bench, path = any_bench, ct.paths[2]
+    good = path.read_bytes()
+    ds = pydicom.dcmread(path)
+    ds.PatientID, ds.PatientName = "ANOTHER", "Another"
+    ds.save_as(path)
+    bench.index(ct.paths[0].parent, quiet=True)
+    assert bench.findings().counts == {"several_patients": 1}
+    (found,) = bench.findings()
+    assert found.sop_instance_uid == ds.SOPInstanceUID
+    bench.index(ct.paths[0].parent, quiet=True)
+    assert len(bench.findings()) == 1
+    path.write_bytes(good)
+    bench.index(ct.paths[0].parent, quiet=True)
+    assert not len(bench.findings())
+
+
+def test_conflicts_and_cut_files_are_rows(any_bench: Bench, ct: phantoms.Phantom) -> None:
+    bench, folder = any_bench, ct.paths[0].parent
+    other = pydicom.dcmread(ct.paths[0])
+    other.SeriesDescription = "other bytes"
+    other.save_as(folder / "z.dcm")
+    content = ct.paths[1].read_bytes()
+    (folder / "y.dcm").write_bytes(content[:-100])
+    bench.index(folder, quiet=True)
+    assert bench.findings().counts == {"conflict": 1, "cut_file": 1}
+
+
+def test_a_cut_image_is_a_row_of_its_instance(bench: Bench, ct: phantoms.Phantom) -> None:
+    ct.paths[7].write_bytes(ct.paths[7].read_bytes()[:-100])
+    bench.index(ct.paths[0].parent, quiet=True)
+    bench.ingest(quiet=True)
+    (found,) = bench.findings(kind="cut_file")
+    assert found.sop_instance_uid == pydicom.dcmread(ct.paths[7], stop_before_pixels=True).SOPInstanceUID
+
+
+def test_deviations_of_an_older_catalog_are_taken_over(catalog: Catalog) -> None:
+    with catalog.transaction() as connection:
+        _row(connection, "patients", patient_id="P", issuer_of_patient_id="", identity="P")
+        _row(connection, "studies", patient=1, study_instance_uid="1.2")
+        _row(connection, "series", study=1, series_instance_uid="1.2.3")
+        for number, words in enumerate(["", "one\ntwo", "its study is known under another patient"]):
+            _row(connection, "instances", series=1, sop_instance_uid=f"1.2.3.{number}", deviations=words,
+                 transfer_syntax_uid="1", header_digest="0")  # fmt: skip
+        migration._take_over(connection)
+        rows = connection.execute(sa.select(findings.c.kind, findings.c.words).order_by(findings.c.id)).all()
+    assert [tuple(row) for row in rows] == [
+        ("deviation", "one"),
+        ("deviation", "two"),
+        ("several_patients", "its study is known under another patient"),
+    ]
+
+
+def _row(connection: sa.Connection, table: str, **values: object) -> None:
+    from catalog.models import metadata
+
+    connection.execute(metadata.tables[table].insert(), [values])
+
+
+def test_a_kind_that_is_none_and_an_order_of_findings_are_refused_in_words(bench: Bench) -> None:
+    with pytest.raises(QuestionError, match=r"no kind of finding 'holes'; they are .*missing_slices"):
+        bench.series("finding == 'holes'")
+    with pytest.raises(QuestionError, match="findings have no order"):
+        bench.series("finding < 'tilt'")
+    with pytest.raises(QuestionError, match="no kind of finding"):
+        bench.findings(kind="holes")
+
+
+def test_the_command_lists_them(tmp_path: Path, ct: phantoms.Phantom) -> None:
+    home, run = ["--home", str(tmp_path / "bench")], CliRunner().invoke
+    ct.paths[3].unlink()
+    run(app, ["index", str(ct.paths[0].parent), *home])
+    run(app, ["ingest", "--all", *home])
+    assert "1 of 8 slices" in run(app, ["findings", *home]).output
+    told = json.loads(run(app, ["findings", "--kind", "missing_slices", "--json", *home]).output)
+    assert told["counts"] == {"missing_slices": 1}
+    assert run(app, ["findings", "--kind", "holes", *home]).exit_code == 1
