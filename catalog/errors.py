@@ -15,6 +15,8 @@ WorkbenchError
 ├── GeometryError (ValueError)        planes that do not form a regular volume; names the UIDs
 ├── ArrayError (ValueError)           a stored array that is absent, incomplete or altered
 ├── ExportError (ValueError)          a file for another program that cannot be written as asked
+├── CohortError (ValueError)          a cohort or its manifest that cannot be frozen, read or used
+│   └── ApprovalError                 the approval of a cohort has ended
 ├── StepError (ValueError)            a step that cannot be found, called or encoded
 └── EncodeError (ValueError)          a result that cannot become a conformant object
 """
@@ -66,6 +68,14 @@ class ArrayError(WorkbenchError, ValueError):
 
 class ExportError(WorkbenchError, ValueError):
     """A file for another program that cannot be written as it was asked for."""
+
+
+class CohortError(WorkbenchError, ValueError):
+    """A cohort, or the manifest of one, that cannot be frozen, read or used."""
+
+
+class ApprovalError(CohortError):
+    """The approval of a cohort has ended."""
 
 
 class StepError(WorkbenchError, ValueError):

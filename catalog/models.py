@@ -272,3 +272,31 @@ stages = sa.Table(
     sa.Column("at", Moment(), nullable=False),
     sa.Column("text", sa.Text, nullable=False, default=""),
 )
+
+cohorts = sa.Table(
+    "cohorts",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("question", sa.Text, nullable=False),  # as JSON; empty where there is none
+    sa.Column("question_digest", sa.Text, nullable=False),
+    sa.Column("approval", sa.Text, nullable=False),
+    sa.Column("expires", sa.Date, nullable=True),
+    sa.Column("frozen", Moment(), nullable=False),
+    sa.Column("series", sa.BigInteger, nullable=False),
+    sa.Column("instances", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.UniqueConstraint("name"),
+)
+
+cohort_items = sa.Table(
+    "cohort_items",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("cohort", _ID, sa.ForeignKey("cohorts.id"), nullable=False),
+    sa.Column("series_instance_uid", _PATH, nullable=False),  # UIDs: an import may know no such row here
+    sa.Column("sop_instance_uid", _PATH, nullable=False),
+    sa.Column("header_digest", sa.Text, nullable=False),
+    sa.UniqueConstraint("cohort", "sop_instance_uid"),
+    sa.Index(None, "cohort", "series_instance_uid", "sop_instance_uid"),
+)

@@ -5,7 +5,7 @@ A field is the attribute's keyword in snake_case; `None` means the attribute is 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 type Value = str | int | float | None
@@ -376,6 +376,60 @@ class Delivery:
     stages: tuple[Stage, ...] = ()
 
 
+# --- cohorts ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What series were asked for: an expression of `catalog.where`, and matching on attributes."""
+
+    where: str | None = None
+    matching: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CohortItem:
+    """One instance of a frozen selection."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    header_digest: str
+    """SHA-256 of the bytes before the pixel data element, when it was frozen."""
+
+
+@dataclass(frozen=True, slots=True)
+class CohortRecord:
+    """A frozen selection without its instances; it is never changed."""
+
+    name: str
+    question: Question | None
+    """`None` where series were named one by one, or where a manifest left it out."""
+    approval: str
+    """Number of the ethics committee, or of a consent; empty where none was given."""
+    expires: date | None
+    """The last day of the approval."""
+    frozen: datetime
+    series: int
+    instances: int
+    digest: str
+    """SHA-256 over all of it but the name, and a question that tells of a patient."""
+
+    def expired(self, today: date) -> bool:
+        """Whether the last day of the approval has passed."""
+        return self.expires is not None and today > self.expires
+
+
+@dataclass(frozen=True, slots=True)
+class CohortChange:
+    """What is no longer as it was frozen, of one instance."""
+
+    state: str
+    """`added`, `removed`, `changed`, `unreadable` or `missing`."""
+    series_instance_uid: str
+    sop_instance_uid: str
+    reason: str
+
+
 def as_dict(record: Any) -> dict[str, Any]:
     """Return the fields of a record as a dictionary, nested records too, for JSON and DataFrames."""
     return {each.name: _plain(getattr(record, each.name)) for each in fields(record)}
@@ -388,4 +442,4 @@ def _plain(value: Any) -> Any:
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(each) for each in value]
-    return value.isoformat() if isinstance(value, datetime) else value
+    return value.isoformat() if isinstance(value, date) else value  # a moment is a date, too

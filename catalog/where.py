@@ -114,6 +114,12 @@ def compile_where(expression: str) -> Condition:
     return condition
 
 
+def attributes_in(expression: str) -> set[str]:
+    """Return the columns an expression names; raises as `compile_where`."""
+    compile_where(expression)
+    return {_attribute(token).column for token in _parser().lex(expression) if token.type == "NAME"}
+
+
 def _check_size(tokens: Sequence[str]) -> None:
     depths = accumulate({"LPAR": 1, "RPAR": -1}.get(token, 0) for token in tokens)
     if max(depths, default=0) > NESTING_LIMIT:

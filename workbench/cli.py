@@ -4,17 +4,22 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from catalog.errors import WorkbenchError
+from workbench import cohort_commands
+from workbench.commands import STOPPED, AsJson, Home, Where, in_words
+from workbench.commands import fail as _fail
+from workbench.commands import opened as _bench
+from workbench.commands import show as _show
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from catalog.records import SeriesRecord
     from workbench.session import Bench
 
 app = typer.Typer(
@@ -26,22 +31,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-HOME_HELP = "Where the bench lives; WORKBENCH_HOME, else ~/imaging-workbench, when left out."
-Home = Annotated[Path | None, typer.Option("--home", metavar="DIR", help=HOME_HELP)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-WHERE_HELP = "An expression over attributes: \"SliceThickness <= 1.5 and Modality == 'CT'\"."
 STEP_HELP = "threshold, package.module:function, or file.py:function."
-Where = Annotated[str | None, typer.Option("--where", metavar="EXPRESSION", help=WHERE_HELP)]
 Uids = Annotated[list[str] | None, typer.Argument(metavar="[UID]...", help="Series Instance UIDs.")]
 All = Annotated[bool, typer.Option("--all", help="Every series of the catalog.")]
 
-GOES_ON = "what was done is kept, and the same command goes on from there"
-GOING_ON = frozenset({"index", "ingest", "run", "scrub", "send"})
-"""Commands that begin where they were stopped."""
-STOPPED = 130
-"""Exit code after Ctrl-C, as shells give it."""
 OFFLINE = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
 """Page configuration of JupyterLab: it asks nobody outside for news or updates."""
+
+
+app.add_typer(cohort_commands.app, name="cohort")
 
 
 @app.callback()
@@ -237,6 +235,7 @@ def run(
     context: typer.Context,
     step: Annotated[str, typer.Argument(metavar="STEP", help=STEP_HELP)],
     where: Where = None,
+    cohort: Annotated[str | None, typer.Option("--cohort", metavar="NAME", help="A frozen cohort.")] = None,
     parameters: Annotated[
         list[str] | None,
         typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A keyword of the step."),
@@ -253,8 +252,10 @@ def run(
     """
     from workbench.selection import selected_series
 
+    if cohort and (where or uids):
+        raise typer.BadParameter("give --cohort NAME alone: what is frozen is run on as a whole")
     with _bench(context, home) as bench:
-        selected = bench.series(where)
+        selected: Sequence[SeriesRecord] = bench.cohort(cohort) if cohort else bench.series(where)
         if uids:
             named = {each.series_instance_uid for each in selected_series(bench.catalog, uids)}
             selected = bench.series(where, series_instance_uid=sorted(named))
@@ -327,49 +328,6 @@ def lab(context: typer.Context, home: Home = None) -> None:
     _open_lab(folder)
 
 
-@contextmanager
-def _bench(context: typer.Context, home: Path | None) -> "Iterator[Bench]":
-    from workbench.session import open as open_bench
-
-    as_json = bool(context.params.get("as_json"))
-    try:
-        with open_bench(home or context.obj) as bench:
-            yield bench
-    except WorkbenchError as error:
-        _fail(str(error), as_json=as_json)
-    except OSError as error:
-        next_step = f"; mend that: {GOES_ON}" if context.info_name in GOING_ON else ""
-        _fail(_in_words(error) + next_step, as_json=as_json)
-    except KeyboardInterrupt:
-        _fail(
-            f"stopped; {GOES_ON}",
-            as_json=as_json,
-            code=STOPPED,
-        )
-
-
-def _in_words(error: OSError) -> str:
-    if error.strerror is None:
-        return str(error)
-    where = f"{error.filename}: " if error.filename is not None else ""
-    return f"{where}{error.strerror.lower()}"
-
-
-def _fail(text: str, *, as_json: bool, code: int = 1) -> None:
-    from workbench.tables import plain
-
-    if as_json:
-        typer.echo(json.dumps({"error": text}))
-    typer.echo(f"workbench: {plain(text)}", err=True)
-    raise typer.Exit(code)
-
-
-def _show(data: Any, text: str, *, as_json: bool, succeeded: bool = True) -> None:
-    typer.echo(json.dumps(data, indent=1) if as_json else text)
-    if not succeeded:
-        raise typer.Exit(1)
-
-
 def _export_dicom(bench: "Bench", uid: str, folder: Path, part: int | None, *, as_json: bool) -> None:
     from catalog.arrays import one_part
     from pipelines.encode.originals import write_originals
@@ -431,4 +389,4 @@ def main() -> None:
     try:
         app()
     except OSError as error:  # a full disk behind `> file`; typer ends quietly where a pipe is closed
-        sys.exit(f"workbench: the output cannot be written: {_in_words(error)}")
+        sys.exit(f"workbench: the output cannot be written: {in_words(error)}")

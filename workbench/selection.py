@@ -12,6 +12,7 @@ from catalog.query import find_series
 from catalog.records import ArrayRecord, OutputRecord, SeriesRecord
 from catalog.runs import find_output
 from catalog.signatures import VIDEO, look_of
+from workbench.tables import Table
 
 type Selection = str | SeriesRecord | Iterable[str | SeriesRecord] | None
 """Series by UID or record, several of them, or `None` for every series of the catalog."""
@@ -56,7 +57,9 @@ _SERIES = "a Series Instance UID or a row of bench.series()"
 
 
 def _named(value: object) -> str:
-    return "nothing" if value is None else type(value).__name__
+    if value is None:
+        return "nothing"
+    return "Table" if isinstance(value, Table) else type(value).__name__
 
 
 def _record(catalog: Catalog, series: object) -> SeriesRecord:

@@ -3,12 +3,13 @@
 import atexit
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from catalog import cohorts as frozen
 from catalog.arrays import arrays_of, record_arrays
 from catalog.checks import forget_arrays, rot_of, warn_of
 from catalog.database import Catalog
@@ -16,12 +17,14 @@ from catalog.durable import make_folder
 from catalog.errors import NotFoundError, QuestionError, SettingsError, words_of
 from catalog.findings import find_findings, record_ingested
 from catalog.home import default_home
+from catalog.identifiers import is_uid
 from catalog.locks import shared
 from catalog.outbox import delivery
 from catalog.query import find_series, instances_of
-from catalog.records import ArrayRecord, OutputRecord, SeriesRecord
+from catalog.records import ArrayRecord, CohortRecord, OutputRecord, Question, SeriesRecord
 from catalog.runs import find_items, save_run
 from workbench.cluster import local_cluster
+from workbench.cohorts import Cohort, Found, all_cohorts, check_approvals, import_manifest, question_in
 from workbench.progress import bar
 from workbench.question import question
 from workbench.reports import INDEX_FIRST, Findings, Indexed, IngestReport, Receipts, Run, VerifyReport
@@ -169,7 +172,7 @@ class Bench:
             raise QuestionError(f"where is an expression in a text, not {type(where).__name__}")
         found = find_series(self.catalog, where=where, **matching)
         note = "" if found or where or matching else INDEX_FIRST
-        return Table(found, SERIES_COLUMNS, noun="series", note=note)
+        return Found(found, SERIES_COLUMNS, Question(where, matching), note=note)
 
     def find(self, *words: str, where: str | None = None) -> Table[SeriesRecord]:
         """Find series as a person types: `Modality=CT` matches, any other word is looked for in the texts.
@@ -198,6 +201,79 @@ class Bench:
         if series is not None:
             uids = [each.series_instance_uid for each in selected_series(self.catalog, series)]
         return Findings(find_findings(self.catalog, kind=kind, series_instance_uids=uids))
+
+    # --- cohorts -------------------------------------------------------------------------------------
+
+    def freeze(
+        self,
+        name: str,
+        found: Selection = None,
+        *,
+        approval: str = "",
+        expires: date | str | None = None,
+    ) -> Cohort:
+        """Freeze series for good: their question, every instance with its digest, and the approval.
+
+        Parameters
+        ----------
+        name
+            One that no cohort has yet: what is frozen is never changed.
+        found
+            What `bench.series` or `bench.find` found, any other series, or a `where` expression.
+        approval
+            Number of the ethics committee or of a consent.
+        expires
+            Its last day; later nothing is run on the cohort, and none of its images opened.
+
+        Raises
+        ------
+        catalog.errors.CohortError
+            If there is such a cohort, nothing to freeze, or the approval has ended.
+        catalog.errors.QuestionError
+            If the expression is not understood.
+        """
+        if isinstance(found, str) and not is_uid(found):
+            found = self.series(found)
+        selected = selected_series(self.catalog, found)
+        record = frozen.freeze(
+            self.catalog,
+            name,
+            [each.series_instance_uid for each in selected],
+            question=question_in(found),
+            approval=approval,
+            expires=expires,
+            now=_now(),
+        )
+        return Cohort(self.catalog, record)
+
+    @property
+    def cohorts(self) -> Table[CohortRecord]:
+        """Every cohort."""
+        return all_cohorts(self.catalog)
+
+    def cohort(self, name: str) -> Cohort:
+        """Return a cohort by its name, its digest checked.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is none of that name.
+        catalog.errors.CohortError
+            If its rows are not those that were frozen.
+        """
+        return Cohort(self.catalog, frozen.find_cohort(self.catalog, name))
+
+    def import_cohort(self, path: str | Path, *, name: str | None = None) -> Cohort:
+        """Take in a cohort from its manifest; `cohort.resolve()` says what is missing here or different.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is no such file.
+        catalog.errors.CohortError
+            If it is no manifest, was altered, or another cohort has its name.
+        """
+        return import_manifest(self.catalog, path, name)
 
     # --- pixels --------------------------------------------------------------------------------------
 
@@ -231,6 +307,7 @@ class Bench:
 
         if video not in (None, "chunks", "left"):
             raise QuestionError(f"video is 'chunks', 'left' or None, not {video!r}")
+        check_approvals(series, _now().date())
         started, selected = monotonic(), selected_series(self.catalog, series)
         arrays: list[ArrayRecord] = []
         rejected: list[Rejected] = []
@@ -346,6 +423,8 @@ class Bench:
         ------
         catalog.errors.NotFoundError
             If there is no such series, no pixel data in it, or several parts to choose from.
+        catalog.errors.ApprovalError
+            If it is of a cohort whose approval has ended.
         """
         from pipelines.volumes import open_array
 
@@ -388,6 +467,7 @@ class Bench:
         """
         from workbench.structures import read_structures_of
 
+        check_approvals(series, _now().date())
         selected = one_series(self.catalog, series, "structures")
         uid = selected.series_instance_uid
         return read_structures_of(uid, instances_of(self.catalog, uid), sop_instance_uid)
@@ -448,6 +528,7 @@ class Bench:
         """
         from pipelines.slides.levels import SLIDE_STORAGE, open_slide
 
+        check_approvals(series, _now().date())
         selected = one_series(self.catalog, series, "slide")
         uid = selected.series_instance_uid
         images = [each for each in instances_of(self.catalog, uid) if each.sop_class_uid in SLIDE_STORAGE]
@@ -498,10 +579,15 @@ class Bench:
         ------
         catalog.errors.StepError
             If the step is not found, or cannot be called with these parameters.
+        catalog.errors.ApprovalError
+            If the approval of a cohort has ended.
+        catalog.errors.CohortError
+            If a cohort is no longer what was frozen.
         """
         from pipelines.runs.code import find_step
         from pipelines.runs.run import RunInput, keys, run_step
 
+        check_approvals(series, _now().date())
         function = find_step(step) if isinstance(step, str) else step
         selected = selected_series(self.catalog, series)
         ingested = self.ingest(selected, quiet=quiet)

@@ -98,7 +98,8 @@ class Table[R](Sequence[R]):
 
 
 _SINGULAR = {
-    "arrays": "array", "files": "file", "findings": "finding", "frames": "frame",
+    "arrays": "array", "cohorts": "cohort", "differences": "difference", "files": "file",
+    "findings": "finding", "frames": "frame",
     "instances without one": "instance without one",
     "measurements": "measurement", "mismatches": "mismatch", "objects": "object", "outputs": "output",
     "receipts": "receipt", "regions": "region",

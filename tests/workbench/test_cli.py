@@ -177,6 +177,12 @@ def test_broken_settings_are_a_sentence(shell: Shell) -> None:
 
 def test_every_command_has_help_with_an_example_and_json() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
+    groups = [(name, each) for name, each in commands.items() if hasattr(each, "commands")]
+    for name, group in groups:
+        assert f"Example: workbench {name}" in group.help
+        commands = {key: each for key, each in commands.items() if key != name}
+        commands |= {f"{name} {each}": command for each, command in group.commands.items()}
+    assert {name for name, _ in groups} == {"cohort"}
     assert set(commands) >= {"demo", "index", "series", "ingest", "verify", "export", "run", "send", "lab"}
     for name, command in commands.items():
         assert f"Example: workbench {name}" in command.help, name
