@@ -20,6 +20,7 @@ from catalog.query import find_series, instances_of
 from catalog.records import ArrayRecord, OutputRecord, SeriesRecord
 from catalog.runs import find_items, save_run
 from workbench.cluster import local_cluster
+from workbench.contact_sheet import FoundSeries
 from workbench.progress import bar
 from workbench.question import question
 from workbench.reports import INDEX_FIRST, Indexed, IngestReport, Receipts, Run, VerifyReport
@@ -145,8 +146,10 @@ class Bench:
             )
         return Indexed(report)
 
-    def series(self, where: str | None = None, **matching: Any) -> Table[SeriesRecord]:
+    def series(self, where: str | None = None, **matching: Any) -> FoundSeries:
         """Find series: DICOM matching on attributes, and an expression over them.
+
+        `.contact_sheet()` of what is found draws a picture of each.
 
         Parameters
         ----------
@@ -166,9 +169,9 @@ class Bench:
             raise QuestionError(f"where is an expression in a text, not {type(where).__name__}")
         found = find_series(self.catalog, where=where, **matching)
         note = "" if found or where or matching else INDEX_FIRST
-        return Table(found, SERIES_COLUMNS, noun="series", note=note)
+        return FoundSeries(found, SERIES_COLUMNS, catalog=self.catalog, settings=self.settings, note=note)
 
-    def find(self, *words: str, where: str | None = None) -> Table[SeriesRecord]:
+    def find(self, *words: str, where: str | None = None) -> FoundSeries:
         """Find series as a person types: `Modality=CT` matches, any other word is looked for in the texts.
 
         An attribute that is given several times matches any of the values.
