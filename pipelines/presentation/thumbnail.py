@@ -43,7 +43,7 @@ PIXELS = 256
 _CARD, _NO_PICTURE = (52, 62, 80), (92, 40, 40)
 _ENDS = (0.5, 99.5)
 """Percentiles of the values that are black and white where no window of the header shows anything."""
-_LEAST_SPREAD = 12
+_LEAST_SPREAD = 32
 """Of gray values from the 2nd to the 98th percentile; a window that leaves less shows nothing."""
 _TRIED = 7
 """Planes of an object of which the one with the most in it is shown."""
@@ -52,7 +52,7 @@ _MOST_SLIDE_PIXELS = 2048
 _MOST_STRIPS = 12
 _INNER = PIXELS * 7 / 8
 """Pixels that the polygons of a structure set take at most, so that there is a margin."""
-_MARK = np.array([(-6, 0), (0, -6), (6, 0), (0, 6)])
+_MARK = np.array([(-10, 0), (0, -10), (10, 0), (0, 10)])
 """Corners of the mark of a single point."""
 _COLOURS: tuple[Colour, ...] = (
     (230, 75, 53), (77, 187, 213), (0, 160, 135), (243, 200, 80), (145, 120, 220), (245, 155, 127),
@@ -115,9 +115,7 @@ def _label(modality: str | None) -> str:
 def _without_path(reason: str, images: Sequence[InstanceRecord]) -> str:
     """Paths may tell names."""
     for each in images:
-        reason = reason.removeprefix(each.path).lstrip(": ")
-    for each in images:
-        reason = reason.replace(each.path, "the file")
+        reason = reason.replace(f"{each.path}: ", "").replace(each.path, "the file")
     return reason
 
 
@@ -338,7 +336,7 @@ def _object(kind: Kind, middle: InstanceRecord, arrays: Sequence[ArrayRecord]) -
     kept = [each for each in arrays if each.kind not in ("volume", "stack")]
     if kind.way is Way.VIDEO:
         return _of_frames(open_video(middle.path))
-    array = open_array(kept[len(kept) // 2]) if kept else read_arrays(kind, middle.path)[0]
+    array = open_array(kept[0]) if kept else read_arrays(kind, middle.path)[0]
     if "y" not in array.dims:
         return _strips(array)
     if kind is SEGMENTATION:
