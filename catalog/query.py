@@ -1,6 +1,6 @@
 """Finds series and instances by attribute matching and `where` expressions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from itertools import pairwise
 from typing import Any
@@ -132,6 +132,32 @@ def instances_of(catalog: Catalog, series_instance_uid: str) -> list[InstanceRec
         if connection.scalar(statement) is None:
             raise NotFoundError(f"no series {series_instance_uid} in the catalog; index its files first")
     return find_instances(catalog, series_instance_uid=[series_instance_uid])
+
+
+def contents(catalog: Catalog, uids: Collection[str] | None = None) -> dict[str, list[str]]:
+    """Return what each series consists of, in texts: UID, header digest, size and time of its instances.
+
+    Parameters
+    ----------
+    uids
+        Series Instance UIDs; of every series when left out.
+    """
+    instance = (series.c.series_instance_uid, instances.c.sop_instance_uid, instances.c.header_digest)
+    statement = (
+        sa.select(*instance, sa.func.max(files.c.size), sa.func.max(files.c.mtime_ns))
+        .join(instances, instances.c.series == series.c.id)
+        .join(files, files.c.instance == instances.c.id)
+        .where(files.c.state == State.INDEXED.value)
+        .group_by(*instance)
+        .order_by(series.c.series_instance_uid, instances.c.sop_instance_uid)
+    )
+    if uids is not None:
+        statement = statement.where(series.c.series_instance_uid.in_(uids))
+    found: dict[str, list[str]] = {}
+    with catalog.reading() as connection:
+        for uid, *texts in connection.execute(statement):
+            found.setdefault(uid, []).extend(map(str, texts))
+    return found
 
 
 def find_level(

@@ -96,10 +96,17 @@ def series(
         ),
     ] = None,
     where: Where = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--contact-sheet", metavar="FILE", help="Draw a picture of each into FILE (.png, .html)."
+        ),
+    ] = None,
+    page: Annotated[int, typer.Option("--page", help="Which 200 of them the contact sheet shows.")] = 1,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """List series.
+    """List series, or draw them as a page of small pictures.
 
     Example: workbench series Modality=CT --where "SliceThickness <= 1.5"
     """
@@ -107,6 +114,12 @@ def series(
 
     with _bench(context, home) as bench:
         found = bench.find(*(query or ()), where=where)
+        if sheet is not None:
+            drawn = found.contact_sheet(page=page, quiet=as_json)
+            drawn.save(sheet)
+            said = {"contact_sheet": str(sheet), **drawn.as_json()}
+            _show(said, f"{drawn}\n\n wrote {sheet}", as_json=as_json)
+            return
     _show([as_dict(each) for each in found], found.as_text(), as_json=as_json)
 
 

@@ -14,6 +14,7 @@ from catalog.durable import sync, write_parts
 from catalog.errors import ApprovalError, CohortError, ExportError, NotFoundError
 from catalog.manifest import question_text
 from catalog.records import CohortChange, CohortItem, CohortRecord, Question, SeriesRecord, as_dict
+from workbench.contact_sheet import FoundSeries
 from workbench.reports import counted
 from workbench.tables import Table
 
@@ -45,16 +46,6 @@ class FrozenSeries(SeriesRecord):
     cohort: str = ""
     approval: str = ""
     expires: date | None = None
-
-
-class Found(Table[SeriesRecord]):
-    """Series that were found, with the question that found them."""
-
-    def __init__(
-        self, records: Sequence[SeriesRecord], columns: dict[str, str], question: Question, *, note: str = ""
-    ) -> None:
-        super().__init__(records, columns, noun="series", note=note)
-        self.question = question
 
 
 class Changes(Table[CohortChange]):
@@ -324,7 +315,7 @@ def all_cohorts(catalog: Catalog) -> Table[CohortRecord]:
 
 def question_in(found: object) -> Question | None:
     """Return the question that found these series, where it is known."""
-    if isinstance(found, Found):
+    if isinstance(found, FoundSeries):
         return found.question
     return Question() if found is None else None
 

@@ -1,8 +1,8 @@
 """What crashes and changes leave behind, that no row names: found, and removed where nobody is at work.
 
-Arrays half written or replaced, outputs of runs that were never put on record, copies for the outbox that
-were never queued. Everything is decided while the lock of its folder is held, by which those who write keep
-it from being taken for a leftover before they have written the row.
+Arrays half written or replaced, thumbnails of series that changed, outputs of runs that were never put on
+record, copies for the outbox that were never queued. Everything is decided while the lock of its folder is
+held, by which those who write keep it from being taken for a leftover before they have written the row.
 """
 
 import json
@@ -28,6 +28,7 @@ from pipelines.store.arrays import read_levels
 from pipelines.store.multiscales import NAME
 from pipelines.store.places import PARTIAL, LocalPlace, Place, at, extent
 from workbench.settings import Settings
+from workbench.thumbnails import thumbnail_names
 
 GRACE = timedelta(days=1)
 """In a bucket there are no locks: what is younger may be somebody's who is still writing it."""
@@ -38,6 +39,7 @@ _SERIES = re.compile(r"[0-9a-f]{32}")
 _GROUP = re.compile(r"(\d+|object)-[0-9a-f]{16}(-[0-9a-f]{8})?|video-[0-9a-f]{16}\.json")
 _LEVEL = re.compile(rf"({re.escape(PARTIAL)})?{NAME.pattern}")
 _RUN = re.compile(r"[0-9a-f]{32}")
+_THUMBNAIL = re.compile(r"[0-9a-f]{64}\.png(\.[0-9a-f]{8}\.partial)?")
 _COPY = re.compile(r"[0-9a-f]{64}\.dcm(\.[0-9a-f]{8}\.partial)?")
 
 
@@ -82,6 +84,7 @@ def survey(settings: Settings, catalog: Catalog, *, now: datetime, repair: bool)
         _arrays(settings, catalog, now, repair=repair)
         + _outputs(settings, catalog, repair=repair)
         + _outbox(settings, catalog, repair=repair)
+        + _thumbnails(settings, catalog, repair=repair)
     )
 
 
@@ -217,6 +220,17 @@ def _outbox(settings: Settings, catalog: Catalog, *, repair: bool) -> Survey:
         named = {Path(each.path) for each in deliveries(catalog)}
         copies = [each for each in _inside(folder) if _COPY.fullmatch(each.name) and each not in named]
         return Survey(_collected("copy for the outbox that was never queued", copies, repair=repair))
+
+
+def _thumbnails(settings: Settings, catalog: Catalog, *, repair: bool) -> Survey:
+    folder = settings.thumbnails_folder
+    with _undisturbed(folder) as busy:
+        if busy:
+            return Survey(in_use=(f"{folder}: thumbnails are being made",))
+        there = [each for each in _inside(folder) if _THUMBNAIL.fullmatch(each.name)]
+        named = set(thumbnail_names(catalog).values()) if there else set()
+        unnamed = [each for each in there if each.name not in named]
+        return Survey(_collected("thumbnail of no series as it is now", unnamed, repair=repair))
 
 
 def _collected(what: str, paths: Iterable[Path], *, repair: bool) -> tuple[Leftover, ...]:

@@ -24,7 +24,8 @@ from catalog.query import find_series, instances_of
 from catalog.records import ArrayRecord, CohortRecord, OutputRecord, Question, SeriesRecord
 from catalog.runs import find_items, save_run
 from workbench.cluster import local_cluster
-from workbench.cohorts import Cohort, Found, all_cohorts, check_approvals, import_manifest, question_in
+from workbench.cohorts import Cohort, all_cohorts, check_approvals, import_manifest, question_in
+from workbench.contact_sheet import FoundSeries
 from workbench.progress import bar
 from workbench.question import question
 from workbench.reports import INDEX_FIRST, Findings, Indexed, IngestReport, Receipts, Run, VerifyReport
@@ -151,8 +152,10 @@ class Bench:
             )
         return Indexed(report)
 
-    def series(self, where: str | None = None, **matching: Any) -> Table[SeriesRecord]:
+    def series(self, where: str | None = None, **matching: Any) -> FoundSeries:
         """Find series: DICOM matching on attributes, and an expression over them.
+
+        `.contact_sheet()` of what is found draws a picture of each.
 
         Parameters
         ----------
@@ -172,9 +175,16 @@ class Bench:
             raise QuestionError(f"where is an expression in a text, not {type(where).__name__}")
         found = find_series(self.catalog, where=where, **matching)
         note = "" if found or where or matching else INDEX_FIRST
-        return Found(found, SERIES_COLUMNS, Question(where, matching), note=note)
+        return FoundSeries(
+            found,
+            SERIES_COLUMNS,
+            catalog=self.catalog,
+            settings=self.settings,
+            question=Question(where, matching),
+            note=note,
+        )
 
-    def find(self, *words: str, where: str | None = None) -> Table[SeriesRecord]:
+    def find(self, *words: str, where: str | None = None) -> FoundSeries:
         """Find series as a person types: `Modality=CT` matches, any other word is looked for in the texts.
 
         An attribute that is given several times matches any of the values.

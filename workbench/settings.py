@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="WORKBENCH_", frozen=True, extra="forbid")
 
     home: Path
-    """Folder of this bench: catalog, arrays, outputs, outbox."""
+    """Folder of this bench: catalog, arrays, thumbnails, outputs, outbox."""
     catalog: str | None = None
     """Address of a shared catalog (`postgresql://…`); `catalog.sqlite` in the home when left out."""
     ae_title: str = Field(default="WORKBENCH", max_length=16)
@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         given = (("endpoint", self.arrays_endpoint), ("region", self.arrays_region))
         query = "&".join(f"{name}={value}" for name, value in given if value)
         return f"{self.arrays}?{query}" if query else self.arrays
+
+    @property
+    def thumbnails_folder(self) -> Path:
+        """Where pictures of series are kept."""
+        return self.home / "thumbnails"
 
     @property
     def outbox_folder(self) -> Path:

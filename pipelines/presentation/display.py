@@ -1,6 +1,7 @@
 """Modality values to what a screen shows: windows, montages, overlays, PNG; on values, no I/O."""
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +77,35 @@ def overlay(
     tint = np.asarray(colour, np.float32)
     image[mask] = (1 - opacity) * image[mask] + opacity * tint
     return np.rint(image).astype(np.uint8)
+
+
+def resized(image: Gray, rows: int, columns: int) -> Gray:
+    """Make an image smaller by the mean of what becomes one pixel, or larger by linear interpolation.
+
+    Parameters
+    ----------
+    image
+        Shape (rows, columns), or (rows, columns, 3) for colour.
+    """
+    scaled = _along(_along(image, 0, rows), 1, columns)
+    fitted: Gray = np.rint(scaled).astype(np.uint8)
+    return fitted
+
+
+def _along(values: npt.NDArray[Any], axis: int, size: int) -> npt.NDArray[np.float32]:
+    count = values.shape[axis]
+    shape = [1] * values.ndim
+    shape[axis] = size
+    if size <= count:
+        edges = np.linspace(0, count, size + 1).astype(np.intp)
+        sums = np.add.reduceat(values, edges[:-1], axis=axis, dtype=np.float32)
+        return np.asarray(sums / np.diff(edges).reshape(shape), np.float32)
+    centres = np.clip((np.arange(size) + 0.5) * count / size - 0.5, 0, count - 1)
+    before = np.minimum(centres.astype(np.intp), max(count - 2, 0))
+    part = (centres - before).astype(np.float32).reshape(shape)
+    after = np.minimum(before + 1, count - 1)
+    between = values.take(before, axis) * (1 - part) + values.take(after, axis) * part
+    return np.asarray(between, np.float32)
 
 
 def to_png(image: Gray) -> bytes:

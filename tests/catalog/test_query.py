@@ -11,7 +11,7 @@ from catalog.attributes import Level
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, QuestionError
 from catalog.index import index_paths
-from catalog.query import find_instances, find_level, find_series, instances_of
+from catalog.query import contents, find_instances, find_level, find_series, instances_of
 from catalog.records import ArrayRecord, SeriesRecord
 from catalog.where import NESTING_LIMIT, compile_where
 from pipelines import phantoms
@@ -269,3 +269,13 @@ def test_arrays_of_a_series_are_replaced_together(bench: tuple[Catalog, phantoms
 def test_arrays_of_an_unknown_series_are_refused(catalog: Catalog) -> None:
     with pytest.raises(NotFoundError):
         record_arrays(catalog, "1.2", [array("1.2", 0)])
+
+
+def test_contents_change_with_the_files_of_a_series(bench: tuple[Catalog, phantoms.Phantom]) -> None:
+    catalog, _ = bench
+    found = {each.series_instance_uid: each.instances for each in find_series(catalog)}
+    texts = contents(catalog)
+    assert {uid: len(each) for uid, each in texts.items()} == {uid: 4 * count for uid, count in found.items()}
+    one = next(iter(found))
+    assert contents(catalog, [one]) == {one: texts[one]}
+    assert contents(catalog, []) == {}
