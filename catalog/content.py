@@ -18,7 +18,7 @@ from pydicom.datadict import dictionary_VR, private_dictionary_VR
 from catalog.attributes import BY_TAG
 from catalog.elements import Elements, Form, Raw, elements_of, items_of
 from catalog.errors import HeaderError
-from catalog.records import Content, Document, Scalar, Values
+from catalog.records import Content, Document, Scalar, Values, difference
 from catalog.values import BINARY_NUMBERS, IN_CHARACTER_SET, character_set, decoded
 
 LONGEST_TEXT = 500
@@ -136,12 +136,6 @@ class Contents:
 
 def _merged(by_tag: Mapping[int, Document]) -> dict[str, Values]:
     return {key: values for each in by_tag.values() for key, values in each.items()}
-
-
-def difference(document: Document, base: Document) -> dict[str, Values | None]:
-    """Return what one document has otherwise than another; `None` is under keys that it lacks."""
-    found: dict[str, Values | None] = dict.fromkeys(key for key in base if key not in document)
-    return found | {key: values for key, values in document.items() if base.get(key) != values}
 
 
 def _by_tag(wanted: Elements, elements: Elements) -> dict[int, Document]:

@@ -7,9 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from catalog.content import difference
 from catalog.models import header_keys, header_values, header_varying, instance_headers
-from catalog.records import Content, Document, Scalar, Values
+from catalog.records import Content, Document, Scalar, Values, difference
 
 _MANY = 400
 """Keys or series in one question."""

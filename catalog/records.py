@@ -41,6 +41,12 @@ type Document = Mapping[str, Values]
 """What a header says by key (`catalog.content`): the path of an element to its distinct values."""
 
 
+def difference(document: Document, base: Document) -> dict[str, Values | None]:
+    """Return what one document has otherwise than another; `None` is under keys that it lacks."""
+    found: dict[str, Values | None] = dict.fromkeys(key for key in base if key not in document)
+    return found | {key: values for key, values in document.items() if base.get(key) != values}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Content:
     """The document of one header, as the difference from that of another of its series."""

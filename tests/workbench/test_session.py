@@ -188,8 +188,8 @@ def test_what_is_no_series_level_or_video_is_a_sentence(bench: Bench, ct: phanto
     one = "takes one series: a Series Instance UID or a row of bench.series\\(\\), not "
     wrong: Any = bench.series()
     for ask, words in (
-        (lambda: bench.volume(wrong), f"volume {one}FoundSeries"),
-        (lambda: bench.volume(wrong[0:0]), f"volume {one}FoundSeries"),
+        (lambda: bench.volume(wrong), f"volume {one}Table"),
+        (lambda: bench.volume(wrong[0:0]), f"volume {one}Table"),
         (lambda: bench.volume(None), f"volume {one}nothing"),  # type: ignore[arg-type]
         (lambda: bench.slide(5), f"slide {one}int"),  # type: ignore[arg-type]
         (lambda: bench.structures(5), f"structures {one}int"),  # type: ignore[arg-type]
