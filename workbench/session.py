@@ -65,7 +65,7 @@ def open(where: str | Path | None = None, **settings: Any) -> "Bench":
         Its folder, or the address of a shared catalog (`postgresql://…`); `WORKBENCH_HOME`, or
         `imaging-workbench` in the home folder, when left out.
     **settings
-        Any field of `workbench.settings.Settings`.
+        Any field of `workbench.settings.Settings`; `home` beside the address of a shared catalog.
 
     Raises
     ------
@@ -77,7 +77,8 @@ def open(where: str | Path | None = None, **settings: Any) -> "Bench":
         If the catalog was written by a newer workbench.
     """
     if isinstance(where, str) and "://" in where:
-        settings, where = {"catalog": where, **settings}, None
+        settings, where = {"catalog": where, **settings}, settings.get("home")
+        settings.pop("home", None)
     home = Path(where).expanduser().absolute() if where is not None else default_home().absolute()
     return Bench(Settings.load(home, **settings))
 
