@@ -125,16 +125,13 @@ print(json.dumps([dict(reasons), arrays, mib("self"), [mib(each) for each in chi
 
 
 def measured(archive: Path, home: Path) -> tuple[dict[str, str], list[list[int]], int]:
-    """Reasons by the names of the files, shapes of arrays, and MiB of the process and its largest child.
-
-    How many children there are depends on how busy the machine is.
-    """
+    """Reasons by the names of the files, shapes of arrays, and MiB of the largest of its processes."""
     home.mkdir()
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, ROOT, archive, home], capture_output=True, text=True, check=True
     )
     reasons, arrays, own, children = json.loads(done.stdout)
-    return reasons, arrays, own + max(children)
+    return reasons, arrays, max(own, *children)
 
 
 def write(path: Path, value: bytes, *, transfer_syntax: str, **changes: Any) -> None:

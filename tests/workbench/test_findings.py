@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pydicom
@@ -12,7 +13,6 @@ from typer.testing import CliRunner
 import workbench
 from catalog.database import Catalog
 from catalog.errors import QuestionError
-from catalog.migrations.versions import findings as migration
 from catalog.models import findings
 from pipelines import phantoms
 from workbench.cli import app
@@ -149,7 +149,7 @@ def test_deviations_of_an_older_catalog_are_taken_over(catalog: Catalog) -> None
         for number, words in enumerate(["", "one\ntwo", "its study is known under another patient"]):
             _row(connection, "instances", series=1, sop_instance_uid=f"1.2.3.{number}", deviations=words,
                  transfer_syntax_uid="1", header_digest="0")  # fmt: skip
-        migration._take_over(connection)
+        import_module("catalog.migrations.versions.0004_findings")._take_over(connection)
         rows = connection.execute(sa.select(findings.c.kind, findings.c.words).order_by(findings.c.id)).all()
     assert [tuple(row) for row in rows] == [
         ("deviation", "one"),
