@@ -30,8 +30,10 @@ MOST_ELEMENTS = 2_000_000
 DEEPEST = 16
 """How deep in sequences is looked."""
 
-_FORMS = 32
+_FORMS = 8
 """Lengths of headers of one series that others are compared with at once."""
+_LARGEST_KEPT = 256 << 10
+"""Bytes of a header that others are compared with; a longer one, of many frames, is read alone."""
 
 _SKIPPED_GROUPS = frozenset({0x0002, 0x7FE0, 0x5400, 0xFFFC, 0xFFFA, 0x4FFE})
 _ICON, _PIXELS_HASH = 0x00880200, 0x04000561
@@ -96,7 +98,7 @@ class _Reference:
 class Contents:
     """Makes the `Content` of headers, of one series after another; few references are held at a time."""
 
-    references: int = 64
+    references: int = 8
     _known: OrderedDict[str, _Reference] = field(default_factory=OrderedDict)
 
     def of(
@@ -120,6 +122,9 @@ class Contents:
         HeaderError
             If an element in it is cut.
         """
+        if len(header) > _LARGEST_KEPT:
+            elements = elements_of(header, transfer_syntax_uid, inflated=inflated)
+            return Content(_merged(_by_tag(elements, elements)), {})
         reference = self._known.get(series_instance_uid)
         if reference is None:
             reference = _Reference(Form(header, transfer_syntax_uid, inflated=inflated))

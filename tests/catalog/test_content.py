@@ -1,5 +1,6 @@
 """The whole header is searched: what pydicom finds in a file is found by `where`, and costs what varies."""
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from catalog import guard
 from catalog.content import Contents
 from catalog.database import Catalog
 from catalog.errors import QuestionError
@@ -171,3 +173,23 @@ def test_hostile_texts_are_values_and_nothing_else(catalog: Catalog, archive: Pa
     assert find_series(catalog, where=f"ImageComments = '{quoted}'") == []
     is_contained = text.casefold() in "gerät geprüft" or text.casefold() in "kalibrierung"
     assert len(find_series(catalog, where=f"ImageComments ~ '{quoted}'")) == int(is_contained)
+
+
+def test_neither_long_headers_nor_many_series_stay_in_memory(tmp_path: Path) -> None:
+    headers = []
+    for name, size in (("short", 100_000), ("long", 4 << 20)):
+        (path,) = phantoms.write_series(tmp_path / name, planes=1).paths
+        ds = pydicom.dcmread(path)
+        ds.private_block(0x0029, "BENCH TEST", create=True).add_new(0x10, "OB", bytes(size))
+        ds.save_as(path)
+        head = guard.scan(path, (), keep=True)
+        assert head.header is not None
+        headers.append((head.header, head.transfer_syntax_uid))
+    contents = Contents()
+    tracemalloc.start()
+    for number in range(40):
+        for header, transfer_syntax_uid in headers:
+            contents.of(f"1.2.{number}", bytes(bytearray(header)), transfer_syntax_uid)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 16 << 20
