@@ -12,11 +12,10 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from catalog.database import Catalog
-from catalog.models import checks, files, instances, series
+from catalog.models import checks, files, instances, series, upserting
 from catalog.places import State
 from catalog.records import ArrayRecord, InstanceRecord
 from catalog.scan import openable, storable
-from catalog.upsert import upserting
 
 
 class RottenWarning(UserWarning):

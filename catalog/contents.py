@@ -5,9 +5,8 @@ from itertools import batched
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from catalog.models import header_keys, header_values, header_varying, instance_headers
+from catalog.models import header_keys, header_values, header_varying, instance_headers, upserting
 from catalog.records import Content, Document, Scalar, Values, difference
 
 _MANY = 400
@@ -109,5 +108,4 @@ def _known(connection: sa.Connection, keys: Sequence[str]) -> dict[str, int]:
 def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, leaving those that are there."""
     if rows:
-        insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-        connection.execute(insert(table).on_conflict_do_nothing(), rows)
+        connection.execute(upserting(connection, table).on_conflict_do_nothing(), rows)

@@ -5,7 +5,7 @@ a run leaves whole batches; the next run goes on where they end.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -33,7 +33,9 @@ from catalog.scan import Found, Scan, names_in, openable, storable
 from catalog.upsert import Changes, OvertakenError, look_up, mark_vanished, place_of, write
 
 BATCH = 500
-"""Files in one transaction."""
+"""Files in one transaction ..."""
+BATCH_BYTES = 1 << 30
+"""... and their bytes, as the headers of large objects, of many frames, are large themselves."""
 
 
 def index_paths(
@@ -61,7 +63,7 @@ def index_paths(
     progress(0, total)
     tally = Tally()
     contents = Contents()
-    for batch in batched(scan, BATCH):
+    for batch in _batches(scan):
         tally.add(_index(catalog, batch, contents, partial(_step, progress, total, tally.seen)))
     for root in scan.roots:
         tally.vanished += _mark_vanished(catalog, root)
@@ -69,6 +71,20 @@ def index_paths(
     with catalog.transaction() as connection:
         connection.execute(index_reports.insert().values(finished=datetime.now(UTC), report=as_dict(report)))
     return report
+
+
+def _batches(scan: Iterable[Found | Rejection]) -> Iterator[list[Found | Rejection]]:
+    """Cut what was found into batches that are read before they are written."""
+    batch: list[Found | Rejection] = []
+    size = 0
+    for each in scan:
+        batch.append(each)
+        size += each.size if isinstance(each, Found) else 0
+        if len(batch) == BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def last_report(catalog: Catalog) -> IndexReport | None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 
 from catalog.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute, Kind
 
@@ -300,3 +300,10 @@ cohort_items = sa.Table(
     sa.UniqueConstraint("cohort", "sop_instance_uid"),
     sa.Index(None, "cohort", "series_instance_uid", "sop_instance_uid"),
 )
+
+
+def upserting(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """Return an insert of the database's own kind, which may do something else where a row is there."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)

@@ -1,29 +1,16 @@
 """Writes a batch of instances and places with few statements, the same on SQLite and PostgreSQL."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from catalog.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute
 from catalog.contents import write_contents
-from catalog.models import files, instances, patients, series, studies
+from catalog.models import files, instances, patients, series, studies, upserting
 from catalog.places import Instance, Place, State
 from catalog.records import InstanceHeader, PixelData, Value
-
-type _Insert = sqlite.Insert | postgresql.Insert
-_INSERT: dict[str, Callable[[sa.Table], _Insert]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-}
-
-
-def upserting(connection: sa.Connection, table: sa.Table) -> _Insert:
-    """Return an insert of the database's own kind, which may do something else where a row is there."""
-    return _INSERT[connection.dialect.name](table)
-
 
 _INSTANCE_COLUMNS = tuple(each.column for each in INSTANCE)
 
@@ -213,7 +200,7 @@ def _write_level(
 
 
 def _upsert(connection: sa.Connection, level: _Rows, rows: list[dict[str, Value]], overwrite: bool) -> None:
-    insert = _INSERT[connection.dialect.name](level.table)
+    insert = upserting(connection, level.table)
     filled = {
         name: sa.func.coalesce(insert.excluded[name], level.table.c[name])
         if overwrite
@@ -234,7 +221,7 @@ def _write_places(connection: sa.Connection, changes: Changes) -> None:
         )
         ids = {row.sop_instance_uid: row.id for row in found}
         rows = [_row(each, ids) for each in changes.places]
-        insert = _INSERT[connection.dialect.name](files)
+        insert = upserting(connection, files)
         written = {name: insert.excluded[name] for name in rows[0] if name not in ("folder", "name")}
         connection.execute(
             insert.on_conflict_do_update(index_elements=["folder", "name"], set_=written), rows
