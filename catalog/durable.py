@@ -35,8 +35,13 @@ def write_parts(target: Path, parts: Iterable[Buffer]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename, error.filename2 = (
+                str(target),
+                None,
+            )  # a write names no file, and a person asked for this one
         raise
     sync(target.parent)
 

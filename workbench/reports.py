@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 INDEX_FIRST = "workbench index FOLDER reads series in"
 """What a person does next where there are none."""
+NOTHING_TO_DO = f"nothing to do: no series was asked for, or none is there; {INDEX_FIRST}"
 
 
 def line(label: str, count: int, unit: str, text: str, seconds: float | None = None) -> str:
@@ -186,7 +187,7 @@ class IngestReport(Table[ArrayRecord]):
         """One line: how many series, and what they became."""
         series = {each.series_instance_uid for each in self} | set(self.without) | set(self.left)
         text = counted(*_kinds(self), (len(self.left), "left in the archive"), (len(self.without), "without"))
-        return line("ingest", len(series), "series", text or f"nothing to do; {INDEX_FIRST}", self.seconds)
+        return line("ingest", len(series), "series", text or NOTHING_TO_DO, self.seconds)
 
     def reasons(self) -> str:
         """Why instances are in no array and parts are no volume, one a line."""
@@ -342,9 +343,7 @@ class Run(Table[RunItem]):
             stopped = "stopped early, the same command goes on from there"
             return line("run", len(self), "arrays", f"{self._step}: {text or 'nothing done'} · {stopped}")
         seconds = (finished - started).total_seconds()
-        return line(
-            "run", len(self), "arrays", f"{self._step}: {text or f'nothing to do; {INDEX_FIRST}'}", seconds
-        )
+        return line("run", len(self), "arrays", f"{self._step}: {text or NOTHING_TO_DO}", seconds)
 
     def reasons(self) -> str:
         """Why items failed, one a line."""

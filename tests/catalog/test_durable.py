@@ -1,11 +1,13 @@
+import errno
 import hashlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from catalog.durable import file_digest, publish, write
+from catalog.durable import file_digest, publish, write, write_parts
 
 
 def test_a_written_file_has_its_bytes_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -68,3 +70,14 @@ def test_every_name_on_the_way_to_a_new_file_is_made_durable(
     publish(partial, tmp_path / "a" / "b" / "0")
     assert synced[-1] == str(tmp_path / "a" / "b")
     assert {str(partial / "zarr.json"), str(partial)} <= set(synced)
+
+
+def test_a_full_disk_is_an_error_of_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"begun"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="whole") as caught:
+        write_parts(tmp_path / "whole", parts())
+    assert caught.value.filename == str(tmp_path / "whole")
+    assert list(tmp_path.iterdir()) == []
