@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from catalog import manifest
+from catalog.attributes import BY_COLUMN
 from catalog.database import Catalog
 from catalog.errors import CohortError, NotFoundError, words_of
 from catalog.matching import attribute_named
@@ -18,7 +19,7 @@ from catalog.places import State
 from catalog.query import find_series
 from catalog.records import CohortChange, CohortItem, CohortRecord, Question, SeriesRecord
 from catalog.scan import openable
-from catalog.where import attributes_in
+from catalog.where import FINDING, names_in
 
 TELLING = frozenset({
     "patient_id", "issuer_of_patient_id", "patient_name", "patient_birth_date", "accession_number",
@@ -26,6 +27,8 @@ TELLING = frozenset({
 })  # fmt: skip
 """Attributes that tell who a patient is: a question that names one does not leave with a manifest."""
 
+_TECHNICAL_GROUPS = frozenset({"0018", "0028", "5200"})
+"""Acquisition, image, functional groups: of the elements without a column only theirs may leave."""
 _AT_ONCE = 500
 """Values in one IN list, series in one portion."""
 _BATCH = 5_000
@@ -166,7 +169,7 @@ def manifest_of(catalog: Catalog, record: CohortRecord) -> Iterator[bytes]:
 
 def leaves(question: Question | None) -> bool:
     """Whether a question goes out with a manifest."""
-    return question is not None and not _names(question) & TELLING
+    return question is not None and all(map(_is_technical, _names(question)))
 
 
 # --- what has changed ------------------------------------------------------------------------------------
@@ -291,7 +294,14 @@ def _names(question: Question | None) -> set[str]:
     if question is None:
         return set()
     named = {attribute_named(name).column for name in question.matching}
-    return named | (attributes_in(question.where) if question.where and question.where.strip() else set())
+    return named | (names_in(question.where) if question.where and question.where.strip() else set())
+
+
+def _is_technical(name: str) -> bool:
+    """Whether what a question names tells nothing of a patient: most columns, and few groups of the rest."""
+    if name in BY_COLUMN or name == FINDING.column:
+        return name not in TELLING
+    return all(step[:4] in _TECHNICAL_GROUPS for step in name.split("."))
 
 
 def _going_out(question: str) -> str:

@@ -5,10 +5,12 @@ not told apart. Under it are the distinct values it has in the data set. What a 
 once, and an instance has what differs from it: thousands of slices cost what varies.
 """
 
+import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from struct import error as StructError
 from struct import iter_unpack
 
@@ -36,18 +38,15 @@ _LARGEST_KEPT = 256 << 10
 """Bytes of a header that others are compared with; a longer one, of many frames, is read alone."""
 
 _SKIPPED_GROUPS = frozenset({0x0002, 0x7FE0, 0x5400, 0xFFFC, 0xFFFA, 0x4FFE})
-_ICON, _PIXELS_HASH = 0x00880200, 0x04000561
-_SKIPPED = frozenset({_ICON, _PIXELS_HASH})  # an icon has a header of its own; original attributes are past
+_ICON, _ORIGINAL_ATTRIBUTES, _CONTOUR_DATA = 0x00880200, 0x04000561, 0x30060050
+_SKIPPED = frozenset({_ICON, _ORIGINAL_ATTRIBUTES, _CONTOUR_DATA})
+"""An icon has a header of its own, original attributes are past, a contour has thousands of coordinates."""
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _PADDING = " \0"
 _TEXTS = frozenset(["AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"])
 _WHOLE_TEXTS = frozenset({"LT", "ST", "UT", "UR"})
 _NUMBER_TEXTS = frozenset({"DS", "IS"})
 _UNKNOWN = frozenset({"", "UN"})
-
-
-EMPTY = Content({}, {})
-"""Of a header of which nothing but the columns is known."""
 
 
 class _Reference:
@@ -208,25 +207,25 @@ class _Reader:
             return
         under = found.setdefault(key, {})
         if len(under) < MOST_VALUES:
-            under |= dict.fromkeys(self._values(vr, raw))
+            under |= dict.fromkeys(islice(self._values(vr, raw), MOST_VALUES - len(under)))
 
-    def _values(self, vr: str, raw: Raw) -> Sequence[Scalar]:
+    def _values(self, vr: str, raw: Raw) -> Iterable[Scalar]:
         value = raw.value
         if not value:
             return ()
         if (code := BINARY_NUMBERS.get(vr.encode())) is not None:
             try:
                 order = "<" if raw.encoding.little_endian else ">"
-                return [each for (each,) in iter_unpack(order + code, value) if each == each]  # no NaN
+                return (each for (each,) in iter_unpack(order + code, value) if math.isfinite(each))
             except StructError:
                 return ()
         if vr in _NUMBER_TEXTS:
-            return [_number(each) for each in _split(value.decode(default_encoding))]
+            return map(_number, _split(value.decode(default_encoding)))
         if vr in _UNKNOWN:
-            return list(map(_number, _split(value.decode("ascii")))) if _is_printable(value) else ()
+            return map(_number, _split(value.decode("ascii"))) if _is_printable(value) else ()
         if vr not in _TEXTS:
             return ()
-        text = self._text(vr, value)
+        text = self._text(vr, value).replace("\0", "")
         return [text.strip(_PADDING)[:LONGEST_TEXT]] if vr in _WHOLE_TEXTS else _split(text)
 
     def _text(self, vr: str, value: bytes) -> str:
@@ -238,7 +237,7 @@ class _Reader:
 
 
 def _split(text: str) -> list[str]:
-    parts = [each.strip(_PADDING)[:LONGEST_TEXT] for each in text.replace("\0", "").split("\\")]
+    parts = [each.strip(_PADDING)[:LONGEST_TEXT] for each in text.replace("\0", "").split("\\", MOST_VALUES)]
     return [each for each in parts if each]
 
 

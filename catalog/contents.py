@@ -13,16 +13,20 @@ _MANY = 400
 """Keys or series in one question."""
 
 
-def write_contents(connection: sa.Connection, found: Sequence[tuple[int, int, Content]]) -> None:
+def write_contents(connection: sa.Connection, written: Sequence[tuple[int, int, Content | None]]) -> None:
     """Write the content of instances whose rows are there; what they had before is replaced.
 
     Parameters
     ----------
     connection
         In a transaction that holds the rows of their series.
-    found
-        Row of the instance, row of its series, and content.
+    written
+        Row of the instance, row of its series, and content; `None` of a header that could not be searched,
+        which has no row then, and answers nothing.
     """
+    for some in batched((instance for instance, _, _ in written), _MANY):
+        connection.execute(instance_headers.delete().where(instance_headers.c.instance.in_(some)))
+    found = [(instance, series, content) for instance, series, content in written if content is not None]
     bases = _bases(connection, {series for _, series, _ in found})
     new: dict[int, dict[str, Values]] = {}
     for _, series, content in found:
@@ -40,15 +44,12 @@ def write_contents(connection: sa.Connection, found: Sequence[tuple[int, int, Co
     _insert(connection, header_values, [row for series in new for row in _rows(series, new[series], ids)])
     varying = {(ids[key], series) for instance, series, _ in found for key in deltas[instance]}
     _insert(connection, header_varying, [{"key": key, "series": series} for key, series in sorted(varying)])
-    for some in batched(deltas, _MANY):
-        connection.execute(instance_headers.delete().where(instance_headers.c.instance.in_(some)))
     _insert(
         connection,
         instance_headers,
         [
             {"instance": instance, "header": {str(ids[key]): values for key, values in delta.items()}}
             for instance, delta in deltas.items()
-            if delta
         ],
     )
 

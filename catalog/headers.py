@@ -11,7 +11,7 @@ from pydicom.dataset import FileMetaDataset
 
 from catalog import guard
 from catalog.attributes import BY_TAG
-from catalog.content import EMPTY, Contents
+from catalog.content import Contents
 from catalog.encoding import DEFLATED_UID
 from catalog.errors import HeaderError
 from catalog.guard import Head
@@ -92,17 +92,17 @@ def read_dataset(path: str | Path) -> pydicom.Dataset:
         raise HeaderError(f"cannot be read by pydicom: {type(error).__name__}") from None
 
 
-def _content(contents: Contents, head: Head, values: Mapping[str, Value], deviate: Deviate) -> Content:
+def _content(contents: Contents, head: Head, values: Mapping[str, Value], deviate: Deviate) -> Content | None:
     if head.header is None:
         deviate("has a header of more than 64 MiB; what has no column in it cannot be searched")
-        return EMPTY
+        return None
     series = str(values[_COLUMNS[_SERIES_INSTANCE_UID]])
     is_deflated = head.transfer_syntax_uid == DEFLATED_UID
     try:
         return contents.of(series, head.header, head.transfer_syntax_uid, inflated=is_deflated)
     except HeaderError as error:
         deviate(f"what has no column in it cannot be searched: it {error}")
-        return EMPTY
+        return None
 
 
 def _inflated_dataset(path: str | Path, head: Head) -> pydicom.Dataset:

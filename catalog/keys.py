@@ -68,8 +68,15 @@ def has_value(path: str, number: Compare | None, text: Compare | None) -> Condit
         sa.select(header_varying.c.series).where(header_varying.c.key.in_(_keys(path)))
     )
 
+    is_known = (
+        sa.select(sa.literal(1))
+        .where(instance_headers.c.instance == instances.c.id)
+        .correlate(instances)
+        .exists()
+    )
+
     def question(own: Own) -> Condition:
-        as_series = sa.and_(of_series, sa.not_(sa.and_(varies, own(path, None, None))))
+        as_series = sa.and_(of_series, is_known, sa.not_(sa.and_(varies, own(path, None, None))))
         return sa.or_(as_series, sa.and_(varies, own(path, number, text)))
 
     return _ByDialect(question(_own_sqlite), question(_own_postgresql))

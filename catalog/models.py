@@ -133,7 +133,7 @@ instance_headers = sa.Table(
     "instance_headers",
     metadata,
     sa.Column("instance", _ID, sa.ForeignKey("instances.id"), primary_key=True, autoincrement=False),
-    # id of the key to its values, or to null where this instance has none
+    # id of the key to its values, or to null where this instance has none; no row where nothing was searched
     sa.Column("header", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
 )
 

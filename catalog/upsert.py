@@ -156,9 +156,7 @@ def _write_instances(connection: sa.Connection, batch: Sequence[Instance], *, ov
 
 
 def _write_contents(connection: sa.Connection, headers: Sequence[InstanceHeader]) -> None:
-    contents = {
-        str(each.values["sop_instance_uid"]): each.content for each in headers if each.content is not None
-    }
+    contents = {str(each.values["sop_instance_uid"]): each.content for each in headers}
     if contents:
         found = connection.execute(
             sa.select(instances.c.sop_instance_uid, instances.c.id, instances.c.series)

@@ -18,13 +18,13 @@ that have none.
 """
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from itertools import accumulate
 from typing import Any
 
 import sqlalchemy as sa
-from lark import Lark, Token, Transformer
+from lark import Lark, Token, Transformer, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
 
 from catalog.attributes import Attribute, Kind, Level
@@ -105,8 +105,7 @@ def compile_where(expression: str) -> Condition:
     if len(expression) > LENGTH_LIMIT:
         raise QuestionError(f"the where expression is longer than {LENGTH_LIMIT} characters")
     try:
-        _check_size([token.type for token in _parser().lex(expression)])
-        condition: Condition = _Compiler().transform(_parser().parse(expression))
+        condition: Condition = _Compiler().transform(_tree(expression))
     except UnexpectedInput as error:
         raise QuestionError(_words(expression, error)) from None
     except VisitError as error:
@@ -114,18 +113,26 @@ def compile_where(expression: str) -> Condition:
     return condition
 
 
-def attributes_in(expression: str) -> set[str]:
-    """Return the columns an expression names; raises as `compile_where`."""
+def names_in(expression: str) -> set[str]:
+    """Return the columns and the keys of the header that an expression names; raises as `compile_where`."""
     compile_where(expression)
-    return {_attribute(token).column for token in _parser().lex(expression) if token.type == "NAME"}
+    return {
+        key_of(str(name)) or _attribute(name).column for name in _tokens(_tree(expression), "NAME", "PATH")
+    }
 
 
-def _check_size(tokens: Sequence[str]) -> None:
-    depths = accumulate({"LPAR": 1, "RPAR": -1}.get(token, 0) for token in tokens)
+def _tree(expression: str) -> Tree[Token]:
+    depths = accumulate({"LPAR": 1, "RPAR": -1}.get(each.type, 0) for each in _parser().lex(expression))
     if max(depths, default=0) > NESTING_LIMIT:
         raise QuestionError(f"the where expression nests more than {NESTING_LIMIT} parentheses")
-    if tokens.count("STRING") + tokens.count("NUMBER") > COMPARISON_LIMIT:
+    tree = _parser().parse(expression)
+    if len(_tokens(tree, "STRING", "NUMBER")) > COMPARISON_LIMIT:
         raise QuestionError(f"the where expression compares more than {COMPARISON_LIMIT} values")
+    return tree
+
+
+def _tokens(tree: Tree[Token], *types: str) -> list[Token]:
+    return [each for each in tree.scan_values(lambda each: isinstance(each, Token)) if each.type in types]
 
 
 @cache
@@ -171,7 +178,7 @@ class _Compiler(Transformer[Token, Condition]):
         if (path := key_of(str(name))) is not None:
             return _in_header(path, value, _COMPARE[str(comparison)])
         attribute = _attribute(name)
-        if attribute is _FINDING and comparison not in ("==", "="):
+        if attribute is FINDING and comparison not in ("==", "="):
             raise _at(name, "findings have no order")
         if attribute.kind is Kind.NUMBERS and comparison not in ("==", "="):
             raise _at(name, f"{name} holds several numbers, which have no order")
@@ -205,7 +212,7 @@ class _Compiler(Transformer[Token, Condition]):
         if (path := key_of(str(children[0]))) is not None:
             return has_value(path, _is_anything, _is_anything)
         attribute = _attribute(children[0])
-        if attribute is _FINDING:
+        if attribute is FINDING:
             return _finding(sa.true())
         is_there = column_of(attribute).is_not(None)
         if attribute.level is Level.INSTANCE and attribute.kind in (Kind.INTEGER, Kind.REAL):
@@ -236,7 +243,7 @@ def _text(value: Token) -> str:
     return text[1:-1].replace(text[0] * 2, text[0]) if value.type == "STRING" else text
 
 
-_FINDING = Attribute("finding", 0, "LO", Level.SERIES, Kind.TEXT)
+FINDING = Attribute("finding", 0, "LO", Level.SERIES, Kind.TEXT)
 """Stands for what is wrong with a series, which has a table of its own."""
 
 
@@ -256,8 +263,8 @@ def _finding_of(value: Token, text: str, compare: Callable[[Any, Any], Any]) -> 
 
 
 def _attribute(name: Token) -> Attribute:
-    if name.casefold() == _FINDING.column:
-        return _FINDING
+    if name.casefold() == FINDING.column:
+        return FINDING
     try:
         return attribute_named(attribute_of(str(name)))
     except QuestionError as error:
@@ -279,7 +286,7 @@ def _present(
     text = _text(value)
     if not is_storable(text):
         return sa.false()
-    if attribute is _FINDING:
+    if attribute is FINDING:
         return _finding_of(value, text, compare)
     column = column_of(attribute)
     return sa.and_(column.is_not(None), compare(column, _comparable(attribute, value, text, compare)))

@@ -248,6 +248,12 @@ def test_another_catalog_takes_a_manifest_in_and_says_what_is_missing_or_differe
         Question(None, {"patient_name": "Geheim*"}),
         Question("PatientID = 'PID-4711' and Modality = 'CT'", {}),
         Question("Modality = 'CT' or patient_id ~ '4711'", {}),
+        Question("0010,0020 == 'PID-4711'", {}),
+        Question("(0010,0010) ~ 'geheim' or Modality = 'CT'", {}),
+        Question("RequestAttributesSequence.PatientID == 'PID-4711' or Rows > 1", {}),
+        Question("OtherPatientIDs = '4711' or Rows > 1", {}),
+        Question("ImageComments ~ 'Geheim' or Rows > 1", {}),
+        Question("0029,1010 = 'PID-4711' or Rows > 1", {}),
     ],
 )
 def test_a_manifest_tells_of_no_patient(sqlite_catalog: Catalog, tmp_path: Path, question: Question) -> None:
@@ -262,6 +268,25 @@ def test_a_manifest_tells_of_no_patient(sqlite_catalog: Catalog, tmp_path: Path,
     taken = take_in(other, iter([text]))
     assert (taken.question, taken.digest) == (None, record.digest)
     assert find_cohort(other, "lung") == taken
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "0018,9087 > 800 or Rows > 1",
+        "CTExposureSequence.ExposureTimeInms > 1 or Rows in (32,64)",
+        "finding is empty",
+    ],
+)
+def test_what_asks_for_the_acquisition_goes_out(
+    sqlite_catalog: Catalog, ct: phantoms.Phantom, tmp_path: Path, where: str
+) -> None:
+    index_paths(sqlite_catalog, [ct.paths[0].parent])
+    record = frozen(sqlite_catalog, Question(where, {}))
+    other = Catalog(tmp_path / "other.db")
+    taken = take_in(other, iter([exported(sqlite_catalog, record)]))
+    assert taken.question == Question(where, {})
     other.close()
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
 
 from catalog import guard
-from catalog.content import Contents
+from catalog.content import MOST_VALUES, Contents
 from catalog.database import Catalog
 from catalog.errors import QuestionError
 from catalog.headers import read_dataset, read_header
 from catalog.index import index_paths
 from catalog.keys import key_of
-from catalog.query import find_series
+from catalog.query import find_instances, find_series
 from catalog.records import InstanceHeader
 from pipelines import phantoms
 
@@ -193,3 +194,56 @@ def test_neither_long_headers_nor_many_series_stay_in_memory(tmp_path: Path) -> 
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 16 << 20
+
+
+def changed(path: Path, **values: object) -> None:
+    ds = pydicom.dcmread(path)
+    for name, value in values.items():
+        setattr(ds, name, value)
+    ds.save_as(path)
+
+
+def test_numbers_that_are_none_and_texts_with_nul_harm_no_answer(catalog: Catalog, tmp_path: Path) -> None:
+    paths = phantoms.write_series(tmp_path / "archive", planes=3).paths
+    for path, width in zip(paths, (1.0, float("inf"), float("nan")), strict=True):
+        changed(path, SingleCollimationWidth=width, AdditionalPatientHistory=f"be\0fore {width}")
+    report = index_paths(catalog, [tmp_path / "archive"])
+    assert (report.added, report.rejected) == (3, ())
+    assert len(find_series(catalog, where="SingleCollimationWidth == 1")) == 1
+    assert find_series(catalog, where="SingleCollimationWidth > 1") == []
+    assert len(find_series(catalog, where="AdditionalPatientHistory ~ 'before inf'")) == 1
+
+
+def test_a_header_that_could_not_be_searched_answers_nothing(catalog: Catalog, tmp_path: Path) -> None:
+    paths = phantoms.write_series(tmp_path / "archive", planes=2).paths
+    changed(paths[0], ImageComments="not to be read")
+    ds = pydicom.dcmread(paths[0])
+    item = Dataset()
+    item.CodeMeaning = "cut"
+    ds.AnatomicRegionSequence = [item]
+    ds.save_as(paths[0])
+    content = bytearray(paths[0].read_bytes())
+    at = content.index(b"\xfe\xff\x00\xe0") + 4
+    content[at : at + 4] = (10_000_000).to_bytes(4, "little")  # an item beyond its sequence
+    paths[0].write_bytes(content)
+    index_paths(catalog, [paths[0]])
+    changed(paths[1], ImageComments="gadobutrol")
+    index_paths(catalog, [tmp_path])
+    (unread,) = find_instances(catalog, sop_instance_uid=str(ds.SOPInstanceUID))
+    assert any("cannot be searched" in each for each in unread.deviations)
+    both = "ImageComments ~ 'gadobutrol' and InstanceNumber == "
+    numbers = {path: int(pydicom.dcmread(path, force=True).InstanceNumber) for path in paths[1:]}
+    assert len(find_series(catalog, where=f"{both}{numbers[paths[1]]}")) == 1
+    assert find_series(catalog, where=f"{both}{int(ds.InstanceNumber)}") == []
+
+
+def test_one_element_of_many_values_is_cut(tmp_path: Path) -> None:
+    (path,) = phantoms.write_series(tmp_path, planes=1).paths
+    ds = pydicom.dcmread(path)
+    ds.RealWorldValueLUTData = [float(number) for number in range(50_000)]
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # where an element of this kind may be so long
+    ds.save_as(path, implicit_vr=True, little_endian=True)
+    header = read_header(path, Contents())
+    assert isinstance(header, InstanceHeader)
+    assert header.content is not None
+    assert len(header.content.document()["00409212"]) == MOST_VALUES

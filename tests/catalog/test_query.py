@@ -279,3 +279,9 @@ def test_contents_change_with_the_files_of_a_series(bench: tuple[Catalog, phanto
     one = next(iter(found))
     assert contents(catalog, [one]) == {one: texts[one]}
     assert contents(catalog, []) == {}
+
+
+def test_values_are_counted_however_they_are_written(catalog: Catalog) -> None:
+    with pytest.raises(QuestionError, match="compares more than 200 values"):
+        find_series(catalog, where=f"Rows in ({','.join(['1000'] * 201)})")
+    assert find_series(catalog, where=f"Rows in ({','.join(['1000'] * 200)})") == []
