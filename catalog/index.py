@@ -247,9 +247,10 @@ def settle(
     places += [place for each in outcomes for place in each.replaced if place not in places]
     emptied = [each.moved_from.id for each in outcomes if each.moved_from is not None]
     if places or emptied:
+        named = {row.sop_instance_uid for row in rows.values() if row.sop_instance_uid is not None}
         with catalog.transaction() as connection:
             write(connection, Changes(known, digests, places, emptied))
-            record_indexed(connection, known)
+            record_indexed(connection, known.keys() | named)
     return outcomes
 
 
@@ -303,9 +304,9 @@ def _mark_vanished(catalog: Catalog, root: str) -> list[str]:
     for folder in _known_folders(catalog, storable(root)):
         with catalog.reading() as connection:
             rows = connection.execute(
-                sa.select(files.c.id, files.c.name).where(
-                    files.c.folder == folder, files.c.state != State.VANISHED.value
-                )
+                sa.select(files.c.id, files.c.name, files.c.state, instances.c.sop_instance_uid)
+                .outerjoin(instances, files.c.instance == instances.c.id)
+                .where(files.c.folder == folder, files.c.state != State.VANISHED.value)
             ).all()
         names = names_in(openable(folder))
         if names is None:
@@ -314,6 +315,8 @@ def _mark_vanished(catalog: Catalog, root: str) -> list[str]:
         for some in batched(gone, BATCH):
             with catalog.transaction() as connection:
                 mark_vanished(connection, [row.id for row in some])
+                in_conflict = {row.sop_instance_uid for row in some if row.state == State.CONFLICT.value}
+                record_indexed(connection, in_conflict)
         vanished += [str(Path(openable(folder), openable(row.name))) for row in gone]
     return vanished
 

@@ -133,6 +133,51 @@ def test_conflicts_and_cut_files_are_rows(any_bench: Bench, ct: phantoms.Phantom
     assert bench.findings().counts == {"conflict": 1, "cut_file": 1}
 
 
+@pytest.mark.parametrize("how", ["removed", "given a UID of its own", "made unreadable", "made the same"])
+def test_a_conflict_goes_when_its_advice_was_followed(
+    any_bench: Bench, ct: phantoms.Phantom, how: str
+) -> None:
+    bench, folder = any_bench, ct.paths[0].parent
+    other = pydicom.dcmread(ct.paths[0])
+    other.SeriesDescription = "other bytes"
+    path = folder / "z.dcm"
+    other.save_as(path)
+    bench.index(folder, quiet=True)
+    assert bench.findings().counts == {"conflict": 1}
+    assert uids(bench, "finding == 'conflict'") == [ct.series_instance_uid]
+    match how:
+        case "removed":
+            path.unlink()
+        case "given a UID of its own":
+            uid = pydicom.uid.generate_uid()
+            other.file_meta.MediaStorageSOPInstanceUID = uid
+            alter(path, SOPInstanceUID=uid, file_meta=other.file_meta)
+        case "made unreadable":
+            path.write_bytes(b"no DICOM")
+        case _:
+            path.write_bytes(ct.paths[0].read_bytes())
+    bench.index(folder, quiet=True)
+    assert not len(bench.findings())
+    assert not uids(bench, "finding is present")
+
+
+def test_of_several_conflicts_those_that_stand_stay(any_bench: Bench, ct: phantoms.Phantom) -> None:
+    bench, folder = any_bench, ct.paths[0].parent
+    for name in ("y.dcm", "z.dcm"):
+        other = pydicom.dcmread(ct.paths[0])
+        other.SeriesDescription = name
+        other.save_as(folder / name)
+    (folder / "x.dcm").write_bytes(ct.paths[0].read_bytes()[:-100])
+    bench.index(folder, quiet=True)
+    assert bench.findings().counts == {"conflict": 2, "cut_file": 1}
+    (folder / "y.dcm").unlink()
+    bench.index(folder, quiet=True)
+    assert bench.findings().counts == {"conflict": 1, "cut_file": 1}
+    (folder / "x.dcm").unlink()
+    bench.index(folder, quiet=True)
+    assert bench.findings().counts == {"conflict": 1}
+
+
 def test_a_cut_image_is_a_row_of_its_instance(bench: Bench, ct: phantoms.Phantom) -> None:
     ct.paths[7].write_bytes(ct.paths[7].read_bytes()[:-100])
     bench.index(ct.paths[0].parent, quiet=True)
