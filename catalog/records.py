@@ -420,10 +420,6 @@ class CohortRecord:
     digest: str
     """SHA-256 over all of it but the name, and a question that tells of a patient."""
 
-    def expired(self, today: date) -> bool:
-        """Whether the last day of the approval has passed."""
-        return self.expires is not None and today > self.expires
-
 
 @dataclass(frozen=True, slots=True)
 class CohortChange:

@@ -1,7 +1,7 @@
 """Cohorts to work with: a frozen selection as a table of series, what changed since, manifest and Parquet."""
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from itertools import batched
@@ -16,6 +16,7 @@ from catalog.manifest import question_text
 from catalog.records import CohortChange, CohortItem, CohortRecord, Question, SeriesRecord, as_dict
 from workbench.contact_sheet import FoundSeries
 from workbench.reports import counted
+from workbench.selection import Selection, selected_series
 from workbench.tables import Table
 
 if TYPE_CHECKING:
@@ -279,7 +280,8 @@ def allowed(name: str, approval: str, expires: date | None, today: date) -> None
     if expires is not None and today > expires:
         raise ApprovalError(
             f"the approval {approval} of cohort {name!r} ended on {expires}: its list can be read, "
-            "but nothing is run on it and no image opened; freeze it under a new approval and another name"
+            "but nothing is run on it and none of its rows opened; "
+            "freeze it under a new approval and another name"
         )
 
 
@@ -295,12 +297,25 @@ def check_approvals(series: object, today: date) -> None:
     """
     if isinstance(series, Cohort):
         series.check(today)
-    elif isinstance(series, FrozenSeries):
-        allowed(series.cohort, series.approval, series.expires, today)
-    elif isinstance(series, Sequence) and not isinstance(series, str):
-        for each in series:
-            if isinstance(each, FrozenSeries):
-                allowed(each.cohort, each.approval, each.expires, today)
+    for each in series if isinstance(series, list) else [series]:
+        if isinstance(each, FrozenSeries):
+            allowed(each.cohort, each.approval, each.expires, today)
+
+
+def approved_series(catalog: Catalog, series: Selection, today: date) -> list[SeriesRecord]:
+    """Return the series that are meant, as `selected_series`, where all of them may be computed on.
+
+    Raises
+    ------
+    ApprovalError, CohortError
+        As `check_approvals`, also for one that is given twice and once without its cohort.
+    NotFoundError, QuestionError
+        As `selected_series`.
+    """
+    if isinstance(series, Iterable) and not isinstance(series, str | SeriesRecord | Cohort):
+        series = list(series)  # an iterator gives them once
+    check_approvals(series, today)
+    return selected_series(catalog, series)
 
 
 # --- on a bench ------------------------------------------------------------------------------------------

@@ -24,7 +24,14 @@ from catalog.query import find_series, instances_of
 from catalog.records import ArrayRecord, CohortRecord, OutputRecord, Question, SeriesRecord
 from catalog.runs import find_items, save_run
 from workbench.cluster import local_cluster
-from workbench.cohorts import Cohort, all_cohorts, check_approvals, import_manifest, question_in
+from workbench.cohorts import (
+    Cohort,
+    all_cohorts,
+    approved_series,
+    check_approvals,
+    import_manifest,
+    question_in,
+)
 from workbench.contact_sheet import FoundSeries
 from workbench.progress import bar
 from workbench.question import question
@@ -234,7 +241,8 @@ class Bench:
         approval
             Number of the ethics committee or of a consent.
         expires
-            Its last day; later nothing is run on the cohort, and none of its images opened.
+            Its last day; later nothing is run on the cohort and none of its rows opened. A series that is
+            given by its UID is used outside the cohort, and not refused.
 
         Raises
         ------
@@ -318,8 +326,7 @@ class Bench:
 
         if video not in (None, "chunks", "left"):
             raise QuestionError(f"video is 'chunks', 'left' or None, not {video!r}")
-        check_approvals(series, _now().date())
-        started, selected = monotonic(), selected_series(self.catalog, series)
+        started, selected = monotonic(), approved_series(self.catalog, series, _now().date())
         arrays: list[ArrayRecord] = []
         rejected: list[Rejected] = []
         left: dict[str, str] = {}
@@ -493,10 +500,7 @@ class Bench:
         catalog.errors.ArrayError
             If the array is altered, or a kind that has no levels.
         """
-        from pipelines.store.pyramid import make_levels
-
-        with shared(self.settings.arrays_folder):
-            return make_levels(self._array(series, part, "pyramid"))
+        return self._levels(self._array(series, part, "pyramid"))
 
     def level(self, series: str | SeriesRecord, number: int, part: int | None = None) -> "xr.DataArray":
         """Open a coarser level lazily, else as `volume`; levels are made on first wish.
@@ -512,8 +516,14 @@ class Bench:
             raise QuestionError(f"level takes a number from 0 on, not {type(number).__name__}")
         array = self._array(series, part, "level")
         if number > 0:
-            self.pyramid(series, array.part)
+            self._levels(array)
         return open_level(array, number)
+
+    def _levels(self, array: ArrayRecord) -> "tuple[Level, ...]":
+        from pipelines.store.pyramid import make_levels
+
+        with shared(self.settings.arrays_folder):
+            return make_levels(array)
 
     def _array(self, series: str | SeriesRecord, part: int | None, wanted_by: str = "volume") -> ArrayRecord:
         selected = one_series(self.catalog, series, wanted_by)
@@ -598,9 +608,8 @@ class Bench:
         from pipelines.runs.code import find_step
         from pipelines.runs.run import RunInput, keys, run_step
 
-        check_approvals(series, _now().date())
+        selected = approved_series(self.catalog, series, _now().date())
         function = find_step(step) if isinstance(step, str) else step
-        selected = selected_series(self.catalog, series)
         ingested = self.ingest(selected, quiet=quiet)
         inputs = [
             RunInput(

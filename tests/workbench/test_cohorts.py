@@ -110,6 +110,36 @@ def test_nothing_is_run_or_opened_after_an_approval_has_ended_but_the_list_is_re
     assert not cohort.diff()
 
 
+def test_no_way_of_giving_rows_gets_past_an_approval(bench: Bench, archive: Path) -> None:
+    bench.index(archive, quiet=True)
+    cohort = ended(bench)
+    plain = list(bench.series())
+    for given in (
+        list(cohort),
+        tuple(cohort),
+        set(cohort),
+        dict.fromkeys(cohort),
+        (each for each in cohort),
+        filter(None, cohort),
+        map(cohort.__getitem__, [2, 0]),
+        [*cohort, *plain],  # each series twice, the last time outside the cohort
+        iter([plain[0], cohort[0]]),
+    ):
+        with pytest.raises(ApprovalError, match="ended on 2021-12-31"):
+            bench.ingest(given, quiet=True)
+    assert not bench.arrays()
+    assert len(bench.ingest((each for each in plain), quiet=True)) == 3
+
+
+def test_a_series_by_its_uid_is_used_outside_the_cohort(bench: Bench, archive: Path) -> None:
+    bench.index(archive, quiet=True)
+    cohort = ended(bench)
+    uid = cohort[0].series_instance_uid
+    assert bench.volume(uid).sizes["z"] == 8
+    with pytest.raises(ApprovalError, match="none of its rows opened"):
+        bench.volume(cohort[0])
+
+
 def test_a_cohort_that_is_no_longer_what_was_frozen_is_not_run(
     bench: Bench, cohort: Cohort, archive: Path
 ) -> None:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import workbench
 from catalog.checks import RottenWarning, Soundness, due_files, last_check
 from catalog.database import Catalog
-from catalog.errors import QuestionError
+from catalog.errors import NotFoundError, QuestionError
 from catalog.index import index_paths
 from catalog.models import checks, files
 from catalog.query import instances_of
@@ -243,6 +243,20 @@ def test_an_array_written_anew_is_no_longer_rotten(bench: Bench, ct: phantoms.Ph
         bench.volume(ct.series_instance_uid)
     bench.ingest(ct.series_instance_uid, anew=True, quiet=True)
     np.testing.assert_array_equal(bench.volume(ct.series_instance_uid).to_numpy(), ct.modality_values)
+
+
+def test_a_coarser_level_warns_of_rot_once(bench: Bench, ct: phantoms.Phantom) -> None:
+    bench.index(ct.paths[0].parent, quiet=True)
+    bench.ingest(quiet=True)
+    bench.scrub(sleep=lambda _: None, quiet=True)
+    flip(ct.paths[1], ct.paths[1].stat().st_size - 10)
+    bench.scrub(sleep=lambda _: None, quiet=True)
+    with (
+        pytest.warns(RottenWarning) as warned,
+        pytest.raises(NotFoundError, match="levels up to 0"),  # it is small
+    ):
+        bench.level(ct.series_instance_uid, 1)
+    assert [each.category for each in warned] == [RottenWarning]
 
 
 def test_a_rotten_file_is_not_served_silently_until_it_is_good_again(
