@@ -9,7 +9,7 @@ from typing import Any
 from catalog.errors import HeaderError
 from catalog.headers import read_dataset
 from catalog.records import InstanceRecord
-from pipelines.axes import mosaic
+from pipelines.axes import makers, mosaic
 from pipelines.axes.cine import frame_times_s
 from pipelines.axes.diffusion import IN_PLANE_PHASE_ENCODING_DIRECTION, diffusion_of
 from pipelines.axes.functional_groups import (
@@ -47,7 +47,7 @@ def expanded(image: InstanceRecord) -> Expanded:
     HeaderError
         If its functional groups cannot be read.
     """
-    maker = mosaic.maker(image)
+    maker = makers.maker(image)
     count = image.number_of_frames or 1
     if count == 1 and image.sop_class_uid not in MULTI_FRAME:
         return Expanded(_tiles(image, maker) if maker else (image,))
@@ -204,7 +204,7 @@ def _incomplete(parts: Sequence[Expanded]) -> str:
 def _tiles(image: InstanceRecord, maker: str) -> tuple[InstanceRecord, ...]:
     """The tiles of a mosaic; the image with the reason where it cannot be unfolded."""
     try:
-        if maker == mosaic.SIEMENS:
+        if maker == makers.SIEMENS:
             return mosaic.siemens_tiles(image, read_private(image.path))
         return mosaic.united_imaging_tiles(image, read_dataset(image.path))
     except HeaderError as error:

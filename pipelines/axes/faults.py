@@ -6,6 +6,7 @@ import numpy as np
 
 from catalog.records import Finding, InstanceRecord
 from pipelines import geometry
+from pipelines.axes.makers import maker
 from pipelines.axes.split import Part
 from pipelines.geometry import Vector
 
@@ -26,7 +27,9 @@ def faults_of(part: Part, number: int) -> list[Finding]:
     first = part.instances[0]
     if part.grid is not None:
         return []
-    if first.obstacle.startswith("mosaic that cannot be unfolded"):
+    if part.are_copies:
+        return [Finding(first.series_instance_uid, "duplicate_planes", part.reason, number)]
+    if first.obstacle and maker(first):
         return [Finding(first.series_instance_uid, "private_dialect", first.obstacle, number)]
     if part.axes or not _are_parallel(part.instances):
         return []

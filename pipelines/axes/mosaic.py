@@ -20,8 +20,6 @@ from catalog.records import InstanceRecord, Mosaic
 from pipelines import geometry
 from pipelines.axes.private import PrivateElements
 
-SIEMENS, UNITED_IMAGING = "MOSAIC", "VFRAME"
-"""Values of Image Type (0008,0008) of such images."""
 LARGEST_COUNT = 4096
 """More tiles in an image are a fault of the file."""
 
@@ -31,14 +29,6 @@ _CSA = "SIEMENS CSA HEADER"
 _MR = "SIEMENS MR HEADER"
 _UIH = "Image Private Header"
 _REVERSED = b"sSliceArray.ucImageNumb"
-
-
-def maker(image: InstanceRecord) -> str:
-    """Return `MOSAIC` or `VFRAME` where an image consists of tiles by its Image Type, else nothing."""
-    if image.frame_index is not None:
-        return ""
-    values = (image.image_type or "").split("\\")
-    return next((each for each in (SIEMENS, UNITED_IMAGING) if each in values), "")
 
 
 def siemens_tiles(image: InstanceRecord, private: PrivateElements) -> tuple[InstanceRecord, ...]:

@@ -52,6 +52,8 @@ class Part:
     volume come first."""
     along: tuple[Along, ...] = ()
     """What else is known of each volume, or image of the plane."""
+    are_copies: bool = False
+    """Whether they are second images of planes that a volume of the series has already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,7 @@ def _set_apart(images: list[InstanceRecord], position: Mapping[Key, int]) -> lis
     if not parts or any(part.grid is None for part in parts):
         return []
     reason = f"second images of planes that the volume has already: {named(copies)}"
-    return [*parts, Part(_along_normal(copies), None, "copies", reason)]
+    return [*parts, Part(_along_normal(copies), None, "copies", reason, are_copies=True)]
 
 
 def _unordered(images: list[InstanceRecord], position: Mapping[Key, int]) -> Part:

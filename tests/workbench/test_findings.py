@@ -99,6 +99,19 @@ def test_each_fault_of_geometry_has_its_kind(
     assert len(bench.series(f"finding == '{kind}'")) == 1
 
 
+def test_copies_are_duplicate_planes_and_nothing_is_missing(bench: Bench, tmp_path: Path) -> None:
+    sound = phantoms.write_series(tmp_path / "archive", planes=20)
+    for number in (2, 5, 6, 14):  # gaps of three, one and eight slices
+        ds = pydicom.dcmread(sound.paths[number])
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.99.{number}"
+        ds.save_as(tmp_path / "archive" / f"again {number}.dcm")
+    bench.index(tmp_path / "archive", quiet=True)
+    bench.ingest(quiet=True)
+    (found,) = bench.findings()
+    assert (found.kind, found.part) == ("duplicate_planes", 1)
+    assert found.words.startswith("second images of planes that the volume has already")
+
+
 def test_a_sound_series_has_no_findings(bench: Bench, archive: Path) -> None:
     bench.index(archive, quiet=True)
     bench.ingest(quiet=True)
