@@ -4,10 +4,11 @@ A finding of rot holds for a file as long as its row has the size and time it wa
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -64,26 +65,42 @@ class Check:
 
 def due_files(
     catalog: Catalog, *, before: datetime, at_most: int, series_instance_uid: str | None = None
-) -> list[Due]:
-    """Return files that were not read again since a moment, those first that never were, then the oldest."""
-    never = _due(series_instance_uid).where(checks.c.id.is_(None)).order_by(files.c.id)
-    oldest = _due(series_instance_uid).where(checks.c.checked < before)
-    with catalog.reading() as connection:
-        rows = list(connection.execute(never.limit(at_most)))
-        if len(rows) < at_most:
-            ordered = oldest.order_by(checks.c.checked, files.c.id)
-            rows += connection.execute(ordered.limit(at_most - len(rows)))
-    return [
-        Due(
-            row.id,
-            openable(f"{row.folder.rstrip('/')}/{row.name}"),
-            row.size,
-            row.mtime_ns,
-            row.header_digest if row.state == State.INDEXED.value else None,
-            row.content_digest,
+) -> Iterator[list[Due]]:
+    """Files that were not read again since a moment, those first that never were, then the oldest.
+
+    They come so many at most at a time; each time it goes on after the last one, and looks at no file twice.
+    """
+    due = _due(series_instance_uid)
+    never, last = due.where(checks.c.id.is_(None)).order_by(files.c.id).limit(at_most), 0
+    while rows := _rows(catalog, never.where(files.c.id > last)):
+        last = rows[-1].id
+        yield [_due_of(row) for row in rows]
+    order = (checks.c.checked, checks.c.id)  # as its index has them
+    oldest = due.where(checks.c.checked < before).order_by(*order).limit(at_most)
+    further = oldest
+    while rows := _rows(catalog, further):
+        after = (rows[-1].checked, rows[-1].its_check)
+        further = oldest.where(
+            checks.c.checked >= after[0],
+            sa.or_(checks.c.checked > after[0], checks.c.id > after[1]),
         )
-        for row in rows
-    ]
+        yield [_due_of(row) for row in rows]
+
+
+def _rows(catalog: Catalog, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    with catalog.reading() as connection:
+        return connection.execute(statement).all()
+
+
+def _due_of(row: sa.Row[Any]) -> Due:
+    return Due(
+        row.id,
+        openable(f"{row.folder.rstrip('/')}/{row.name}"),
+        row.size,
+        row.mtime_ns,
+        row.header_digest if row.state == State.INDEXED.value else None,
+        row.content_digest,
+    )
 
 
 def due_bytes(catalog: Catalog, *, before: datetime, series_instance_uid: str | None = None) -> int:
@@ -93,10 +110,15 @@ def due_bytes(catalog: Catalog, *, before: datetime, series_instance_uid: str | 
         return int(connection.scalar(sa.select(sa.func.sum(due.subquery().c.size))) or 0)
 
 
-def _due(series_instance_uid: str | None) -> sa.Select[tuple[object, ...]]:
+def _due(series_instance_uid: str | None) -> sa.Select[Any]:
     columns = ("id", "folder", "name", "size", "mtime_ns", "state", "content_digest")
     statement = (
-        sa.select(*(files.c[name] for name in columns), instances.c.header_digest)
+        sa.select(
+            *(files.c[name] for name in columns),
+            instances.c.header_digest,
+            checks.c.checked,
+            checks.c.id.label("its_check"),
+        )
         .join(instances, files.c.instance == instances.c.id)
         .outerjoin(checks, checks.c.file == files.c.id)
         .where(files.c.state.in_([State.INDEXED.value, State.CONFLICT.value]))

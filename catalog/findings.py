@@ -4,7 +4,10 @@ What the index finds belongs to an instance and is made anew with it; what inges
 and is made anew with every ingest of it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from itertools import batched
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -16,6 +19,8 @@ from catalog.records import Finding
 from catalog.vocabulary import kind_named
 
 _INDEX, _INGEST = "index", "ingest"
+_AT_ONCE = 500
+"""Values in one IN list."""
 _NOT_WHOLE = "is not whole"
 _OTHER_PATIENT = "is known under another patient"
 
@@ -37,26 +42,40 @@ def find_findings(
             findings.c.words,
             findings.c.part,
             instances.c.sop_instance_uid,
+            patients.c.patient_id,
+            findings.c.id,
         )
         .select_from(findings.join(series, findings.c.series == series.c.id))
         .join(studies, series.c.study == studies.c.id)
         .join(patients, studies.c.patient == patients.c.id)
         .outerjoin(instances, findings.c.instance == instances.c.id)
-        .order_by(
-            patients.c.patient_id,
-            series.c.series_instance_uid,
-            findings.c.kind,
-            findings.c.part.nulls_first(),
-            instances.c.sop_instance_uid.nulls_first(),
-            findings.c.id,
-        )
     )
     if kind is not None:
         statement = statement.where(findings.c.kind == kind_named(kind))
-    if series_instance_uids is not None:
-        statement = statement.where(series.c.series_instance_uid.in_(list(series_instance_uids)))
     with catalog.reading() as connection:
-        return [Finding(**row) for row in connection.execute(statement).mappings()]
+        rows = list(_rows(connection, statement, series_instance_uids))
+    return [Finding(**{name: row[name] for name in _FIELDS}) for row in sorted(rows, key=_order)]
+
+
+_FIELDS = tuple(each.name for each in fields(Finding))
+
+
+def _rows(
+    connection: sa.Connection, statement: sa.Select[Any], uids: Sequence[str] | None
+) -> Iterator[sa.RowMapping]:
+    if uids is None:
+        yield from connection.execute(statement).mappings()
+        return
+    for some in batched(dict.fromkeys(uids), _AT_ONCE):
+        of_series = statement.where(series.c.series_instance_uid.in_(some))
+        yield from connection.execute(of_series).mappings()
+
+
+def _order(row: sa.RowMapping) -> tuple[object, ...]:
+    """By patient, series, kind; what belongs to no part or instance before what does."""
+    part = -1 if row["part"] is None else row["part"]
+    uid = row["sop_instance_uid"] or ""
+    return row["patient_id"] or "", row["series_instance_uid"], row["kind"], part, uid, row["id"]
 
 
 def record_ingested(catalog: Catalog, series_instance_uid: str, found: Sequence[Finding]) -> None:
@@ -85,10 +104,12 @@ def record_ingested(catalog: Catalog, series_instance_uid: str, found: Sequence[
 
 
 def _ids(connection: sa.Connection, uids: Sequence[str]) -> dict[str, int]:
-    found = connection.execute(
-        sa.select(instances.c.sop_instance_uid, instances.c.id).where(instances.c.sop_instance_uid.in_(uids))
-    )
-    return {row.sop_instance_uid: row.id for row in found}
+    statement = sa.select(instances.c.sop_instance_uid, instances.c.id)
+    return {
+        row.sop_instance_uid: row.id
+        for some in batched(uids, _AT_ONCE)
+        for row in connection.execute(statement.where(instances.c.sop_instance_uid.in_(some)))
+    }
 
 
 def record_indexed(connection: sa.Connection, uids: Iterable[str]) -> None:

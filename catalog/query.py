@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
-from itertools import pairwise
+from itertools import batched, pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +19,8 @@ from catalog.scan import openable
 from catalog.where import compile_where
 
 _LEVELS = tuple(Level)
+_AT_ONCE = 500
+"""Values in one IN list."""
 
 
 def find_series(catalog: Catalog, *, where: str | None = None, **matching: Any) -> list[SeriesRecord]:
@@ -151,12 +153,14 @@ def contents(catalog: Catalog, uids: Collection[str] | None = None) -> dict[str,
         .group_by(*instance)
         .order_by(series.c.series_instance_uid, instances.c.sop_instance_uid)
     )
-    if uids is not None:
-        statement = statement.where(series.c.series_instance_uid.in_(uids))
+    of_series = series.c.series_instance_uid
+    some = [None] if uids is None else list(batched(sorted(set(uids)), _AT_ONCE))
     found: dict[str, list[str]] = {}
     with catalog.reading() as connection:
-        for uid, *texts in connection.execute(statement):
-            found.setdefault(uid, []).extend(map(str, texts))
+        for each in some:
+            asked = statement if each is None else statement.where(of_series.in_(each))
+            for uid, *texts in connection.execute(asked):
+                found.setdefault(uid, []).extend(map(str, texts))
     return found
 
 

@@ -190,7 +190,10 @@ def scrub(
     context: typer.Context,
     uids: Uids = None,
     rate: Annotated[
-        float | None, typer.Option("--rate", metavar="MB/S", help="Megabytes a second; 50 when left out.")
+        float | None,
+        typer.Option(
+            "--rate", metavar="MB/S", help="Megabytes a second, on average over an array; 50 when left out."
+        ),
     ] = None,
     hours: Annotated[float | None, typer.Option("--hours", help="Stop after so many hours.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Stop after so many files and arrays.")] = None,

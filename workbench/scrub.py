@@ -59,7 +59,7 @@ class Pace:
         self._free_at = self.clock()
 
     def spend(self, count: int) -> None:
-        """Take in bytes that were read, and wait until more may be."""
+        """Take in bytes that were read, and wait until more may be; an array is told of once it was read."""
         self.bytes += count
         now = self.clock()
         self._free_at = max(self._free_at, now - SLACK_SECONDS) + count / self.bytes_per_second
@@ -70,11 +70,11 @@ class Pace:
 class Scrubbed(Table[Check]):
     """What one scrub found; its rows are the files and arrays that are not sound."""
 
-    def __init__(self, checks: Sequence[Check], read: int, left: int, seconds: float) -> None:
-        self.files = sum(each.due is not None for each in checks)
-        self.arrays = len(checks) - self.files
+    def __init__(
+        self, found: Sequence[Check], files: int, arrays: int, read: int, left: int, seconds: float
+    ) -> None:
+        self.files, self.arrays = files, arrays
         self.bytes, self.left, self.seconds = read, left, seconds
-        found = [each for each in checks if each.state is not Soundness.SOUND]
         columns = {"state": "state", "path": "path", "reason": "reason"}
         super().__init__(found, columns, noun="not sound", note=self._read())
 
@@ -149,7 +149,7 @@ def scrub(
     left = (
         0 if work.is_done else sum(due_bytes(catalog, before=before, series_instance_uid=uid) for uid in uids)
     )
-    return Scrubbed(work.checks, pace.bytes, left, pace.clock() - started)
+    return Scrubbed(work.found, work.files, work.arrays, pace.bytes, left, pace.clock() - started)
 
 
 type _Turn = Due | tuple[ArrayRecord, bool]
@@ -157,11 +157,11 @@ type _Turn = Due | tuple[ArrayRecord, bool]
 
 
 def _batches(catalog: Catalog, before: datetime, uids: Sequence[str | None]) -> Iterator[Sequence[_Turn]]:
-    """What is next; a batch must be on record before the next one is asked for."""
+    """What is next."""
     known = checked_arrays(catalog)
     for uid in uids:
         arrays = _due_arrays(all_arrays(catalog) if uid is None else arrays_of(catalog, uid), known, before)
-        while batch := due_files(catalog, before=before, at_most=BATCH, series_instance_uid=uid):
+        for batch in due_files(catalog, before=before, at_most=BATCH, series_instance_uid=uid):
             yield [*batch, *arrays[:1]]
             del arrays[:1]
         yield from batched(arrays, 1)
@@ -183,29 +183,39 @@ class _Work:
         self, catalog: Catalog, pace: Pace, now: Callable[[], datetime], until: float, limit: float
     ) -> None:
         self._catalog, self._pace, self._now, self._until, self._limit = catalog, pace, now, until, limit
-        self.checks: list[Check] = []
+        self.files, self.arrays = 0, 0
+        self.found: list[Check] = []
+        """What is not sound; sound ones are counted alone, as there are millions of them."""
         self.progress: Progress = no_progress
         self.total = 0
         self.is_done = True
-        self._noted, self._noted_bytes = 0, 0
+        self._to_note: list[Check] = []
+        self._noted_bytes = 0
 
     def do(self, batch: Sequence[_Turn]) -> bool:
         """Read a batch again and put on record what was found; whether there is time for another."""
         try:
             for each in batch:
-                if len(self.checks) >= self._limit or self._pace.clock() >= self._until:
+                if self.files + self.arrays >= self._limit or self._pace.clock() >= self._until:
                     self.is_done = False
                     break
-                self.checks.append(self._check(each))
+                self._take(self._check(each))
                 if self._pace.bytes - self._noted_bytes >= NOTED_BYTES:
                     self._note()
         finally:
             self._note()  # Ctrl-C, too, loses nothing
         return self.is_done
 
+    def _take(self, check: Check) -> None:
+        self._to_note.append(check)
+        self.files += check.due is not None
+        self.arrays += check.due is None
+        if check.state is not Soundness.SOUND:
+            self.found.append(check)
+
     def _note(self) -> None:
-        note(self._catalog, self.checks[self._noted :])
-        self._noted, self._noted_bytes = len(self.checks), self._pace.bytes
+        note(self._catalog, self._to_note)
+        self._to_note, self._noted_bytes = [], self._pace.bytes
 
     def _spend(self, count: int) -> None:
         self._pace.spend(count)

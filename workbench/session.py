@@ -392,7 +392,8 @@ class Bench:
         Parameters
         ----------
         rate
-            Megabytes a second; 50 when left out.
+            Megabytes a second; 50 when left out. Files keep to it block by block, arrays on average: one is
+            read at full speed, and what it took too little time for is waited afterwards.
         hours, limit
             After how many hours, or files and arrays, it stops; the next scrub goes on there.
 

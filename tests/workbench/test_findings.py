@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 import workbench
 from catalog.database import Catalog
 from catalog.errors import QuestionError
+from catalog.findings import find_findings
 from catalog.models import findings
+from catalog.query import contents
 from pipelines import phantoms
 from workbench.cli import app
 from workbench.session import Bench
@@ -220,6 +222,22 @@ def _row(connection: sa.Connection, table: str, **values: object) -> None:
     from catalog.models import metadata
 
     connection.execute(metadata.tables[table].insert(), [values])
+
+
+def test_more_series_than_a_statement_has_variables_can_be_asked_for(
+    any_bench: Bench, ct: phantoms.Phantom
+) -> None:
+    ds = pydicom.dcmread(ct.paths[2])
+    ds.PatientID = "ANOTHER"
+    ds.save_as(ct.paths[2])
+    any_bench.index(ct.paths[0].parent, quiet=True)
+    catalog = any_bench.catalog
+    many = [f"1.2.{number}" for number in range(260_000)]
+    asked = [ct.series_instance_uid, *many, ct.series_instance_uid]
+    assert find_findings(catalog, series_instance_uids=asked) == find_findings(catalog)
+    assert len(find_findings(catalog)) == 1
+    assert contents(catalog, asked) == contents(catalog)
+    assert not find_findings(catalog, series_instance_uids=many)
 
 
 def test_a_kind_that_is_none_and_an_order_of_findings_are_refused_in_words(bench: Bench) -> None:

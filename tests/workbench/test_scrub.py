@@ -1,5 +1,6 @@
 """A byte that is flipped anywhere is found by reading again, and is not served silently."""
 
+import gc
 import json
 import os
 import random
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 import workbench
-from catalog.checks import RottenWarning, Soundness, due_files, last_check
+from catalog.checks import Check, RottenWarning, Soundness, due_files, last_check, note
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, QuestionError
 from catalog.index import index_paths
@@ -139,7 +140,64 @@ def test_the_oldest_are_read_first_and_a_scrub_goes_on_where_it_stopped(
         digests = connection.scalars(sa.select(files.c.content_digest)).all()
     assert [time for time in checked if time > checked[7]] == list(checked[:4])  # those went round again
     assert None not in digests
-    assert len({each.file for each in due_files(catalog, before=time.now(), at_most=20)}) == 8
+    (due,) = due_files(catalog, before=time.now(), at_most=20)
+    assert len({each.file for each in due}) == 8
+
+
+def test_each_file_is_due_once_in_whatever_portions(
+    catalog: Catalog, ct: phantoms.Phantom, time: Time
+) -> None:
+    index_paths(catalog, [ct.paths[0].parent])
+    read_again(catalog, time, limit=5)
+    whole = [each for some in due_files(catalog, before=time.now(), at_most=100) for each in some]
+    assert [Path(each.path) for each in whole] == [*ct.paths[5:], *ct.paths[:5]]
+    for at_most in (1, 2, 3, 5):
+        portions = list(due_files(catalog, before=time.now(), at_most=at_most))
+        assert [each for some in portions for each in some] == whole
+        assert max(map(len, portions)) <= at_most
+    with catalog.transaction() as connection:  # as a catalog that was checked by many at one moment
+        connection.execute(checks.update().values(checked=time.now()))
+    again = [each for some in due_files(catalog, before=time.now(), at_most=2) for each in some]
+    assert again == whole
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_the_work_to_find_what_is_due_grows_with_the_files_and_no_faster(
+    sqlite_catalog: Catalog, ct: phantoms.Phantom, time: Time, *, checked: bool
+) -> None:
+    index_paths(sqlite_catalog, [ct.paths[0].parent])
+    steps = [_steps_of_a_scrub(sqlite_catalog, time, count, checked=checked) for count in (1000, 4000)]
+    assert steps[1] < 6 * steps[0]
+
+
+def _steps_of_a_scrub(catalog: Catalog, time: Time, count: int, *, checked: bool) -> int:
+    """How many thousand instructions SQLite takes until the last of some files is on record."""
+    ticks = [0]
+
+    def tick() -> int:
+        ticks[0] += 1
+        return 0
+
+    with catalog.transaction() as connection:
+        connection.execute(checks.delete())
+        row = connection.execute(sa.select(files).limit(1)).mappings().one()
+        connection.execute(files.delete().where(files.c.name.like("copy-%")))
+        rows = [{**row, "id": 1000 + at, "name": f"copy-{at}"} for at in range(count)]
+        connection.execute(files.insert(), rows)
+        if checked:
+            old = [{"file": each["id"], "checked": time.now(), "state": "sound"} for each in rows]
+            connection.execute(checks.insert(), old)
+    listen = lambda connection, _: connection.set_progress_handler(tick, 1000)  # noqa: E731
+    catalog.close()
+    sa.event.listen(catalog.engine, "connect", listen)
+    done = 0
+    for some in due_files(catalog, before=time.now(), at_most=50):
+        note(catalog, [Check(each.path, Soundness.SOUND, "", time.now(), each) for each in some])
+        done += len(some)
+    sa.event.remove(catalog.engine, "connect", listen)
+    catalog.close()
+    assert done == count + 8
+    return ticks[0]
 
 
 CODE = """
@@ -178,7 +236,7 @@ def test_a_killed_scrub_loses_no_more_than_a_batch(
         noted = connection.scalar(sa.select(sa.func.count()).select_from(checks))
     assert noted == files_read // 3 * 3
     assert read_again(catalog, time, limit=8 - noted).files == 8 - noted
-    assert not due_files(catalog, before=datetime(2000, 1, 1, tzinfo=UTC), at_most=1)
+    assert not list(due_files(catalog, before=datetime(2000, 1, 1, tzinfo=UTC), at_most=1))
     catalog.close()
 
 
@@ -191,6 +249,23 @@ def test_it_keeps_to_its_rate_without_making_up_for_long_pauses(time: Time) -> N
     for _ in range(10):
         pace.spend(1_000_000)
     assert time.seconds == pytest.approx(3620, abs=0.2)
+
+
+def test_what_is_sound_is_counted_and_not_kept(catalog: Catalog, ct: phantoms.Phantom, time: Time) -> None:
+    index_paths(catalog, [ct.paths[0].parent])
+    alive = []
+    gc.collect()
+    before = sum(isinstance(each, Check) for each in gc.get_objects())
+
+    def look(_done: int, _total: int) -> None:
+        alive.append(sum(isinstance(each, Check) for each in gc.get_objects()) - before)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workbench.scrub.BATCH", 2)
+        pace = Pace(1e15, time.clock, time.sleep)
+        report = scrub(catalog, pace=pace, now=time.now, progress=look)
+    assert (report.files, len(report)) == (8, 0)
+    assert max(alive) <= 2
 
 
 def test_it_stops_after_its_hours(catalog: Catalog, ct: phantoms.Phantom, time: Time) -> None:
