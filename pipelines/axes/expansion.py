@@ -175,7 +175,7 @@ def _values(private: PrivateElements) -> dict[str, Any]:
             found[name] = int(value) if name in _COUNTS else value
     duration = private.numbers(0x0019, "GEMS_ACQU_01", 0x5A, b"FL")  # us
     begin = private.numbers(0x2005, "Philips MR Imaging DD 001", 0xA0, b"FL")  # Dynamic Scan Begin Time, s
-    if len(duration) == 1:
+    if len(duration) == 1 and math.isfinite(duration[0]):
         found.setdefault("acquisition_duration", duration[0] / 1e6)
     if len(begin) == 1 and math.isfinite(begin[0]):
         found["temporal_position_time_offset"] = begin[0]

@@ -18,7 +18,7 @@ from pipelines.axes.cine import frame_times_s
 from pipelines.axes.frame_axes import Vector, vectors_of
 
 RECONSTRUCTED = frozenset({"RECON TOMO", "RECON GATED TOMO"})
-"""Value 3 of Image Type (0008,0008) (PS3.3 C.8.4.9.1.3)."""
+"""Value 3 of Image Type (0008,0008) (PS3.3 C.8.4.9.1.1)."""
 _AXES = frozenset({"slice", "time_slot", "rr_interval"})
 """By what frames of these kinds are numbered (C.8.4.8.1.1)."""
 

@@ -191,10 +191,7 @@ def seconds_of(volumes: Sequence[Volume]) -> tuple[float, ...] | None:
     Time (0018,1060), which is in ms; Content Time (0008,0033).
     """
     for clock in (_offset, _acquired, _triggered, _made):
-        times = [
-            min((at for image in volume if (at := clock(image)) is not None), default=None)
-            for volume in volumes
-        ]
+        times = [_earliest(volume, clock) for volume in volumes]
         known = [at for at in times if at is not None]
         if len(known) == len(times) and all(earlier < later for earlier, later in pairwise(known)):
             return tuple(round(at - known[0], 6) for at in known)

@@ -20,7 +20,7 @@ from pydicom.uid import UID
 
 from catalog.attributes import BY_COLUMN, Kind
 from catalog.encoding import DEFLATED_UID
-from catalog.errors import DecodeError, GeometryError, HeaderError, WorkbenchError
+from catalog.errors import DecodeError, GeometryError, HeaderError, WorkbenchError, words_of
 from catalog.headers import read_dataset, read_header
 from catalog.identifiers import digest_of_texts
 from catalog.records import InstanceHeader, InstanceRecord, Unreadable
@@ -38,7 +38,10 @@ _NAMED = (HeaderError, DecodeError, GeometryError)
 
 @contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Name the file in errors raised within; whatever pydicom stumbles over becomes a `HeaderError`."""
+    """Name the file in errors raised within; whatever pydicom stumbles over becomes a `HeaderError`.
+
+    So does an error of the disk, which is its cause then; that memory has run out is no fault of the file.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # departures that pydicom would warn of are tolerated here
@@ -47,6 +50,12 @@ def named(path: str | Path) -> Iterator[None]:
         if isinstance(error, _NAMED):
             raise type(error)(f"{path}: {error}") from None
         raise
+    except MemoryError:
+        raise
+    except OSError as error:
+        if error.errno is None:  # pydicom's own, of bytes that end too early
+            raise HeaderError(f"{path}: has a value that cannot be read") from None
+        raise HeaderError(f"{path}: cannot be read: {words_of(error)}") from error
     except Exception as error:  # hostile bytes surface wherever a value is first looked at
         raise HeaderError(f"{path}: has a value that cannot be read ({type(error).__name__})") from None
 

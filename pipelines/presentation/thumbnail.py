@@ -98,7 +98,8 @@ def thumbnail(
     except (CodecMissingError, OSError) as error:
         return _without(modality, _without_path(str(error), images), is_lasting=False)
     except WorkbenchError as error:
-        return _without(modality, _without_path(str(error), images), is_lasting=_is_readable(middle.path))
+        is_lasting = not isinstance(error.__cause__, OSError) and _is_readable(middle.path)
+        return _without(modality, _without_path(str(error), images), is_lasting=is_lasting)
 
 
 def _without(modality: str | None, reason: str, *, is_lasting: bool) -> Thumbnail:
@@ -107,7 +108,7 @@ def _without(modality: str | None, reason: str, *, is_lasting: bool) -> Thumbnai
 
 
 def _label(modality: str | None) -> str:
-    """A modality is a code string: at most 16 of few characters (PS3.5 6.2); what is none says nothing."""
+    """A modality as a card has room for it: eight letters and digits; what is none says nothing."""
     label = (modality or "").strip()
     return label if label.isascii() and label.isalnum() and len(label) <= 8 else "DICOM"
 
@@ -172,10 +173,11 @@ def _middle(images: Sequence[InstanceRecord]) -> InstanceRecord:
         groups.setdefault(key, []).append(each)
     largest = max(groups.values(), key=len)
     heights = [_height_mm(each) for each in largest]
-    if any(height is None for height in heights):
+    known = [height for height in heights if height is not None]
+    if len(known) < len(heights):
         return largest[len(largest) // 2]
-    levels = sorted(set(heights))  # type: ignore[type-var]
-    here = [each for each, height in zip(largest, heights, strict=True) if height == levels[len(levels) // 2]]
+    levels = sorted(set(known))
+    here = [each for each, height in zip(largest, known, strict=True) if height == levels[len(levels) // 2]]
     return here[len(here) // 2]
 
 
