@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from catalog.containers import split
 from catalog.encoding import DEFLATED_UID
 from catalog.errors import DecodeError, words_of
 from catalog.records import InstanceHeader, PixelData, Value
@@ -25,8 +26,8 @@ def shortfall(header: InstanceHeader) -> str | None:
     """Say what is missing of the pixel data that a header promises, or `None` where nothing is.
 
     Native pixel data must hold rows × columns × samples × bits × frames (PS3.5 section 8.1.1), encapsulated
-    ones must be items up to the sequence delimiter (PS3.5 section A.4). What lies in a deflated data set is
-    not looked at.
+    ones must be items up to the sequence delimiter (PS3.5 section A.4). What lies in a deflated data set, or
+    encapsulated in an archive, is not looked at.
     """
     pixels = header.pixel_data
     if pixels is None:
@@ -35,8 +36,11 @@ def shortfall(header: InstanceHeader) -> str | None:
         return "has no pixel data, its header describes an image" if is_image and not elsewhere else None
     try:
         if pixels.length is None:
+            if split(header.path):
+                return None
             return _missing_items(Path(header.path), pixels.offset)
-        there = min(Path(header.path).stat().st_size - pixels.offset, pixels.length)
+        size = header.size if split(header.path) else Path(header.path).stat().st_size
+        there = min(size - pixels.offset, pixels.length)
     except OSError as error:
         return f"cannot be read: {words_of(error)}"
     needed = max(_native_bytes(header, pixels), pixels.length)

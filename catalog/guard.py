@@ -6,7 +6,7 @@ It reads no pixel data, does not recurse, and allocates nothing because a file s
 
 import os
 import stat
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from struct import error as StructError
@@ -29,7 +29,7 @@ from catalog.encoding import (
 from catalog.errors import HeaderError, words_of
 from catalog.records import PixelData
 from catalog.signatures import look_of, look_of_preamble
-from catalog.window import Window, cut, inflating, name_of
+from catalog.window import Read, Recording, Stream, Window, cut, inflating, name_of
 
 DEPTH_LIMIT = 64
 """How deep sequences may be nested."""
@@ -89,13 +89,16 @@ class Head:
     """Those bytes, where they were asked for and are at most `KEPT_LIMIT`."""
 
 
-def scan(path: str | Path, wanted: Container[int], *, deep: bool = False, keep: bool = False) -> Head:
+def scan(
+    path: str | Path | Stream, wanted: Container[int], *, deep: bool = False, keep: bool = False
+) -> Head:
     """Read what precedes the pixel data of a file, with the values of the wanted top-level elements.
 
     Parameters
     ----------
     path
-        A regular file; anything else is refused without being opened.
+        A regular file; anything else is refused without being opened. Or a stream, which is read no further
+        than to the pixel data.
     wanted
         Tags whose values are kept.
     deep
@@ -108,6 +111,8 @@ def scan(path: str | Path, wanted: Container[int], *, deep: bool = False, keep: 
     HeaderError
         If the file is no DICOM, its header is cut, or it exceeds a limit of this module.
     """
+    if isinstance(path, Stream):
+        return _scan_stream(path, wanted, deep, keep)
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 (counts: this runs for every file)
             raise HeaderError("is no regular file")
@@ -117,9 +122,11 @@ def scan(path: str | Path, wanted: Container[int], *, deep: bool = False, keep: 
             raise
         raise HeaderError(f"cannot be opened: {_words(error)}") from None
     try:
-        return _scan(descriptor, os.fstat(descriptor), wanted, deep, keep)
+        found = os.fstat(descriptor)
+        stream = Stream(lambda count: os.read(descriptor, count), found.st_size, found.st_mtime_ns)
+        return _scan(stream, wanted, deep, (lambda start: _reading(descriptor, start)) if keep else None)
     except StructError:
-        raise HeaderError("is cut in the middle of an element's tag or length") from None
+        raise _cut_in_element() from None
     except OSError as error:
         raise HeaderError(f"cannot be read: {_words(error)}") from None
     finally:
@@ -142,8 +149,35 @@ def _words(error: Exception) -> str:
     return words_of(error) if isinstance(error, OSError) else "not a path"
 
 
-def _scan(descriptor: int, found: os.stat_result, wanted: Container[int], deep: bool, keep: bool) -> Head:
-    window = Window(lambda count: os.read(descriptor, count), found.st_size, HEADER_LIMIT)
+def _scan_stream(stream: Stream, wanted: Container[int], deep: bool, keep: bool) -> Head:
+    recording = Recording(stream.read, KEPT_LIMIT + (1 << 20)) if keep else None
+    try:
+        read = Stream(recording.read, stream.size, stream.mtime_ns) if recording else stream
+        return _scan(read, wanted, deep, recording.again if recording else None)
+    except StructError:
+        raise _cut_in_element() from None
+    except OSError as error:
+        raise HeaderError(f"cannot be read: {_words(error)}") from None
+
+
+def _cut_in_element() -> HeaderError:
+    return HeaderError("is cut in the middle of an element's tag or length")
+
+
+def _reading(descriptor: int, position: int) -> Read:
+    """Read a file from a position on, however far it was read otherwise."""
+
+    def read(count: int) -> bytes:
+        nonlocal position
+        part = os.pread(descriptor, count, position)
+        position += len(part)
+        return part
+
+    return read
+
+
+def _scan(stream: Stream, wanted: Container[int], deep: bool, again: Callable[[int], Read] | None) -> Head:
+    window = Window(stream.read, stream.size, HEADER_LIMIT)
     deviations: list[str] = []
     position = _after_prefix(window.data, deviations)
     meta, position, _ = _Walk(window, EXPLICIT, _META).run(position, _META_GROUP)
@@ -160,8 +194,8 @@ def _scan(descriptor: int, found: os.stat_result, wanted: Container[int], deep: 
     elif len(window.data) > position:
         deviations.append("zero bytes follow the data set")
     return Head(
-        found.st_size,
-        found.st_mtime_ns,
+        stream.size,
+        stream.mtime_ns,
         meta,
         elements,
         encoding,
@@ -171,25 +205,20 @@ def _scan(descriptor: int, found: os.stat_result, wanted: Container[int], deep: 
         window.start + position,
         window.digest(position),
         tuple(deviations),
-        _kept(descriptor, window, position, start if uid == DEFLATED_UID else None) if keep else None,
+        _kept(again, window, position, start if uid == DEFLATED_UID else None) if again else None,
     )
 
 
-def _kept(descriptor: int, window: Window, position: int, deflated_from: int | None) -> bytes | None:
+def _kept(
+    again: Callable[[int], Read], window: Window, position: int, deflated_from: int | None
+) -> bytes | None:
     """The bytes of the header, read once more where the window has passed them."""
     end = window.start + position
     if window.start == 0:
         return window.data[:position]
     if end > KEPT_LIMIT:
         return None
-    offset = deflated_from or 0
-
-    def read(count: int) -> bytes:
-        nonlocal offset
-        part = os.pread(descriptor, count, offset)
-        offset += len(part)
-        return part
-
+    read = again(deflated_from or 0)
     source, parts = read if deflated_from is None else inflating(read), []
     while end and (part := source(end)):
         parts.append(part)
@@ -411,7 +440,7 @@ def _plain(encoding: Encoding) -> Encoding:
 def _refuse_rest(rest: bytes) -> None:
     """Refuse bytes at the end that are too few for an element, unless they are padding."""
     if rest.strip(b"\0"):
-        raise HeaderError("is cut in the middle of an element's tag or length")
+        raise _cut_in_element()
 
 
 def _is_sequence(tag: int, vr: bytes) -> bool:

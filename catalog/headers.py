@@ -18,7 +18,7 @@ from catalog.guard import Head
 from catalog.identifiers import is_uid
 from catalog.records import Content, InstanceHeader, Unreadable, Value
 from catalog.values import Deviate, Reading, character_set
-from catalog.window import name_of
+from catalog.window import Stream, name_of
 
 DATASET_LIMIT = 64 << 20
 """The longest header that is handed to pydicom."""
@@ -37,7 +37,9 @@ _FROM_META = (
 """What the file meta information repeats of the data set (PS3.10 table 7.1-1)."""
 
 
-def read_header(path: str | Path, contents: Contents | None = None) -> InstanceHeader | Unreadable:
+def read_header(
+    path: str | Path, contents: Contents | None = None, *, stream: Stream | None = None
+) -> InstanceHeader | Unreadable:
     """Read what the catalog keeps of one file, never its pixel data.
 
     Readable is a data set with a SOP Instance, a Study Instance and a Series Instance UID: without them it
@@ -49,9 +51,11 @@ def read_header(path: str | Path, contents: Contents | None = None) -> InstanceH
         The file.
     contents
         What makes the content beside the columns, for many headers; none is read without it.
+    stream
+        Its bytes, where it is no file of its own.
     """
     try:
-        head = guard.scan(path, BY_TAG, keep=contents is not None)
+        head = guard.scan(path if stream is None else stream, BY_TAG, keep=contents is not None)
         deviations = list(head.deviations)
         values = _values(head, deviations.append)
         _require_uids(values, deviations.append)

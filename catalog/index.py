@@ -14,8 +14,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from catalog.archives import Pair, Reading, finish, is_archive, known_archive
+from catalog.containers import archive_of, is_container, opened
 from catalog.content import Contents
 from catalog.database import Catalog
+from catalog.errors import HeaderError
 from catalog.findings import record_indexed
 from catalog.headers import read_header
 from catalog.models import files, index_reports, instances
@@ -64,7 +67,10 @@ def index_paths(
     tally = Tally()
     contents = Contents()
     for batch in _batches(scan):
-        tally.add(_index(catalog, batch, contents, partial(_step, progress, total, tally.seen)))
+        archives: list[Found] = []
+        tally.add(_index(catalog, batch, contents, archives, partial(_step, progress, total, tally.seen)))
+        for each in archives:
+            tally.add(_index_archive(catalog, each, contents, partial(_step, progress, total, tally.seen)))
     for root in scan.roots:
         tally.vanished += _mark_vanished(catalog, root)
     report = tally.report(time.monotonic() - started)
@@ -144,6 +150,7 @@ class Tally:
         self.moved += other.moved
         self.rejected += other.rejected
         self.conflicts += other.conflicts
+        self.vanished += other.vanished
 
     def report(self, seconds: float) -> IndexReport:
         """Return the counts as they are reported, rejections in the order of their paths.
@@ -173,8 +180,13 @@ def _each_once(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:
 
 
 def _index(
-    catalog: Catalog, batch: Sequence[Found | Rejection], contents: Contents, step: Callable[[int], None]
+    catalog: Catalog,
+    batch: Sequence[Found | Rejection],
+    contents: Contents,
+    archives: list[Found],
+    step: Callable[[int], None],
 ) -> Tally:
+    """Index a batch, but for what is an archive: that is added to `archives`."""
     tally = Tally()
     for each in batch:
         if isinstance(each, Rejection):
@@ -183,12 +195,24 @@ def _index(
     while True:
         with catalog.reading() as connection:
             rows = _known(connection, found)
+        archives[:] = [each for each in found if _is_unchanged(each, _row_of(each, rows), State.ARCHIVE)]
+        found = [each for each in found if each not in archives]
         changed = [each for each in found if not _is_unchanged(each, _row_of(each, rows))]
         step(len(batch) - len(changed))
         headers = []
         for each in changed:
             headers.append(read_header(each.path, contents))
             step(len(batch) - len(changed) + len(headers))
+        entered = [
+            each
+            for each, header in zip(changed, headers, strict=True)
+            if isinstance(header, Unreadable) and _is_archive(each.path)
+        ]
+        archives += entered
+        if entered:
+            kept = [pair for pair in zip(changed, headers, strict=True) if pair[0] not in entered]
+            changed, headers = [pair[0] for pair in kept], [pair[1] for pair in kept]
+            found = [each for each in found if each not in entered]
         try:
             outcomes = settle(catalog, changed, headers, rows)
         except (OvertakenError, sa.exc.IntegrityError):
@@ -202,6 +226,49 @@ def _index(
     for outcome in outcomes:
         tally.count(outcome)
     return tally
+
+
+def _is_archive(path: str) -> bool:
+    try:
+        with opened(path) as file:
+            return is_container(file.read(0, 512))
+    except HeaderError:
+        return False
+
+
+def _index_archive(
+    catalog: Catalog, archive: Found, contents: Contents, step: Callable[[int], None]
+) -> Tally:
+    """Index the entries of an archive; unless it has changed, nothing of it is read."""
+    tally = Tally()
+    known = known_archive(catalog, archive)
+    if known is not None:
+        tally.counts[Group.UNCHANGED], faults = known
+        for each in faults:
+            tally.reject(each)
+        step(tally.seen)
+        return tally
+    reading = Reading(archive, contents)
+    for batch in batched(reading, BATCH):
+        for outcome in _settle_again(catalog, batch):
+            tally.count(outcome)
+        step(tally.seen)
+    tally.vanished += finish(catalog, archive, reading)
+    for each in reading.faults:
+        tally.reject(each)
+    return tally
+
+
+def _settle_again(catalog: Catalog, batch: Sequence[Pair]) -> list[Outcome]:
+    """Settle entries that were read, again and again where another process was faster."""
+    found, headers = [pair[0] for pair in batch], [pair[1] for pair in batch]
+    while True:
+        with catalog.reading() as connection:
+            rows = _known(connection, found)
+        try:
+            return settle(catalog, found, headers, rows)
+        except (OvertakenError, sa.exc.IntegrityError):
+            continue
 
 
 def settle(
@@ -273,12 +340,8 @@ def _row_of(found: Found, rows: Mapping[tuple[str, str], Place]) -> Place | None
     return rows.get((storable(found.folder), storable(found.name)))
 
 
-def _is_unchanged(found: Found, row: Place | None) -> bool:
-    return (
-        row is not None
-        and row.state is State.INDEXED
-        and (row.size, row.mtime_ns) == (found.size, found.mtime_ns)
-    )
+def _is_unchanged(found: Found, row: Place | None, state: State = State.INDEXED) -> bool:
+    return row is not None and row.state is state and (row.size, row.mtime_ns) == (found.size, found.mtime_ns)
 
 
 def _known(connection: sa.Connection, found: Sequence[Found]) -> dict[tuple[str, str], Place]:
@@ -302,6 +365,9 @@ def _mark_vanished(catalog: Catalog, root: str) -> list[str]:
     """Note which known files under a root are no longer there, and return their paths."""
     vanished: list[str] = []
     for folder in _known_folders(catalog, storable(root)):
+        archive = archive_of(openable(folder))
+        if archive is not None and is_archive(catalog, archive):
+            continue  # which of its entries are gone was told when it was read
         with catalog.reading() as connection:
             rows = connection.execute(
                 sa.select(files.c.id, files.c.name, files.c.state, instances.c.sop_instance_uid)

@@ -145,7 +145,7 @@ files = sa.Table(
     sa.Column("name", _PATH, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("mtime_ns", sa.BigInteger, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),  # indexed, rejected, conflict, vanished
+    sa.Column("state", sa.Text, nullable=False),  # one of catalog.places.State
     sa.Column("reason", sa.Text, nullable=False, default="", server_default=""),
     sa.Column("instance", _ID, sa.ForeignKey("instances.id"), nullable=True, index=True),
     sa.Column("pixel_tag", sa.BigInteger, nullable=True),

@@ -5,13 +5,15 @@ Instance UID are a conflict: kept on record, never put in its stead, unless the 
 the new one is whole and the first is cut or can no longer be read: then the first is the conflict.
 """
 
+import errno
 import os
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from pathlib import Path
 
+from catalog.containers import Digest, entry_at, split
 from catalog.durable import file_digest
-from catalog.errors import words_of
+from catalog.errors import HeaderError, words_of
 from catalog.extent import shortfall
 from catalog.records import InstanceHeader, PixelData, Unreadable
 from catalog.scan import Found, openable, storable
@@ -24,6 +26,8 @@ class State(StrEnum):
     REJECTED = "rejected"
     CONFLICT = "conflict"
     VANISHED = "vanished"
+    ARCHIVE = "archive"
+    """An archive as it was when its entries, which have rows of their own, were last read."""
 
 
 class Group(Enum):
@@ -102,7 +106,12 @@ def decide(found: Found, header: InstanceHeader, before: Place | None, instance:
         That of the header's SOP Instance UID; a new one has no places.
     """
     place = _place(found, State.INDEXED, header)
-    if before is not None and (before.size, before.mtime_ns) == (place.size, place.mtime_ns):
+    place.content_digest = found.digest
+    if (
+        before is not None
+        and place.content_digest is None
+        and (before.size, before.mtime_ns) == (place.size, place.mtime_ns)
+    ):
         place.content_digest = before.content_digest
     others = [each for each in instance.places if each.state is State.INDEXED and each.path != place.path]
     try:
@@ -135,7 +144,7 @@ def _decide(
             return _replace(place, header, instance, others, fault, known)
         return _conflict(place, header, standing.path, compared)
     if _as_recorded(place, header, instance):
-        gone = next((each for each in others if not Path(each.path).exists()), None)
+        gone = next((each for each in others if _is_gone(each)), None)
         if before is None and (gone is not None or not others):
             return Outcome(Group.UPDATED, place, moved_from=gone, moved=True)
         return Outcome(known, place, duplicate=before is None)
@@ -210,17 +219,41 @@ def _fault_of(standing: Place) -> str | None:
     """What is wrong with a file that stands for an instance, or `None`."""
     from catalog.headers import read_header  # with pydicom, which a question to the catalog does not load
 
-    header = read_header(standing.path)
+    if split(standing.path) is None:
+        header = read_header(standing.path)
+    else:
+        try:
+            with entry_at(standing.path) as entry:
+                header = read_header(standing.path, stream=entry.stream)
+        except HeaderError as error:
+            return str(error)
     return header.reason if isinstance(header, Unreadable) else shortfall(header)
 
 
 def _stands(place: Place) -> bool:
     """Whether a place still holds the bytes it was indexed with, as far as size and time tell."""
+    within = split(place.path)
     try:
-        now = Path(place.path).stat()
+        now = Path(place.path if within is None else within[0]).stat()
     except OSError:
         return False
+    if within is not None:  # an entry has the time of its archive
+        return now.st_mtime_ns == place.mtime_ns
     return (now.st_size, now.st_mtime_ns) == (place.size, place.mtime_ns)
+
+
+def _is_gone(place: Place) -> bool:
+    return split(place.path) is None and not Path(place.path).exists()
+
+
+def _digest(place: Place) -> str:
+    if split(place.path) is None:
+        return file_digest(Path(place.path))
+    try:
+        with entry_at(place.path) as entry:
+            return Digest(entry.stream.read).finish()
+    except HeaderError as error:
+        raise OSError(errno.EIO, str(error)) from None
 
 
 def _same_bytes(place: Place, header: InstanceHeader, instance: Instance, standing: Place) -> bool:
@@ -228,7 +261,7 @@ def _same_bytes(place: Place, header: InstanceHeader, instance: Instance, standi
     if place.size != standing.size or header.header_digest != instance.header_digest:
         return False
     for each in (standing, place):
-        each.content_digest = each.content_digest or file_digest(Path(each.path))
+        each.content_digest = each.content_digest or _digest(each)
     return place.content_digest == standing.content_digest
 
 
@@ -243,5 +276,5 @@ def _as_recorded(place: Place, header: InstanceHeader, instance: Instance) -> bo
         return False
     digests = {each.content_digest for each in recorded if each.content_digest is not None}
     if digests:
-        place.content_digest = place.content_digest or file_digest(Path(place.path))
+        place.content_digest = place.content_digest or _digest(place)
     return not digests or place.content_digest in digests

@@ -12,12 +12,14 @@ from catalog.records import Rejection
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One regular file of an archive."""
+    """One regular file of an archive, or an entry of one that is a file itself."""
 
     folder: str
     name: str
     size: int
     mtime_ns: int
+    digest: str | None = None
+    """Of all its bytes, where they were read."""
 
     @property
     def path(self) -> str:

@@ -5,6 +5,9 @@ VIDEO = "a video, which bench.video(path) opens where it lies"
 _SIGNATURES = (
     (0, b"\x1f\x8b", "a gzip archive"),
     (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"BZh", "a bzip2 archive"),
+    (0, b"\xfd7zXZ\0", "an xz archive"),
+    (257, b"ustar", "a TAR archive"),
     (0, b"%PDF", "a PDF document"),
     (0, b"\x89PNG", "a PNG image"),
     (0, b"\xff\xd8\xff", "a JPEG image"),

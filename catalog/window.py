@@ -3,8 +3,7 @@
 import hashlib
 import zlib
 from collections.abc import Callable
-
-from pydicom.datadict import keyword_for_tag
+from dataclasses import dataclass
 
 from catalog.errors import HeaderError
 
@@ -13,6 +12,48 @@ type Read = Callable[[int], bytes]
 
 BLOCK = 16 << 10
 """Bytes that are read at once; most headers are shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Bytes that come once, in their order: of an archive's entry, of an object of a bucket."""
+
+    read: Read
+    """May raise `HeaderError`, whose text is what is wrong with the bytes."""
+    size: int
+    """As it is declared; what comes may be less."""
+    mtime_ns: int
+
+
+class Recording:
+    """Reads and keeps what was read, up to a limit, so that it can be read again."""
+
+    __slots__ = ("_kept", "_limit", "_read", "_size")
+
+    def __init__(self, read: Read, limit: int) -> None:
+        self._read, self._limit = read, limit
+        self._kept: list[bytes] = []
+        self._size = 0
+
+    def read(self, count: int) -> bytes:
+        """Read on."""
+        part = self._read(count)
+        if self._size < self._limit:
+            self._kept.append(part)
+            self._size += len(part)
+        return part
+
+    def again(self, start: int) -> Read:
+        """Read what was kept, from a position on."""
+        position, kept = start, b"".join(self._kept)
+
+        def read(count: int) -> bytes:
+            nonlocal position
+            part = kept[position : position + count]
+            position += len(part)
+            return part
+
+        return read
 
 
 class Window:
@@ -116,6 +157,8 @@ def inflating(read: Read) -> Read:
 
 def name_of(tag: int) -> str:
     """Keyword and number of a tag for a person: `PatientID (0010,0020)`."""
+    from pydicom.datadict import keyword_for_tag  # which a question to the catalog does not load
+
     return f"{keyword_for_tag(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X})".lstrip()
 
 

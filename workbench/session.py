@@ -133,6 +133,8 @@ class Bench:
     def index(self, *paths: str | Path, quiet: bool = False) -> Indexed:
         """Read folders and files into the catalog; what has not changed is not read again.
 
+        ZIP and TAR archives, also packed ones, are read as folders, where they lie.
+
         Raises
         ------
         catalog.errors.NotFoundError
