@@ -203,8 +203,8 @@ def rots(check: sa.FromClause, place: sa.FromClause) -> sa.ColumnElement[bool]:
     )
 
 
-def stands(catalog: Catalog, path: str, size: int, mtime_ns: int) -> bool:
-    """Whether a file on record has this size and time."""
+def stands(catalog: Catalog, path: str, size: int | None, mtime_ns: int) -> bool:
+    """Whether a file on record has this time, and this size where there is one to compare."""
     folder, _, name = storable(path).rpartition("/")
     with catalog.reading() as connection:
         row = connection.execute(
@@ -212,7 +212,7 @@ def stands(catalog: Catalog, path: str, size: int, mtime_ns: int) -> bool:
                 files.c.folder == (folder or "/"), files.c.name == name
             )
         ).first()
-    return row is not None and (row.size, row.mtime_ns) == (size, mtime_ns)
+    return row is not None and size in (None, row.size) and row.mtime_ns == mtime_ns
 
 
 def rotten_arrays(catalog: Catalog) -> dict[str, str]:

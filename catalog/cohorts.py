@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from catalog import manifest
 from catalog.attributes import BY_COLUMN
+from catalog.containers import archive_of, state_of
 from catalog.database import Catalog
 from catalog.errors import CohortError, NotFoundError, words_of
 from catalog.matching import attribute_named
@@ -263,12 +264,16 @@ def _state(row: sa.Row[Any], found: set[str] | None, *, look: bool) -> tuple[str
 def _look(row: sa.Row[Any]) -> tuple[str, str] | None:
     path = openable(f"{row.folder.rstrip('/')}/{row.name}")
     try:
-        status = os.stat(path)  # noqa: PTH116  # a million paths: no objects
+        size, mtime_ns = state_of(path)
     except OSError as error:
         return "unreadable", f"its file cannot be read: {words_of(error)}"
-    if (status.st_size, status.st_mtime_ns) != (row.size, row.mtime_ns):
+    if size not in (None, row.size) or mtime_ns != row.mtime_ns:
         return "changed", "its file was written after the last index; index it again"
-    return None if os.access(path, os.R_OK) else ("unreadable", "its file cannot be read: permission denied")
+    return (
+        None
+        if os.access(archive_of(row.folder) or path, os.R_OK)
+        else ("unreadable", "its file cannot be read: permission denied")
+    )
 
 
 def _added(

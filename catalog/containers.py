@@ -7,7 +7,7 @@ is a reason that names the entry.
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -51,6 +51,8 @@ class Entry:
     digest: "Digest | None" = None
     """Of all its bytes, once they were read; only where they come by anyway."""
     fault: str = ""
+    crc: int | None = None
+    """CRC-32 of all its bytes, where the archive has one."""
 
 
 def is_container(magic: bytes) -> bool:
@@ -118,6 +120,26 @@ def split(path: str) -> tuple[str, str] | None:
     return None
 
 
+def is_elsewhere(path: str) -> bool:
+    """Whether an address is no path that can be opened."""
+    return f"{MARK}/" in path and split(path) is not None
+
+
+def state_of(path: str) -> tuple[int | None, int]:
+    """Return size and time of a file, for an entry only the time, which is that of its archive.
+
+    Raises
+    ------
+    OSError
+        If it is gone or out of reach.
+    """
+    within = split(path)
+    if within is not None:
+        return None, os.stat(within[0]).st_mtime_ns  # noqa: PTH116
+    found = os.stat(path)  # noqa: PTH116  # a million paths: no objects
+    return found.st_size, found.st_mtime_ns
+
+
 def archive_of(folder: str) -> str | None:
     """Return the archive in which a folder lies, if there is such a file."""
     found = split(f"{folder}/")
@@ -139,6 +161,41 @@ def entry_at(path: str) -> Iterator[Entry]:
     folder, _, name = path.rpartition("/")
     with opened(found[0]) as container:
         yield _find(container, folder, name)
+
+
+def entries_at(paths: Sequence[str]) -> Iterator[tuple[str, Entry | HeaderError]]:
+    """Open several entries by their addresses, one pass an archive; in any order, each read before the next.
+
+    What is not there does not come; an archive that cannot be read is the error for all that it should hold.
+    """
+    by_archive: dict[str, set[str]] = {}
+    for path in paths:
+        if (found := split(path)) is not None:
+            by_archive.setdefault(found[0], set()).add(path)
+    for archive, wanted in by_archive.items():
+        try:
+            with opened(archive) as container:
+                for path, entry in _those(container, wanted):
+                    wanted.discard(path)
+                    yield path, entry
+        except HeaderError as error:
+            yield from ((path, error) for path in wanted)
+
+
+def _those(container: Container, wanted: set[str]) -> Iterator[tuple[str, Entry]]:
+    if container.read(0, 2) == b"PK":
+        for path in sorted(wanted):
+            folder, _, name = path.rpartition("/")
+            yield path, _find(container, folder, name)
+        return
+    left = len(wanted)
+    for each in entries(container):
+        path = f"{each.folder}/{each.name}"
+        if path in wanted:
+            yield path, each
+            left -= 1
+            if not left:
+                return
 
 
 def _find(container: Container, folder: str, name: str) -> Entry:
@@ -186,7 +243,7 @@ def _zip_entry(container: Container, entry: zips.Entry, folder: str, name: str, 
         read = budget.counting(zips.stream(container.read, entry))
     except HeaderError as error:
         return Entry(folder, name, Stream(_nothing, entry.size, container.mtime_ns), fault=str(error))
-    return Entry(folder, name, Stream(read, entry.size, container.mtime_ns))
+    return Entry(folder, name, Stream(read, entry.size, container.mtime_ns), crc=entry.crc)
 
 
 def _of_tar(container: Container, magic: bytes) -> Iterator[Entry]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from pathlib import Path
 
-from catalog.containers import Digest, entry_at, split
+from catalog.containers import Digest, entry_at, split, state_of
 from catalog.durable import file_digest
 from catalog.errors import HeaderError, words_of
 from catalog.extent import shortfall
@@ -232,14 +232,11 @@ def _fault_of(standing: Place) -> str | None:
 
 def _stands(place: Place) -> bool:
     """Whether a place still holds the bytes it was indexed with, as far as size and time tell."""
-    within = split(place.path)
     try:
-        now = Path(place.path if within is None else within[0]).stat()
+        size, mtime_ns = state_of(place.path)
     except OSError:
         return False
-    if within is not None:  # an entry has the time of its archive
-        return now.st_mtime_ns == place.mtime_ns
-    return (now.st_size, now.st_mtime_ns) == (place.size, place.mtime_ns)
+    return size in (None, place.size) and mtime_ns == place.mtime_ns
 
 
 def _is_gone(place: Place) -> bool:

@@ -11,7 +11,9 @@ from datetime import datetime
 
 from catalog import guard
 from catalog.checks import Check, Due, Soundness
+from catalog.containers import entry_at, is_elsewhere, state_of
 from catalog.errors import HeaderError, words_of
+from catalog.fetch import pieces
 
 BLOCK = 1 << 20
 """Bytes that are read at once."""
@@ -31,7 +33,8 @@ def reread(due: Due, *, checked: datetime, spend: Callable[[int], None]) -> Chec
     """
     digest = None
     try:
-        state, reason, digest = _compare(due, spend)
+        compare = _compare_entry if is_elsewhere(due.path) else _compare
+        state, reason, digest = compare(due, spend)
     except (FileNotFoundError, NotADirectoryError):
         state, reason = Soundness.VANISHED, "is gone; index its folder again"
     except OSError as error:
@@ -55,6 +58,27 @@ def _compare(due: Due, spend: Callable[[int], None]) -> tuple[Soundness, str, st
     if reason:
         return Soundness.ROT, f"{reason}, while its size and time are the same; {_PUT_BACK}", None
     return Soundness.SOUND, "", digest
+
+
+def _compare_entry(due: Due, spend: Callable[[int], None]) -> tuple[Soundness, str, str | None]:
+    """The same for an entry of an archive, which is unpacked on the way."""
+    if state_of(due.path)[1] != due.mtime_ns:
+        return _changed()
+    try:
+        with entry_at(due.path) as entry:
+            sha, size = hashlib.sha256(), 0
+            for part in pieces(entry):
+                sha.update(part)
+                size += len(part)
+                spend(len(part))
+        reason = _difference(due, sha.hexdigest(), size)
+    except HeaderError as error:
+        reason = str(error)
+    if state_of(due.path)[1] != due.mtime_ns:  # somebody wrote meanwhile
+        return _changed()
+    if reason:
+        return Soundness.ROT, f"{reason}, while the time of its archive is the same; {_PUT_BACK}", None
+    return Soundness.SOUND, "", sha.hexdigest()
 
 
 def _is_as_indexed(descriptor: int, due: Due) -> bool:
@@ -96,6 +120,9 @@ def _difference(due: Due, digest: str, size: int) -> str:
 
 def _header_digest(path: str) -> str | None:
     try:
+        if is_elsewhere(path):
+            with entry_at(path) as entry:
+                return guard.scan(entry.stream, ()).digest
         return guard.scan(path, ()).digest
     except HeaderError:
         return None

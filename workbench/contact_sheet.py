@@ -13,7 +13,7 @@ from catalog.records import Question, SeriesRecord
 from workbench.progress import bar
 from workbench.settings import Settings
 from workbench.tables import Table, plain, text_table, unit_of
-from workbench.thumbnails import Kept, thumbnails_of
+from workbench.thumbnails import Kept, fetched_of, thumbnails_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,6 +106,7 @@ class FoundSeries(Table[SeriesRecord]):
                 shown,
                 self._settings.thumbnails_folder,
                 threads=self._settings.cores,
+                fetched=fetched_of(self._catalog, self._settings),
                 progress=progress,
             )
         of_all = f"page {page} of {pages}, {len(self.records):,} series in all" if pages > 1 else ""

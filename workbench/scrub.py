@@ -4,7 +4,8 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import batched
 from pathlib import Path
@@ -24,7 +25,9 @@ from catalog.checks import (
     note,
     stands,
 )
+from catalog.containers import state_of
 from catalog.database import Catalog
+from catalog.fetch import Fetched, Local
 from catalog.query import instances_of
 from catalog.records import ArrayRecord, Progress, no_progress
 from catalog.rot import reread
@@ -119,6 +122,7 @@ def scrub(
     series: Iterable[str] | None = None,
     hours: float | None = None,
     limit: int | None = None,
+    fetched: Fetched | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     progress: Progress = no_progress,
 ) -> Scrubbed:
@@ -130,6 +134,8 @@ def scrub(
         Series Instance UIDs; everything when left out.
     hours, limit
         After how many hours, or files and arrays, it stops.
+    fetched
+        Makes local files of what lies elsewhere, to compare arrays with.
     progress
         Told the megabytes that were read, and those there are.
     """
@@ -138,7 +144,7 @@ def scrub(
     total = sum(due_bytes(catalog, before=before, series_instance_uid=uid) for uid in uids)
     until = math.inf if hours is None else started + hours * 3600
     work = _Work(catalog, pace, now, until, math.inf if limit is None else limit)
-    work.progress, work.total = progress, total
+    work.progress, work.total, work.fetched = progress, total, fetched
     for batch in _batches(catalog, before, uids):
         if not work.do(batch):
             break
@@ -187,6 +193,7 @@ class _Work:
         self.found: list[Check] = []
         """What is not sound; sound ones are counted alone, as there are millions of them."""
         self.progress: Progress = no_progress
+        self.fetched: Fetched | None = None
         self.total = 0
         self.is_done = True
         self._to_note: list[Check] = []
@@ -227,9 +234,12 @@ class _Work:
             return reread(turn, checked=self._now(), spend=self._spend)
         array, archive = turn
         instances = instances_of(self._catalog, array.series_instance_uid)
-        verified = verify_array(array, instances, archive=archive)
+        context = nullcontext(Local(tuple(instances)))
+        with context if self.fetched is None or not archive else self.fetched.local(instances) as local:
+            verified = verify_array(array, local.instances, archive=archive)
+            mismatches = [replace(each, path=local.address(each.path)) for each in verified.mismatches]
         self._spend(_bytes_of(array, archive=archive))
-        state, where, reason = self._judged(array, verified.mismatches)
+        state, where, reason = self._judged(array, mismatches)
         path = "" if where in ("", array.path) else f"{where}: "
         return Check(array.path, state, path + reason, self._now())
 
@@ -251,10 +261,10 @@ class _Work:
         if mismatch.what not in (PIXELS_DIFFER, BYTES_DIFFER):
             return False
         try:
-            found = Path(mismatch.path).stat()
+            size, mtime_ns = state_of(mismatch.path)
         except OSError:  # since it was read
             return False
-        return stands(self._catalog, mismatch.path, found.st_size, found.st_mtime_ns)
+        return stands(self._catalog, mismatch.path, size, mtime_ns)
 
 
 def _bytes_of(array: ArrayRecord, *, archive: bool) -> int:

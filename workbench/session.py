@@ -1,7 +1,8 @@
 """The composition root: a bench joins the catalog, its folders, a Dask client and the nodes."""
 
 import atexit
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,13 +16,14 @@ from catalog.checks import forget_arrays, rot_of, warn_of
 from catalog.database import Catalog
 from catalog.durable import make_folder
 from catalog.errors import NotFoundError, QuestionError, SettingsError, words_of
+from catalog.fetch import Local
 from catalog.findings import find_findings, record_ingested
 from catalog.home import default_home
 from catalog.identifiers import is_uid
 from catalog.locks import shared
 from catalog.outbox import delivery
 from catalog.query import find_series, instances_of
-from catalog.records import ArrayRecord, CohortRecord, OutputRecord, Question, SeriesRecord
+from catalog.records import ArrayRecord, CohortRecord, InstanceRecord, OutputRecord, Question, SeriesRecord
 from catalog.runs import find_items, save_run
 from workbench.cluster import local_cluster
 from workbench.cohorts import (
@@ -39,6 +41,7 @@ from workbench.reports import INDEX_FIRST, Findings, Indexed, IngestReport, Rece
 from workbench.selection import Selection, arrays_in, files_of, one_series, selected_series
 from workbench.settings import SETTINGS_FILE, Settings
 from workbench.tables import Table
+from workbench.thumbnails import fetched_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -90,6 +93,16 @@ def open(where: str | Path | None = None, **settings: Any) -> "Bench":
     return Bench(Settings.load(home, **settings))
 
 
+def _paths(instances: Sequence[InstanceRecord]) -> tuple[str, ...]:
+    return tuple(each.path for each in instances)
+
+
+def _at_home(rejected: "Rejected", local: Local) -> "Rejected":
+    """What was rejected, by its address in the archive; not fetched is the reason that counts."""
+    reason = local.failures.get(rejected.sop_instance_uid, rejected.reason)
+    return replace(rejected, path=local.address(rejected.path), reason=reason)
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -105,6 +118,8 @@ class Bench:
             words = words_of(error)
             raise SettingsError(f"{settings.home} cannot be the folder of a bench: {words}") from None
         self.catalog = Catalog(settings.catalog_url)
+        self._fetched = fetched_of(self.catalog, settings)
+        self._in_use = ExitStack()
         self._client: Client | None = None
         self._cluster: Any = None
 
@@ -120,7 +135,8 @@ class Bench:
         return f"<bench {self.settings.home}: {len(find_series(self.catalog)):,} series>"
 
     def close(self) -> None:
-        """Give up the Dask cluster and the catalog's connections."""
+        """Give up the Dask cluster, the copies of what lies elsewhere, and the catalog's connections."""
+        self._in_use.close()
         if self._client is not None:
             self._client.close()  # type: ignore[no-untyped-call]  # distributed has few types
         if self._cluster is not None:
@@ -337,19 +353,20 @@ class Bench:
         with shared(self.settings.arrays_folder), bar("ingest", "series", quiet=quiet) as progress:
             for done, each in enumerate(selected, start=1):
                 instances = instances_of(self.catalog, each.series_instance_uid)
-                ingested = ingest_series(
-                    each,
-                    instances,
-                    self.settings.arrays_address,
-                    threads=self.settings.cores,
-                    video_chunks=None if video is None else video == "chunks",
-                    known=arrays_of(self.catalog, each.series_instance_uid),
-                    anew=anew,
-                )
+                with self._fetched.local(instances) as local:
+                    ingested = ingest_series(
+                        each,
+                        local.instances,
+                        self.settings.arrays_address,
+                        threads=self.settings.cores,
+                        video_chunks=None if video is None else video == "chunks",
+                        known=arrays_of(self.catalog, each.series_instance_uid),
+                        anew=anew,
+                    )
                 record_arrays(self.catalog, each.series_instance_uid, ingested.arrays)
                 record_ingested(self.catalog, each.series_instance_uid, ingested.findings)
                 arrays += ingested.arrays
-                rejected += ingested.rejected
+                rejected += [_at_home(each, local) for each in ingested.rejected]
                 if anew:
                     forget_arrays(self.catalog, [array.path for array in ingested.arrays])
                 if ingested.left:
@@ -368,9 +385,11 @@ class Bench:
         arrays = arrays_in(self.catalog, series)
         with bar("verify", "arrays", quiet=quiet) as progress:
             for done, array in enumerate(arrays, start=1):
-                verified = verify_array(array, instances_of(self.catalog, array.series_instance_uid))
+                instances = instances_of(self.catalog, array.series_instance_uid)
+                with self._fetched.local(instances) as local:
+                    verified = verify_array(array, local.instances)
                 frames += verified.frames
-                mismatches += verified.mismatches
+                mismatches += [replace(each, path=local.address(each.path)) for each in verified.mismatches]
                 progress(done, len(arrays))
         return VerifyReport(frames, tuple(mismatches), monotonic() - started)
 
@@ -414,7 +433,15 @@ class Bench:
             uids = [each.series_instance_uid for each in selected_series(self.catalog, series)]
         pace = Pace((RATE_MB if rate is None else rate) * 1e6, clock, sleep)
         with bar("scrub", "MB", quiet=quiet) as progress:
-            return scrub(self.catalog, pace=pace, series=uids, hours=hours, limit=limit, progress=progress)
+            return scrub(
+                self.catalog,
+                pace=pace,
+                series=uids,
+                hours=hours,
+                limit=limit,
+                fetched=self._fetched,
+                progress=progress,
+            )
 
     def arrays(self, series: Selection = None) -> Table[ArrayRecord]:
         """Arrays that were ingested, of every series or of some."""
@@ -449,7 +476,10 @@ class Bench:
         """
         from pipelines.volumes import open_array
 
-        return open_array(self._array(series, part))
+        array = self._array(series, part)
+        if array.path.startswith(str(self.settings.fetched_folder)):  # a video, decoded when it is looked at
+            self._kept(instances_of(self.catalog, array.series_instance_uid))
+        return open_array(array)
 
     def video(self, path: str | Path) -> "xr.DataArray":
         """Open a video file that is no DICOM (MP4, MOV, MPEG) lazily: `DataArray(time, y, x, channel)`.
@@ -491,7 +521,8 @@ class Bench:
         check_approvals(series, _now().date())
         selected = one_series(self.catalog, series, "structures")
         uid = selected.series_instance_uid
-        return read_structures_of(uid, instances_of(self.catalog, uid), sop_instance_uid)
+        with self._fetched.local(instances_of(self.catalog, uid)) as local:
+            return read_structures_of(uid, local.instances, sop_instance_uid)
 
     def pyramid(self, series: str | SeriesRecord, part: int | None = None) -> "tuple[Level, ...]":
         """Make coarser levels of an array, which other viewers of OME-Zarr then find; twice is once.
@@ -558,7 +589,11 @@ class Bench:
         images = [each for each in instances_of(self.catalog, uid) if each.sop_class_uid in SLIDE_STORAGE]
         if not images:
             raise NotFoundError(f"series {uid} is no whole slide; bench.volume(series) opens it")
-        return open_slide(images)
+        return open_slide(self._kept(images).instances)
+
+    def _kept(self, instances: Sequence[InstanceRecord]) -> Local:
+        """Have local files of what is read lazily, as long as the bench is open."""
+        return self._in_use.enter_context(self._fetched.local(instances))
 
     # --- runs ----------------------------------------------------------------------------------------
 
@@ -614,17 +649,26 @@ class Bench:
         selected = approved_series(self.catalog, series, _now().date())
         function = find_step(step) if isinstance(step, str) else step
         ingested = self.ingest(selected, quiet=quiet)
-        inputs = [
-            RunInput(
-                array, tuple(each.path for each in instances_of(self.catalog, array.series_instance_uid))
-            )
-            for array in ingested
-        ]
+        sources = {
+            each.series_instance_uid: instances_of(self.catalog, each.series_instance_uid)
+            for each in ingested
+        }
+        inputs = [RunInput(each, _paths(sources[each.series_instance_uid])) for each in ingested]
         wanted = keys(function, parameters, inputs)
         previous = find_items(self.catalog, wanted)
         if client is None and not previous.keys() >= set(wanted):
             client = self.client  # a run that has nothing to compute needs no cluster
-        with shared(self.settings.outputs_folder), bar("run", "arrays", quiet=quiet) as progress:
+        with (
+            ExitStack() as in_use,
+            shared(self.settings.outputs_folder),
+            bar("run", "arrays", quiet=quiet) as progress,
+        ):
+            if not previous.keys() >= set(wanted):
+                sources = {
+                    uid: list(in_use.enter_context(self._fetched.local(each)).instances)
+                    for uid, each in sources.items()
+                }
+                inputs = [RunInput(each, _paths(sources[each.series_instance_uid])) for each in ingested]
             record = run_step(
                 function,
                 parameters,

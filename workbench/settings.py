@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """Region of the bucket."""
     scheduler: str | None = None
     """Address of a Dask scheduler; a cluster on this machine when left out."""
+    fetched_gb: float = Field(default=20.0, ge=0)
+    """How much is kept of copies of what lies in archives and buckets; the least recently used go first."""
     nodes: dict[str, Node] = Field(default_factory=dict)
     """PACS nodes by the name used in `send(…, to=name)`."""
 
@@ -130,6 +132,11 @@ class Settings(BaseSettings):
     def thumbnails_folder(self) -> Path:
         """Where pictures of series are kept."""
         return self.home / "thumbnails"
+
+    @property
+    def fetched_folder(self) -> Path:
+        """Where copies of instances are kept that lie in archives and buckets."""
+        return self.home / "fetched"
 
     @property
     def outbox_folder(self) -> Path:

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING
 from catalog.arrays import arrays_of
 from catalog.database import Catalog
 from catalog.durable import write
+from catalog.fetch import Fetched
 from catalog.identifiers import digest_of_texts
 from catalog.locks import shared
 from catalog.query import contents, instances_of
 from catalog.records import Progress, SeriesRecord, no_progress
+from workbench.settings import Settings
 
 if TYPE_CHECKING:
     from pipelines.presentation.thumbnail import Thumbnail
@@ -55,6 +58,7 @@ def thumbnails_of(
     folder: Path,
     *,
     threads: int,
+    fetched: Fetched,
     progress: Progress = no_progress,
 ) -> dict[str, Kept]:
     """Return the thumbnail of each series by its UID; those that are not there are made, several at a time.
@@ -65,6 +69,8 @@ def thumbnails_of(
         Where they are kept.
     threads
         How many are made at a time; each holds one frame.
+    fetched
+        Of what lies elsewhere; of a series no more than is drawn.
 
     Raises
     ------
@@ -82,20 +88,38 @@ def thumbnails_of(
             kept[each.series_instance_uid] = found
     if missing:
         with shared(folder):
-            for done, (uid, made) in enumerate(_made(catalog, missing, names, folder, threads), start=1):
+            for done, (uid, made) in enumerate(
+                _made(catalog, missing, names, folder, threads, fetched), start=1
+            ):
                 kept[uid] = made
                 progress(done, len(missing))
     return kept
 
 
+def fetched_of(catalog: Catalog, settings: Settings) -> Fetched:
+    """Copies of what lies elsewhere, as the settings say."""
+    return Fetched(catalog, settings.fetched_folder, int(settings.fetched_gb * 1e9))
+
+
 def _made(
-    catalog: Catalog, series: Sequence[SeriesRecord], names: Mapping[str, str], folder: Path, threads: int
+    catalog: Catalog,
+    series: Sequence[SeriesRecord],
+    names: Mapping[str, str],
+    folder: Path,
+    threads: int,
+    fetched: Fetched,
 ) -> Iterator[tuple[str, Kept]]:
     from pipelines.presentation.thumbnail import thumbnail
 
     def make(record: SeriesRecord) -> tuple[str, Kept]:
         uid = record.series_instance_uid
-        made = thumbnail(instances_of(catalog, uid), arrays_of(catalog, uid), record.modality)
+        with ExitStack() as in_use:
+            made = thumbnail(
+                instances_of(catalog, uid),
+                arrays_of(catalog, uid),
+                record.modality,
+                local=lambda some: in_use.enter_context(fetched.local(some)).instances,
+            )
         kept = _to_keep(made)
         if made.is_lasting and uid in names:
             write(folder / names[uid], kept.png)

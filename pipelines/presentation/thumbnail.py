@@ -5,7 +5,7 @@ structure set by its polygons, or is a card that says what it is. No free text o
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,7 +73,11 @@ class Thumbnail:
 
 
 def thumbnail(
-    instances: Sequence[InstanceRecord], arrays: Sequence[ArrayRecord], modality: str | None
+    instances: Sequence[InstanceRecord],
+    arrays: Sequence[ArrayRecord],
+    modality: str | None,
+    *,
+    local: Callable[[Sequence[InstanceRecord]], Sequence[InstanceRecord]] = tuple,
 ) -> Thumbnail:
     """Draw one series; holds a single frame of it in memory, and never raises for what a file is like.
 
@@ -83,6 +87,8 @@ def thumbnail(
         All that have a place, by instance number.
     arrays
         What was ingested of the series; a plane of the largest is drawn instead of a frame of a file.
+    local
+        Makes files of this machine of the few instances that are read.
     """
     shown = _shown_kind(instances)
     if shown is None:
@@ -92,6 +98,8 @@ def thumbnail(
     if arrays:
         with suppress(WorkbenchError, OSError), named(middle.path):
             return Thumbnail(_draw(kind, images, middle, arrays, modality))
+    images = list(local(images if kind.way is Way.ARCHIVE else [middle]))
+    middle = _middle(images)
     try:  # from the files, also where the arrays are gone or damaged
         with named(middle.path):
             return Thumbnail(_draw(kind, images, middle, (), modality))
