@@ -156,6 +156,24 @@ files = sa.Table(
     sa.UniqueConstraint("folder", "name"),
 )
 
+remotes = sa.Table(
+    "remotes",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("series", _ID, sa.ForeignKey("series.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("source", sa.Text, nullable=False, index=True),  # idc, or a node
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("instances", sa.BigInteger, nullable=True),  # as far as the source tells
+    sa.Column("bytes", sa.BigInteger, nullable=True),
+    # what a public source says of a series beside its attributes
+    sa.Column("collection", sa.Text, nullable=True),
+    sa.Column("analysis_result", sa.Text, nullable=True),
+    sa.Column("license", sa.Text, nullable=True),
+    sa.Column("doi", sa.Text, nullable=True),
+    sa.Column("digest", sa.Text, nullable=False),  # of all that the source told, its attributes too
+    sa.UniqueConstraint("series", "source"),
+)
+
 index_reports = sa.Table(
     "index_reports",
     metadata,

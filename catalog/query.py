@@ -1,7 +1,12 @@
-"""Finds series and instances by attribute matching and `where` expressions."""
+"""Finds series and instances by attribute matching and `where` expressions.
+
+A series that is known only from elsewhere (`catalog.remotes`) is found by what stands of its patient, study
+and series. What it would take a file to know is unknown, and what is unknown is not true: neither
+`SliceThickness < 1` nor `not SliceThickness < 1` finds it.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from itertools import batched, pairwise
 from typing import Any
 
@@ -12,7 +17,7 @@ from catalog.checks import rots
 from catalog.database import Catalog
 from catalog.errors import NotFoundError
 from catalog.matching import TABLES, Condition, attribute_named, column_of, condition
-from catalog.models import checks, files, instances, patients, series, studies
+from catalog.models import checks, files, instances, patients, remotes, series, studies
 from catalog.places import State
 from catalog.records import InstanceRecord, PixelData, SeriesRecord, Value
 from catalog.scan import openable
@@ -25,6 +30,8 @@ _AT_ONCE = 500
 
 def find_series(catalog: Catalog, *, where: str | None = None, **matching: Any) -> list[SeriesRecord]:
     """Return the series with an instance that satisfies everything asked for, and that can still be read.
+
+    Those known only from elsewhere, too; their `remote` says where they lie.
 
     Parameters
     ----------
@@ -47,7 +54,7 @@ def find_series(catalog: Catalog, *, where: str | None = None, **matching: Any) 
     """
     conditions = _conditions(matching)
     if where is not None and where.strip():
-        conditions.append((Level.INSTANCE, compile_where(where)))
+        conditions.append(_where(where))
     names = [each.name for each in fields(SeriesRecord) if each.name in BY_COLUMN]
     matched = (
         _select(Level.SERIES, conditions)
@@ -65,9 +72,18 @@ def find_series(catalog: Catalog, *, where: str | None = None, **matching: Any) 
         .group_by(instances.c.series)
         .subquery()
     )
+    remote = remotes.alias()
+    first = sa.select(sa.func.min(remote.c.id)).where(remote.c.series == matched.c.id).scalar_subquery()
     statement = (
-        sa.select(*(matched.c[name] for name in names), counts.c.instances, counts.c.frames)
-        .join(counts, counts.c.series == matched.c.id)
+        sa.select(
+            *(matched.c[name] for name in names),
+            sa.func.coalesce(counts.c.instances, remotes.c.instances, 0).label("instances"),
+            sa.func.coalesce(counts.c.frames, 0).label("frames"),
+            sa.case((counts.c.series.is_(None), remotes.c.address), else_="").label("remote"),
+        )
+        .select_from(matched)
+        .outerjoin(counts, counts.c.series == matched.c.id)
+        .outerjoin(remotes, remotes.c.id == first)
         .order_by(
             matched.c.patient_id,
             matched.c.study_date.nulls_last(),
@@ -195,41 +211,72 @@ def find_level(
         return [dict(row) for row in connection.execute(statement).mappings()]
 
 
-def _conditions(matching: Mapping[str, Any]) -> list[tuple[Level, Condition]]:
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """What is asked of a level, or of an instance below it."""
+
+    level: Level
+    condition: Condition
+    elsewhere: Condition | None
+    """What is asked of a series without a file; `None` where nothing of it could be true."""
+
+
+def _where(expression: str) -> _Demand:
+    return _Demand(Level.INSTANCE, compile_where(expression), compile_where(expression, has_file=False))
+
+
+def _conditions(matching: Mapping[str, Any]) -> list[_Demand]:
     found = []
     for name, value in matching.items():
         attribute = attribute_named(name)
         demanded = condition(attribute, value)
         if demanded is not None:
-            found.append((attribute.level, demanded))
+            below = attribute.level is Level.INSTANCE
+            found.append(_Demand(attribute.level, demanded, None if below else demanded))
     return found
 
 
-def _select(level: Level, conditions: Sequence[tuple[Level, Condition]]) -> sa.Select[Any]:
-    """Rows of a level, joined with those above, that have an instance with a place for every condition."""
+def _select(level: Level, demands: Sequence[_Demand]) -> sa.Select[Any]:
+    """Rows of a level, joined with those above, of which one instance or series elsewhere is as demanded."""
     depth = _LEVELS.index(level)
     tables = [TABLES[each] for each in _LEVELS[: depth + 1]]
     joined: sa.FromClause = patients
     for above, table in pairwise(tables):
         joined = joined.join(table, _above(table) == above.c.id)
-    here = [each for at, each in conditions if _LEVELS.index(at) <= depth]
-    below = [each for at, each in conditions if _LEVELS.index(at) > depth]
-    return sa.select().select_from(joined).where(*here, _has_place(TABLES[level], *below))
+    here = [each.condition for each in demands if _LEVELS.index(each.level) <= depth]
+    below = [each for each in demands if _LEVELS.index(each.level) > depth]
+    there = _has_place(TABLES[level], *(each.condition for each in below))
+    elsewhere = [each.elsewhere for each in below if each.elsewhere is not None]
+    if level is not Level.INSTANCE and len(elsewhere) == len(below):
+        there = sa.or_(there, _is_elsewhere(TABLES[level], *elsewhere))
+    return sa.select().select_from(joined).where(*here, there)
 
 
 def _has_place(table: sa.Table, *conditions: Condition) -> Condition:
     """Whether a row has an instance that satisfies the conditions and can still be read."""
-    chain = list(TABLES.values())
-    here = chain[: chain.index(table) + 1]
-    below: list[sa.FromClause] = [*chain[len(here) :], place := files.alias()]
+    place = files.alias()
+    return _has_below(table, list(TABLES.values()), place, place.c.state == State.INDEXED.value, *conditions)
+
+
+def _is_elsewhere(table: sa.Table, *conditions: Condition) -> Condition:
+    """Whether a row has a series that satisfies the conditions and is known from elsewhere."""
+    return _has_below(table, [patients, studies, series], remotes.alias(), *conditions)
+
+
+def _has_below(
+    table: sa.Table, chain: Sequence[sa.Table], last: sa.FromClause, *conditions: Condition
+) -> Condition:
+    """Whether a row of a level has rows below it, down to the last table, that satisfy conditions."""
+    at = chain.index(table) + 1
+    below: list[sa.FromClause] = [*chain[at:], last]
     joined = below[0]
     for above, each in pairwise(below):
         joined = joined.join(each, _above(each) == above.c.id)
     return (
         sa.select(sa.literal(1))
         .select_from(joined)
-        .where(_above(below[0]) == table.c.id, place.c.state == State.INDEXED.value, *conditions)
-        .correlate(*here)
+        .where(_above(below[0]) == table.c.id, *conditions)
+        .correlate(*chain[:at])
         .exists()
     )
 

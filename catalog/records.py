@@ -122,6 +122,45 @@ class IndexReport:
         return self.added + self.updated + self.unchanged + len(self.rejected)
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteSeries:
+    """One series as a source elsewhere tells of it: a bucket, a web server, a PACS."""
+
+    values: Mapping[str, Value]
+    """Column name of `catalog.attributes` to value, of patient, study and series; both UIDs are needed."""
+    source: str
+    """Who tells of it: `idc`, or a node by name."""
+    address: str
+    """Where its pixels lie: `s3://bucket/prefix`, `pacs://node`; never with a password."""
+    instances: int | None = None
+    bytes: int | None = None
+    collection: str | None = None
+    """What a public source files it under; so the next three."""
+    analysis_result: str | None = None
+    license: str | None = None
+    doi: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteReport:
+    """What was learnt from a source elsewhere; the sum of the first four is every series it told of."""
+
+    source: str
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: tuple[Rejection, ...] = ()
+    """Series that cannot be recorded; `path` is their UID."""
+    withdrawn: int = 0
+    """Series the source told of before and no longer does."""
+    seconds: float = 0.0
+
+    @property
+    def series(self) -> int:
+        """Count of every series it told of."""
+        return self.added + self.updated + self.unchanged + len(self.rejected)
+
+
 # --- series and instances --------------------------------------------------------------------------------
 
 
@@ -241,8 +280,11 @@ class SeriesRecord:
     manufacturer_model_name: str | None = None
     frame_of_reference_uid: str | None = None
     instances: int = 0
-    """Count of its instances that have a place."""
+    """Count of its instances that have a place; of a series without a file, what its source tells."""
     frames: int = 0
+    """Of the instances that have a place."""
+    remote: str = ""
+    """Address where its pixels lie, when there is no file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,13 +130,9 @@ def _write_instances(connection: sa.Connection, batch: Sequence[Instance], *, ov
         return
     headers = [each.header for each in batch if each.header is not None]
     deviations = [list(each.deviations) for each in headers]
-    parents: list[int | None] = [None for _ in headers]
-    for level in _ABOVE:
-        found = _write_level(connection, level, headers, parents, overwrite)
-        for (_, parent), wanted, notes in zip(found, parents, deviations, strict=True):
-            if parent != wanted:
-                notes.append(level.words)
-        parents = [row for row, _ in found]
+    parents, departures = write_series(connection, [each.values for each in headers], overwrite=overwrite)
+    for notes, words in zip(deviations, departures, strict=True):
+        notes += words
     rows = [
         {name: header.values.get(name) for name in _INSTANCE_COLUMNS}
         | {
@@ -155,6 +151,26 @@ def _write_instances(connection: sa.Connection, batch: Sequence[Instance], *, ov
         connection.execute(instances.insert(), rows)
 
 
+def write_series(
+    connection: sa.Connection, values: Sequence[Mapping[str, Value]], *, overwrite: bool
+) -> tuple[list[int], list[list[str]]]:
+    """Write patient, study and series of each, and return the series' rows and what departs from them.
+
+    What is there already stays, and what it lacks is filled in; with `overwrite` it is the other way round.
+    """
+    rows: list[int] = [0] * len(values)
+    parents: Sequence[int | None] = [None] * len(values)
+    departures: list[list[str]] = [[] for _ in values]
+    for level in _ABOVE:
+        found = _write_level(connection, level, values, parents, overwrite)
+        for (_, parent), wanted, words in zip(found, parents, departures, strict=True):
+            if parent != wanted:
+                words.append(level.words)
+        rows = [row for row, _ in found]
+        parents = rows
+    return rows, departures
+
+
 def _write_contents(connection: sa.Connection, headers: Sequence[InstanceHeader]) -> None:
     contents = {str(each.values["sop_instance_uid"]): each.content for each in headers}
     if contents:
@@ -169,25 +185,22 @@ def _write_contents(connection: sa.Connection, headers: Sequence[InstanceHeader]
 def _write_level(
     connection: sa.Connection,
     level: _Rows,
-    headers: Sequence[InstanceHeader],
+    values: Sequence[Mapping[str, Value]],
     parents: Sequence[int | None],
     overwrite: bool,
 ) -> list[tuple[int, int | None]]:
-    """Write the rows of one level and return, for each header, its row and that row's parent.
-
-    What is there already stays, and what it lacks is filled in; with `overwrite` it is the other way round.
-    """
+    """Write the rows of one level and return, for each of the values, its row and that row's parent."""
     table, names = level.table, [each.column for each in level.attributes]
     required = {name for name in names if not table.c[name].nullable}
     keys: list[Value] = []
     rows: dict[Value, dict[str, Value]] = {}
-    for header, parent in zip(headers, parents, strict=True):
-        key = header.values[level.key] if level.key in header.values else _identity(header.values)
+    for said, parent in zip(values, parents, strict=True):
+        key = said[level.key] if level.key in said else _identity(said)
         keys.append(key)
         row = rows.setdefault(key, {level.key: key} | ({level.parent: parent} if level.parent else {}))
         for name in names:
             if overwrite or row.get(name) is None:
-                row[name] = header.values.get(name, row.get(name, "" if name in required else None))
+                row[name] = said.get(name, row.get(name, "" if name in required else None))
     _upsert(connection, level, list(rows.values()), overwrite)
     columns = [table.c.id, *([table.c[level.parent]] if level.parent else [sa.null().label("parent")])]
     found = connection.execute(

@@ -94,8 +94,14 @@ _EXPECTED = {
 }
 
 
-def compile_where(expression: str) -> Condition:
+def compile_where(expression: str, *, has_file: bool = True) -> Condition:
     """Return the condition on the tables of the four levels that an expression stands for.
+
+    Parameters
+    ----------
+    has_file
+        Whether it is asked of an instance with its file; else of a series of which no file is known. What
+        only a file could tell is neither true nor false then, and neither is its contrary.
 
     Raises
     ------
@@ -105,7 +111,8 @@ def compile_where(expression: str) -> Condition:
     if len(expression) > LENGTH_LIMIT:
         raise QuestionError(f"the where expression is longer than {LENGTH_LIMIT} characters")
     try:
-        condition: Condition = _Compiler().transform(_tree(expression))
+        compiler = _Compiler() if has_file else _Elsewhere()
+        condition: Condition = compiler.transform(_tree(expression))
     except UnexpectedInput as error:
         raise QuestionError(_words(expression, error)) from None
     except VisitError as error:
@@ -218,6 +225,32 @@ class _Compiler(Transformer[Token, Condition]):
         if attribute.level is Level.INSTANCE and attribute.kind in (Kind.INTEGER, Kind.REAL):
             return sa.or_(is_there, has_value(f"{attribute.tag:08X}", _is_anything, None))
         return is_there
+
+
+class _Elsewhere(_Compiler):
+    """The same for a series without a file: SQL's own unknown stands for what a file would tell."""
+
+    def comparison(self, children: list[Token]) -> Condition:
+        condition = super().comparison(children)
+        return condition if _is_told(children[0]) else _UNKNOWN
+
+    def contains(self, children: list[Token]) -> Condition:
+        condition = super().contains(children)
+        return condition if _is_told(children[0]) else _UNKNOWN
+
+    def is_present(self, children: list[Token]) -> Condition:
+        return super().is_present(children) if _is_told(children[0]) else _UNKNOWN
+
+
+_UNKNOWN: Condition = sa.literal_column("NULL", sa.Boolean())
+
+
+def _is_told(name: Token) -> bool:
+    """Whether a series without a file has what a name stands for."""
+    if key_of(str(name)) is not None:
+        return False
+    attribute = _attribute(name)
+    return attribute is not FINDING and attribute.level is not Level.INSTANCE
 
 
 def _contains(column: sa.ColumnElement[str], text: str) -> Condition:

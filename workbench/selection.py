@@ -77,6 +77,11 @@ def _by_uid(catalog: Catalog, uid: str) -> SeriesRecord:
     return found[0]
 
 
+def elsewhere(series: SeriesRecord) -> str:
+    """Say where the pixels of a series without a file lie, and how they come here."""
+    return f"its pixels are not here but at {series.remote}; bench.fetch(series) gets them"
+
+
 def _no_series(uid: str) -> str:
     """Say why there is no such series, also where a path was given for it."""
     with suppress(OSError, ValueError):  # it may be too long for a path, or hold what no path may

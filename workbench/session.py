@@ -38,7 +38,7 @@ from workbench.contact_sheet import FoundSeries
 from workbench.progress import bar
 from workbench.question import question
 from workbench.reports import INDEX_FIRST, Findings, Indexed, IngestReport, Receipts, Run, VerifyReport
-from workbench.selection import Selection, arrays_in, files_of, one_series, selected_series
+from workbench.selection import Selection, arrays_in, elsewhere, files_of, one_series, selected_series
 from workbench.settings import SETTINGS_FILE, Settings
 from workbench.tables import Table
 from workbench.thumbnails import fetched_of
@@ -64,6 +64,9 @@ SERIES_COLUMNS = {
     "instances": "instances",
     "series_instance_uid": "series instance uid",
 }
+
+ELSEWHERE = {"remote": "elsewhere"}
+"""The column of series whose pixels are not here; only where there are some."""
 
 
 def open(where: str | Path | None = None, **settings: Any) -> "Bench":
@@ -203,7 +206,7 @@ class Bench:
         note = "" if found or where or matching else INDEX_FIRST
         return FoundSeries(
             found,
-            SERIES_COLUMNS,
+            SERIES_COLUMNS | (ELSEWHERE if any(each.remote for each in found) else {}),
             catalog=self.catalog,
             settings=self.settings,
             question=Question(where, matching),
@@ -324,6 +327,8 @@ class Bench:
     ) -> IngestReport:
         """Write the pixel data of series into Zarr; what is there and current stays as it is.
 
+        A series that is known only from elsewhere is left where it is, and the report says where.
+
         Parameters
         ----------
         video
@@ -345,6 +350,8 @@ class Bench:
         if video not in (None, "chunks", "left"):
             raise QuestionError(f"video is 'chunks', 'left' or None, not {video!r}")
         started, selected = monotonic(), approved_series(self.catalog, series, _now().date())
+        if series is None:
+            selected = [each for each in selected if not each.remote]
         arrays: list[ArrayRecord] = []
         rejected: list[Rejected] = []
         left: dict[str, str] = {}
@@ -353,6 +360,9 @@ class Bench:
         with shared(self.settings.arrays_folder), bar("ingest", "series", quiet=quiet) as progress:
             for done, each in enumerate(selected, start=1):
                 instances = instances_of(self.catalog, each.series_instance_uid)
+                if each.remote and not instances:
+                    left[each.series_instance_uid] = elsewhere(each)
+                    continue
                 with self._fetched.local(instances) as local:
                     ingested = ingest_series(
                         each,

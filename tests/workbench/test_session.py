@@ -11,6 +11,8 @@ import xarray as xr
 
 import workbench
 from catalog.errors import HeaderError, NotFoundError, QuestionError, StepError
+from catalog.records import RemoteSeries
+from catalog.remotes import record_remotes
 from pipelines import phantoms, samples
 from workbench.demo import start_node
 from workbench.pacs.node import Node
@@ -221,3 +223,16 @@ def test_one_array_of_a_kind_is_counted_as_one(bench: Bench, tmp_path: Path) -> 
     archive = samples.write_samples(tmp_path / "samples")
     bench.index(archive / "dose", archive / "parametric-map", archive / "ecg", archive / "ct", quiet=True)
     assert "1 volume · 1 dose · 1 parametric map · 2 waveforms" in bench.ingest(quiet=True).line()
+
+
+def test_a_series_from_elsewhere_is_shown_with_its_place_and_not_ingested(bench: Bench) -> None:
+    values = {"series_instance_uid": "1.2.1", "study_instance_uid": "1.1", "modality": "CT"}
+    record_remotes(bench.catalog, "idc", [RemoteSeries(values, "idc", "s3://bucket/1", 50)])
+    found = bench.series(modality="CT")
+    assert "elsewhere" in repr(found)
+    assert "s3://bucket/1" in repr(found)
+    report = bench.ingest(found, quiet=True)
+    assert "not here but at s3://bucket/1; bench.fetch(series) gets them" in report.reasons()
+    assert bench.ingest(quiet=True).reasons() == ""
+    with pytest.raises(NotFoundError, match="not here but at s3://bucket/1"):
+        bench.volume(found[0])

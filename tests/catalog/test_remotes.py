@@ -1,0 +1,118 @@
+"""Series known from elsewhere: recorded once, found by what stands of them, and never by what is unknown."""
+
+from dataclasses import replace
+
+import pytest
+
+from catalog.attributes import Level
+from catalog.database import Catalog
+from catalog.errors import NotFoundError
+from catalog.index import index_paths
+from catalog.query import find_instances, find_level, find_series, instances_of
+from catalog.records import RemoteSeries, Value
+from catalog.remotes import record_remotes, remote_of
+from pipelines import phantoms
+
+
+def told(number: int, **values: Value) -> RemoteSeries:
+    """Series 1.2.N of study 1.1 and patient P, fifty instances in a bucket."""
+    known: dict[str, Value] = {
+        "series_instance_uid": f"1.2.{number}", "study_instance_uid": "1.1", "patient_id": "P",
+        "modality": "CT", "series_number": number, "study_date": "20260131",
+    }  # fmt: skip
+    return RemoteSeries(known | values, "idc", f"s3://bucket/{number}", 50, 5_000_000, collection="lung")
+
+
+def test_what_was_told_is_recorded_once_and_what_changed_again(catalog: Catalog) -> None:
+    series = [told(1), told(2)]
+    first = record_remotes(catalog, "idc", series)
+    assert (first.added, first.updated, first.unchanged, first.series) == (2, 0, 0, 2)
+    assert record_remotes(catalog, "idc", series).unchanged == 2
+
+    changed = record_remotes(catalog, "idc", [told(1, modality="MR"), replace(series[1], license="CC0")])
+    assert (changed.added, changed.updated, changed.unchanged) == (0, 2, 0)
+    assert [each.modality for each in find_series(catalog)] == ["MR", "CT"]
+    assert remote_of(catalog, "1.2.2") == replace(
+        series[1], license="CC0", values=series[1].values | {"issuer_of_patient_id": ""}
+    )
+
+
+def test_a_series_from_elsewhere_says_where_it_lies_and_what_it_holds(catalog: Catalog) -> None:
+    record_remotes(catalog, "idc", [told(1)])
+    (found,) = find_series(catalog, modality="CT")
+    assert (found.remote, found.instances, found.frames) == ("s3://bucket/1", 50, 0)
+    assert instances_of(catalog, "1.2.1") == []
+    assert find_level(catalog, Level.STUDY, {"Modality": "CT"}, columns=["PatientID"]) == [
+        {"patient_id": "P"}
+    ]
+    assert find_level(catalog, Level.INSTANCE, {}, columns=["SOPInstanceUID"]) == []
+    with pytest.raises(NotFoundError, match=r"no series 1\.9"):
+        remote_of(catalog, "1.9")
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ("Modality == 'CT' and StudyDate >= 2026 and PatientID == 'P'", True),
+        ("SeriesDescription is empty and Modality != 'MR'", True),
+        ("SliceThickness < 1", False),
+        ("not SliceThickness < 1", False),
+        ("SliceThickness != 1 or Rows is empty or ImageType !~ 'X'", False),
+        ("Rows is present or SOPClassUID not in ('1.2')", False),
+        ("0018,9087 > 800 or not 0018,9087 > 800", False),
+        ("ContrastBolusAgentSequence.CodeMeaning !~ 'gado'", False),
+        ("finding != 'tilt' or finding is empty", False),
+        ("Modality == 'CT' or SliceThickness < 1", True),
+        ("not (Modality == 'MR' and SliceThickness < 1)", True),
+        ("Modality == 'CT' and not SliceThickness < 1", False),
+    ],
+)
+def test_what_is_unknown_is_not_true_and_neither_is_its_contrary(
+    catalog: Catalog, where: str, found: bool
+) -> None:
+    record_remotes(catalog, "idc", [told(1)])
+    assert bool(find_series(catalog, where=where)) == found
+
+
+def test_a_key_of_an_instance_finds_no_series_from_elsewhere(catalog: Catalog) -> None:
+    record_remotes(catalog, "idc", [told(1)])
+    assert find_series(catalog, Rows=512) == []
+    assert find_instances(catalog, modality="CT") == []
+    assert len(find_series(catalog, Rows=None)) == 1
+
+
+def test_what_a_file_says_stays_and_its_series_is_here(catalog: Catalog, ct: phantoms.Phantom) -> None:
+    index_paths(catalog, [ct.paths[0].parent])
+    (before,) = find_series(catalog)
+    other: dict[str, Value] = {
+        "series_instance_uid": before.series_instance_uid, "study_instance_uid": before.study_instance_uid,
+        "patient_id": before.patient_id, "patient_name": before.patient_name, "modality": "MR",
+    }  # fmt: skip
+    elsewhere = [replace(told(1), values=other | {"laterality": "L"})]
+    record_remotes(catalog, "PACS", elsewhere)
+    assert find_series(catalog) == [replace(before, laterality="L")]
+    for path in ct.paths:
+        path.unlink()
+    index_paths(catalog, [ct.paths[0].parent])
+    (gone,) = find_series(catalog, modality="CT")
+    assert (gone.remote, gone.instances) == ("s3://bucket/1", 50)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"series_instance_uid": "'; drop"}, "series_instance_uid is no UID"),
+        ({"study_instance_uid": None}, "study_instance_uid is no UID"),
+        ({"series_description": "a\0b"}, "no text"),
+        ({"patient_name": "\ud800"}, "no text"),
+        ({"series_number": "seven"}, "series_number is no number"),
+        ({"series_number": 2**70}, "series_number is no number"),
+        ({"patient_weight": float("nan")}, "patient_weight is no number"),
+    ],
+)
+def test_what_cannot_be_recorded_is_a_reason_and_the_rest_is_there(
+    catalog: Catalog, values: dict[str, Value], words: str
+) -> None:
+    report = record_remotes(catalog, "idc", [told(1, **values), told(2)])
+    assert (report.added, len(report.rejected)) == (1, 1)
+    assert words in report.rejected[0].reason
