@@ -71,7 +71,7 @@ def index_paths(
         tally.add(_index(catalog, batch, contents, archives, partial(_step, progress, total, tally.seen)))
         for each in archives:
             tally.add(_index_archive(catalog, each, contents, partial(_step, progress, total, tally.seen)))
-    for root in scan.roots:
+    for root in scan.held:
         tally.vanished += _mark_vanished(catalog, root)
     report = tally.report(time.monotonic() - started)
     with catalog.transaction() as connection:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.errors import NotFoundError, words_of
+from catalog.errors import HeaderError, NotFoundError, words_of
 from catalog.records import Rejection
 
 
@@ -53,7 +53,7 @@ class Scan:
     def __iter__(self) -> Iterator[Found | Rejection]:
         for root in self.roots:  # grows meanwhile
             if not Path(root).is_dir():
-                yield _look(*os.path.split(root))
+                yield from self._of_file(root)
                 continue
             for folder, names in self._folders(root):
                 if isinstance(names, Rejection):
@@ -71,8 +71,34 @@ class Scan:
                     1 if isinstance(names, Rejection) else len(names) for _, names in self._folders(root)
                 )
             else:
-                counted += 1
+                counted += sum(1 for _ in self._of_file(root))
         return counted
+
+    @property
+    def held(self) -> list[str]:
+        """Paths under which files may have vanished: the roots, and the folders of file sets."""
+        return [os.path.dirname(each) if self._is_file_set(each) else each for each in self.roots]  # noqa: PTH120
+
+    def _of_file(self, root: str) -> Iterator[Found | Rejection]:
+        """A file, or the files that it names where it is a DICOMDIR."""
+        if not self._is_file_set(root):
+            yield _look(*os.path.split(root))
+            return
+        from catalog.dicomdir import read_file_set  # with pydicom, which a question does not load
+
+        try:
+            named = read_file_set(root)
+        except HeaderError as error:
+            yield Rejection(root, str(error))
+            return
+        for path in named.paths:
+            if not any(is_within(path, each) for each in self.roots):
+                yield _look(*os.path.split(path))
+        for fault in named.faults:
+            yield Rejection(root, fault)
+
+    def _is_file_set(self, root: str) -> bool:
+        return plain_name(root) == "dicomdir" and Path(root).is_file()
 
     def _folders(self, root: str) -> Iterator[tuple[str, list[str] | Rejection]]:
         ahead = [root]
@@ -142,6 +168,11 @@ def _real(path: str | Path) -> str:
     except OSError as error:
         words = words_of(error)
         raise NotFoundError(f"{path} cannot be reached: {words}; nothing was indexed") from None
+
+
+def plain_name(path: str) -> str:
+    """Name of a file as ISO 9660 means it: without a version, a final point, or case."""
+    return os.path.basename(path).partition(";")[0].rstrip(".").casefold()  # noqa: PTH119
 
 
 def _look(folder: str, name: str) -> Found | Rejection:

@@ -70,13 +70,16 @@ def demo(context: typer.Context, home: Home = None, as_json: AsJson = False) -> 
 def index(
     context: typer.Context,
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH...", help="Folders, files, ZIP or TAR archives.")
+        list[Path] | None,
+        typer.Argument(metavar="PATH...", help="Folders, files, a DICOMDIR, ZIP or TAR archives."),
     ] = None,
     last: Annotated[bool, typer.Option("--last", help="The last report again, with every reason.")] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Read an archive into the catalog; ZIP and TAR archives are read as folders, where they lie.
+
+    A DICOMDIR that is given itself stands for the files it names.
 
     Example: workbench index /archive/2026
     """

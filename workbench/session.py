@@ -152,7 +152,8 @@ class Bench:
     def index(self, *paths: str | Path, quiet: bool = False) -> Indexed:
         """Read folders and files into the catalog; what has not changed is not read again.
 
-        ZIP and TAR archives, also packed ones, are read as folders, where they lie.
+        ZIP and TAR archives, also packed ones, are read as folders, where they lie. A DICOMDIR
+        that is given itself stands for the files it names.
 
         Raises
         ------
