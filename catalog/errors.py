@@ -17,6 +17,7 @@ WorkbenchError
 ├── ExportError (ValueError)          a file for another program that cannot be written as asked
 ├── CohortError (ValueError)          a cohort or its manifest that cannot be frozen, read or used
 │   └── ApprovalError                 the approval of a cohort has ended
+├── SheetError (ValueError)           a table of an experiment that cannot be read, or joined to series
 ├── StepError (ValueError)            a step that cannot be found, called or encoded
 └── EncodeError (ValueError)          a result that cannot become a conformant object
 """
@@ -76,6 +77,10 @@ class CohortError(WorkbenchError, ValueError):
 
 class ApprovalError(CohortError):
     """The approval of a cohort has ended."""
+
+
+class SheetError(WorkbenchError, ValueError):
+    """A researcher's table that cannot be read, or joined to series."""
 
 
 class StepError(WorkbenchError, ValueError):

@@ -319,6 +319,27 @@ cohort_items = sa.Table(
     sa.Index(None, "cohort", "series_instance_uid", "sop_instance_uid"),
 )
 
+experiments = sa.Table(
+    "experiments",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("recorded", Moment(), nullable=False),
+    sa.Column("columns", sa.JSON, nullable=False),  # names, in the order of the table
+    sa.Column("meaning", sa.JSON, nullable=False),  # one of catalog.sheet.MEANINGS to column
+    sa.Column("notes", sa.JSON, nullable=False),
+    sa.UniqueConstraint("name"),
+)
+
+experiment_rows = sa.Table(
+    "experiment_rows",
+    metadata,
+    sa.Column("experiment", _ID, sa.ForeignKey("experiments.id"), primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),  # the heading is row 1
+    sa.Column("cells", sa.JSON, nullable=False),  # as they were written
+    sqlite_with_rowid=False,
+)
+
 
 def upserting(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """Return an insert of the database's own kind, which may do something else where a row is there."""

@@ -290,6 +290,37 @@ def run(
 
 
 @app.command()
+def experiment(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the experiment.")],
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--table", metavar="FILE", help="Record this table under the name (.csv, .parquet, .xlsx)."
+        ),
+    ] = None,
+    match: Annotated[
+        list[str] | None,
+        typer.Option("--match", metavar="COLUMN=MEANING", help="What a column means: Tier-Nr=subject."),
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Join a table of subjects, arms and time points to series, and say which visits are missing.
+
+    Example: workbench experiment pig-liver --table animals.csv
+    """
+    pairs = [each.rpartition("=") for each in match or ()]
+    if not all(column and meaning for column, _, meaning in pairs):
+        raise typer.BadParameter("--match takes COLUMN=MEANING, such as Tier-Nr=subject")
+    with _bench(context, home) as bench:
+        found = bench.experiment(name, table, match={column: meaning for column, _, meaning in pairs})
+        problems = f"\n\n{found.problems.as_text()}" if found.problems else ""
+        missing = f"\n\n{found.missing.as_text()}" if found.missing else ""
+        _show(found.as_json(), found.as_text() + missing + problems, as_json=as_json)
+
+
+@app.command()
 def send(
     context: typer.Context,
     objects: Annotated[

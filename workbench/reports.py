@@ -261,8 +261,10 @@ class Exported:
 class Run(Table[RunItem]):
     """One recorded application of a step: an item a series (part), with its outputs or its reason."""
 
-    def __init__(self, record: RunRecord) -> None:
+    def __init__(self, record: RunRecord, about: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.record = record
+        self.about = about or {}
+        """What the table of an experiment says of series, by Series Instance UID."""
         columns = {
             "series_instance_uid": "series instance uid", "part": "part", "state": "state", "seconds": "s",
             "reason": "reason",
@@ -315,10 +317,19 @@ class Run(Table[RunItem]):
 
     @property
     def table(self) -> "pd.DataFrame":
-        """The measurements, one row each, with the series, part and run they belong to."""
+        """The measurements, one row each, with the series, part and run they belong to.
+
+        Of an experiment it has the columns of the researcher's table, too; one whose name is taken ends in
+        `_of_table`.
+        """
         import pandas as pd
 
-        return pd.DataFrame([{**row, "run": self.record.run} for row in self.measurements])
+        rows = [{**row, "run": self.record.run} for row in self.measurements]
+        taken = {name for row in rows for name in row}
+        for row in rows:
+            said = self.about.get(str(row["series_instance_uid"]), {})
+            row |= {f"{name}_of_table" if name in taken else name: cell for name, cell in said.items()}
+        return pd.DataFrame(rows)
 
     def as_json(self) -> dict[str, Any]:
         """The run as `workbench run --json` prints it."""

@@ -1,7 +1,7 @@
 """The composition root: a bench joins the catalog, its folders, a Dask client and the nodes."""
 
 import atexit
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -35,6 +35,7 @@ from workbench.cohorts import (
     question_in,
 )
 from workbench.contact_sheet import FoundSeries
+from workbench.experiments import Experiment, about
 from workbench.progress import bar
 from workbench.question import question
 from workbench.reports import INDEX_FIRST, Findings, Indexed, IngestReport, Receipts, Run, VerifyReport
@@ -44,6 +45,7 @@ from workbench.tables import Table
 from workbench.thumbnails import fetched_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from distributed import Client
 
@@ -315,6 +317,73 @@ class Bench:
             If it is no manifest, was altered, or another cohort has its name.
         """
         return import_manifest(self.catalog, path, name)
+
+    # --- experiments ---------------------------------------------------------------------------------
+
+    def experiment(
+        self,
+        name: str,
+        table: "str | Path | pd.DataFrame | None" = None,
+        *,
+        match: Mapping[str, str] | None = None,
+    ) -> Experiment:
+        """Open an experiment: a researcher's table of subjects, arms and time points, joined to series.
+
+        Parameters
+        ----------
+        name
+            Of the experiment; with `table` it is recorded under it, in the place of an earlier table.
+        table
+            A CSV, Parquet or Excel file, or a DataFrame; every column is kept as it was written. Its rows are
+            joined to series by columns `series_instance_uid`, `study_instance_uid`, `accession_number`,
+            `clinical_trial_subject_id` or `patient_id`, narrowed by `study_date`.
+        match
+            Column to meaning, for other names: `{"Tier-Nr": "subject", "Aufnahme": "accession_number"}`; the
+            meanings are those of `catalog.sheet.MEANINGS`.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is no such experiment, or no such file.
+        catalog.errors.SheetError
+            If it is no table, or no column tells which series a row is about; names the nearest.
+        """
+        from catalog import experiments, sheet
+        from workbench.experiments import opened
+        from workbench.sheets import read_sheet
+
+        if table is None:
+            record = experiments.find_experiment(self.catalog, name)
+            if match:
+                meaning = sheet.meanings(record.sheet.columns, match)
+                record = experiments.record_experiment(self.catalog, name, record.sheet, meaning, now=_now())
+        else:
+            written = read_sheet(table)
+            meaning = sheet.meanings(written.columns, match)
+            record = experiments.record_experiment(self.catalog, name, written, meaning, now=_now())
+        return opened(self.catalog, record, open_part=self.volume, open_parts=self._parts)
+
+    @property
+    def experiments(self) -> Table[Mapping[str, Any]]:
+        """Every experiment."""
+        from workbench.experiments import all_experiments
+
+        return all_experiments(self.catalog)
+
+    def _parts(self, series: SeriesRecord, ingest: bool) -> "list[xr.DataArray]":
+        from pipelines.volumes import open_array
+
+        uid = series.series_instance_uid
+        arrays = arrays_of(self.catalog, uid)
+        if not arrays and not ingest:
+            raise NotFoundError(f"series {uid} was not ingested; bench.ingest(experiment) does it")
+        if ingest:
+            report = self.ingest(series, quiet=True)
+            reasons = [*report.left.values(), *(each.reason for each in report.rejected)]
+            if not report:
+                raise NotFoundError(f"series {uid} has no array: {(reasons or ['it has no pixel data'])[0]}")
+            arrays = list(report)
+        return [open_array(each) for each in arrays]
 
     # --- pixels --------------------------------------------------------------------------------------
 
@@ -691,7 +760,7 @@ class Bench:
                 save=lambda record: save_run(self.catalog, record),
             )
             save_run(self.catalog, record)
-        return Run(record)
+        return Run(record, about(selected))
 
     # --- nodes ---------------------------------------------------------------------------------------
 

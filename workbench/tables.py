@@ -98,11 +98,13 @@ class Table[R](Sequence[R]):
 
 
 _SINGULAR = {
-    "arrays": "array", "cohorts": "cohort", "differences": "difference", "files": "file",
+    "arrays": "array", "cohorts": "cohort", "differences": "difference", "experiments": "experiment",
+    "files": "file",
     "findings": "finding", "frames": "frame",
     "instances without one": "instance without one",
     "measurements": "measurement", "mismatches": "mismatch", "objects": "object", "outputs": "output",
     "receipts": "receipt", "regions": "region",
+    "things to look at": "thing to look at", "visits missing": "visit missing",
 }  # fmt: skip
 
 
