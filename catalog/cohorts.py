@@ -20,7 +20,7 @@ from catalog.places import State
 from catalog.query import find_series
 from catalog.records import CohortChange, CohortItem, CohortRecord, Question, SeriesRecord
 from catalog.scan import openable
-from catalog.where import FINDING, names_in
+from catalog.where import BESIDE, FINDING, names_in
 
 TELLING = frozenset({
     "patient_id", "issuer_of_patient_id", "patient_name", "patient_birth_date", "accession_number",
@@ -304,7 +304,7 @@ def _names(question: Question | None) -> set[str]:
 
 def _is_technical(name: str) -> bool:
     """Whether what a question names tells nothing of a patient: most columns, and few groups of the rest."""
-    if name in BY_COLUMN or name == FINDING.column:
+    if name in BY_COLUMN or name in BESIDE or name == FINDING.column:
         return name not in TELLING
     return all(step[:4] in _TECHNICAL_GROUPS for step in name.split("."))
 

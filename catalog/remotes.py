@@ -1,29 +1,31 @@
 """Series that are known from elsewhere: what a bucket or a PACS tells of them, without a file here."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from itertools import batched
+from operator import attrgetter
 
 import sqlalchemy as sa
 
 from catalog.attributes import PATIENT, SERIES, STUDY, Kind
 from catalog.database import Catalog
 from catalog.errors import NotFoundError
-from catalog.identifiers import digest_of_texts, is_uid
+from catalog.identifiers import digest, is_uid
 from catalog.matching import is_storable
 from catalog.models import instances, patients, remotes, series, studies, upserting
 from catalog.records import Rejection, RemoteReport, RemoteSeries
 from catalog.upsert import write_series
 
-BATCH = 2_000
+BATCH = 10_000
 """Series in one transaction."""
-_ATTRIBUTES = tuple(each.column for each in (*PATIENT, *STUDY, *SERIES))
 _NUMBERS = frozenset(each.column for each in (*STUDY, *SERIES) if each.kind in (Kind.INTEGER, Kind.REAL))
 _LARGEST = 2**63
 _SAID = ("address", "instances", "bytes", "collection", "analysis_result", "license", "doi")
 
 
-def record_remotes(catalog: Catalog, source: str, told: Iterable[RemoteSeries]) -> RemoteReport:
+def record_remotes(
+    catalog: Catalog, source: str, told: Iterable[RemoteSeries], *, complete: bool = False
+) -> RemoteReport:
     """Record what a source tells of series; what it told before and is the same is not written again.
 
     Rows of patients, studies and series that a file here tells of keep what they say, and what they lack is
@@ -35,12 +37,33 @@ def record_remotes(catalog: Catalog, source: str, told: Iterable[RemoteSeries]) 
         Its name: `idc`, or that of a node; it counts for every row.
     told
         Any number of series; they are taken in batches, each in a transaction of its own.
+    complete
+        Whether these are all: rows of the source for other series are then taken away in the end.
     """
-    report = RemoteReport(source)
+    report, named = RemoteReport(source), set[str]()
     for some in batched(told, BATCH):
         with catalog.transaction() as connection:
             report = _plus(report, _record(connection, source, some))
-    return report
+        if complete:
+            named.update(map(_uid, some))
+    return replace(report, withdrawn=_withdraw(catalog, source, named)) if complete else report
+
+
+def _withdraw(catalog: Catalog, source: str, named: Set[str]) -> int:
+    """Take away the rows of a source for series that are not named; those of the series stay."""
+    uid = series.c.series_instance_uid
+    known = (
+        sa.select(remotes.c.id, uid)
+        .join(series, series.c.id == remotes.c.series)
+        .where(remotes.c.source == source)
+        .execution_options(yield_per=BATCH)
+    )
+    with catalog.reading() as connection:
+        gone = [row.id for row in connection.execute(known) if row.series_instance_uid not in named]
+    for some in batched(gone, BATCH):
+        with catalog.transaction() as connection:
+            connection.execute(sa.delete(remotes).where(remotes.c.id.in_(some)))
+    return len(gone)
 
 
 def remote_of(catalog: Catalog, series_instance_uid: str) -> RemoteSeries | None:
@@ -93,8 +116,13 @@ def _plus(report: RemoteReport, more: RemoteReport) -> RemoteReport:
 
 
 def _record(connection: sa.Connection, source: str, told: Sequence[RemoteSeries]) -> RemoteReport:
-    rejected = [Rejection(_uid(each)[:64], reason) for each in told if (reason := _fault(each))]
-    sound = {_uid(each): each for each in told if not _fault(each)}  # told twice, the last one counts
+    rejected: list[Rejection] = []
+    sound: dict[str, RemoteSeries] = {}  # of one told twice, the last one counts
+    for each in told:
+        if reason := _fault(each):
+            rejected.append(Rejection(_uid(each)[:64], reason))
+        else:
+            sound[_uid(each)] = each
     twice = len(told) - len(rejected) - len(sound)
     known = _known(connection, source, list(sound))
     digests = {uid: _digest(each) for uid, each in sound.items()}
@@ -113,20 +141,24 @@ def _uid(told: RemoteSeries) -> str:
 
 def _fault(told: RemoteSeries) -> str:
     """Why a series cannot be recorded; empty where it can."""
+    values = told.values
     for name in ("series_instance_uid", "study_instance_uid"):
-        if not is_uid(str(told.values.get(name) or "")):
+        if not is_uid(str(values.get(name) or "")):
             return f"its {name} is no UID"
-    for name in _NUMBERS & told.values.keys():
-        value = told.values[name]
+    for name in _NUMBERS & values.keys():
+        value = values[name]
         if value is not None and not (isinstance(value, int | float) and abs(value) < _LARGEST):
             return f"its {name} is no number"
-    texts = [each for each in (*told.values.values(), *astuple(told)[2:]) if isinstance(each, str)]
-    return "" if all(map(is_storable, texts)) else "a value of it is no text"
+    texts = [each for each in (*values.values(), *_said(told)) if isinstance(each, str)]
+    return "" if is_storable("".join(texts)) else "a value of it is no text"
 
 
 def _digest(told: RemoteSeries) -> str:
-    said = [told.values.get(name) for name in _ATTRIBUTES]
-    return digest_of_texts(map(repr, (*said, *(getattr(told, name) for name in _SAID))))[:32]
+    values = sorted((name, value) for name, value in told.values.items() if value is not None)
+    return digest(repr((values, _said(told))).encode())[:32]
+
+
+_said = attrgetter(*_SAID)
 
 
 def _known(connection: sa.Connection, source: str, uids: Sequence[str]) -> Mapping[str, str]:
@@ -166,7 +198,7 @@ def _write(
     ids, _ = write_series(connection, [each.values for each in told], overwrite=overwrite)
     rows = [
         {"series": row, "source": source, "digest": digests[_uid(each)]}
-        | {name: getattr(each, name) for name in _SAID}
+        | dict(zip(_SAID, _said(each), strict=True))
         for row, each in zip(ids, told, strict=True)
     ]
     insert = upserting(connection, remotes)

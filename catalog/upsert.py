@@ -190,8 +190,9 @@ def _write_level(
     overwrite: bool,
 ) -> list[tuple[int, int | None]]:
     """Write the rows of one level and return, for each of the values, its row and that row's parent."""
-    table, names = level.table, [each.column for each in level.attributes]
-    required = {name for name in names if not table.c[name].nullable}
+    table, said_at_all = level.table, set[str]().union(*values)
+    required = {each.column for each in level.attributes if not table.c[each.column].nullable}
+    names = [each.column for each in level.attributes if each.column in said_at_all | required]
     keys: list[Value] = []
     rows: dict[Value, dict[str, Value]] = {}
     for said, parent in zip(values, parents, strict=True):

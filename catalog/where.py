@@ -15,6 +15,9 @@ Texts stand in single or double quotes, doubled inside. An absent value equals n
 `finding` is no attribute but what is wrong with the series (`catalog.vocabulary`): `finding == 'tilt'` asks
 for a kind, `finding ~ 'mm apart'` looks into kinds and words, `finding != 'missing_slices'` is true of series
 that have none.
+
+Nor are `source`, `collection`, `analysis_result`, `license` and `doi`: what a source elsewhere says of a
+series (`catalog.remotes`).
 """
 
 import operator
@@ -40,7 +43,7 @@ from catalog.matching import (
     number_of,
     text_of,
 )
-from catalog.models import findings, instances
+from catalog.models import findings, instances, remotes, series
 from catalog.vocabulary import kind_named
 
 LENGTH_LIMIT = 10_000
@@ -221,6 +224,8 @@ class _Compiler(Transformer[Token, Condition]):
         attribute = _attribute(children[0])
         if attribute is FINDING:
             return _finding(sa.true())
+        if attribute in BESIDE.values():
+            return _elsewhere(attribute, _is_anything)
         is_there = column_of(attribute).is_not(None)
         if attribute.level is Level.INSTANCE and attribute.kind in (Kind.INTEGER, Kind.REAL):
             return sa.or_(is_there, has_value(f"{attribute.tag:08X}", _is_anything, None))
@@ -280,6 +285,19 @@ FINDING = Attribute("finding", 0, "LO", Level.SERIES, Kind.TEXT)
 """Stands for what is wrong with a series, which has a table of its own."""
 
 
+BESIDE = {
+    name: Attribute(name, 0, "LO", Level.SERIES, Kind.TEXT)
+    for name in ("source", "collection", "analysis_result", "license", "doi")
+}
+"""What a source elsewhere says of a series beside its attributes, in a table of its own."""
+
+
+def _elsewhere(attribute: Attribute, condition: Callable[[sa.ColumnElement[str]], Condition]) -> Condition:
+    """Whether something holds for what a source elsewhere says of a series."""
+    said = remotes.alias()
+    return series.c.id.in_(sa.select(said.c.series).where(condition(said.c[attribute.column])))
+
+
 def _finding(condition: Condition) -> Condition:
     """Whether the series of an instance has a finding for which something holds."""
     of_series = sa.select(sa.literal(1)).where(findings.c.series == instances.c.series, condition)
@@ -298,6 +316,8 @@ def _finding_of(value: Token, text: str, compare: Callable[[Any, Any], Any]) -> 
 def _attribute(name: Token) -> Attribute:
     if name.casefold() == FINDING.column:
         return FINDING
+    if name.casefold() in BESIDE:
+        return BESIDE[name.casefold()]
     try:
         return attribute_named(attribute_of(str(name)))
     except QuestionError as error:
@@ -321,6 +341,8 @@ def _present(
         return sa.false()
     if attribute is FINDING:
         return _finding_of(value, text, compare)
+    if attribute in BESIDE.values():
+        return _elsewhere(attribute, lambda column: compare(column, text_of(attribute, text)))
     column = column_of(attribute)
     return sa.and_(column.is_not(None), compare(column, _comparable(attribute, value, text, compare)))
 

@@ -71,7 +71,7 @@ def index(
     context: typer.Context,
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PATH...", help="Folders, files, a DICOMDIR, ZIP or TAR archives."),
+        typer.Argument(metavar="PATH...", help="Folders, files, a DICOMDIR, ZIP or TAR archives; idc."),
     ] = None,
     last: Annotated[bool, typer.Option("--last", help="The last report again, with every reason.")] = False,
     home: Home = None,
@@ -80,6 +80,8 @@ def index(
     """Read an archive into the catalog; ZIP and TAR archives are read as folders, where they lie.
 
     A DICOMDIR that is given itself stands for the files it names.
+
+    `idc` records every series of the NCI Imaging Data Commons with the address of its bucket.
 
     Example: workbench index /archive/2026
     """

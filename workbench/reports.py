@@ -12,6 +12,7 @@ from catalog.records import (
     IndexReport,
     OutputRecord,
     Rejection,
+    RemoteReport,
     RunItem,
     RunRecord,
     as_dict,
@@ -85,6 +86,48 @@ class Indexed(Table[Rejection]):
         if report.unchanged and not (report.added or report.updated or report.vanished):
             text += " · nothing changed"
         return text or "no file there that could be taken up"
+
+
+class IndexedElsewhere(Table[Rejection]):
+    """What was learnt from a source elsewhere; its rows are the series that could not be recorded."""
+
+    def __init__(self, report: RemoteReport) -> None:
+        self.report = report
+        columns = {"path": "rejected series", "reason": "reason"}
+        super().__init__(report.rejected, columns, noun="rejected", note=self._counts())
+
+    @property
+    def rejected(self) -> tuple[Rejection, ...]:
+        """Series that could not be recorded, and why."""
+        return self.report.rejected
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `workbench index idc --json` prints it."""
+        return as_dict(self.report)
+
+    def line(self) -> str:
+        """One line: how many series, and what became of them."""
+        text = counted((len(self), "rejected"))
+        return line(
+            "index",
+            self.report.series,
+            "series",
+            " · ".join(filter(None, (self._counts(), text))),
+            self.report.seconds,
+        )
+
+    def reasons(self) -> str:
+        """Every rejection with its reason, one a line."""
+        return "".join(f"\n   {plain(f'{each.path}: {each.reason}')}" for each in self)
+
+    def _counts(self) -> str:
+        report = self.report
+        return counted(
+            (report.added, "added"),
+            (report.updated, "updated"),
+            (report.unchanged, "unchanged"),
+            (report.withdrawn, "withdrawn"),
+        )
 
 
 class Findings(Table[Finding]):

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from catalog import cohorts as frozen
 from catalog.arrays import arrays_of, record_arrays
@@ -38,7 +38,16 @@ from workbench.contact_sheet import FoundSeries
 from workbench.experiments import Experiment, about
 from workbench.progress import bar
 from workbench.question import question
-from workbench.reports import INDEX_FIRST, Findings, Indexed, IngestReport, Receipts, Run, VerifyReport
+from workbench.reports import (
+    INDEX_FIRST,
+    Findings,
+    Indexed,
+    IndexedElsewhere,
+    IngestReport,
+    Receipts,
+    Run,
+    VerifyReport,
+)
 from workbench.selection import Selection, arrays_in, elsewhere, files_of, one_series, selected_series
 from workbench.settings import SETTINGS_FILE, Settings
 from workbench.tables import Table
@@ -151,21 +160,40 @@ class Bench:
 
     # --- archive and catalog -------------------------------------------------------------------------
 
-    def index(self, *paths: str | Path, quiet: bool = False) -> Indexed:
+    @overload
+    def index(self, source: Literal["idc"], /, *, quiet: bool = False) -> IndexedElsewhere: ...  # type: ignore[overload-overlap]
+    @overload
+    def index(self, *paths: str | Path, quiet: bool = False) -> Indexed: ...
+    def index(self, *paths: str | Path, quiet: bool = False) -> Indexed | IndexedElsewhere:
         """Read folders and files into the catalog; what has not changed is not read again.
 
         ZIP and TAR archives, also packed ones, are read as folders, where they lie. A DICOMDIR
-        that is given itself stands for the files it names.
+        that is given itself stands for the files it names. `"idc"` stands for the
+        index of the NCI Imaging Data Commons (extra `idc`): every series of it is recorded with the address
+        of its bucket, without a file. A Parquet file of that form is read in the same way.
 
         Raises
         ------
         catalog.errors.NotFoundError
             If a path does not exist.
         """
+        if len(paths) == 1 and (table := self._index_elsewhere(paths[0], quiet=quiet)) is not None:
+            return table
         from catalog.index import index_paths  # pydicom takes a while to load, and a question needs none
 
         with bar("index", "files", quiet=quiet) as progress:
             return Indexed(index_paths(self.catalog, paths, progress=progress))
+
+    def _index_elsewhere(self, path: str | Path, *, quiet: bool) -> IndexedElsewhere | None:
+        """Read an index of series elsewhere; `None` where the path is none."""
+        from catalog.idc import SOURCE, SUFFIX, idc_index, index_idc
+
+        is_source = str(path) == SOURCE and not Path(path).exists()
+        if not is_source and Path(path).suffix.lower() != SUFFIX:
+            return None
+        with bar("index", "series", quiet=quiet) as progress:
+            found = idc_index() if is_source else Path(path).expanduser()
+            return IndexedElsewhere(index_idc(self.catalog, found, progress=progress))
 
     def last_index(self) -> Indexed:
         """Report of the last index.

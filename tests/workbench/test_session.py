@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pydicom
 import pytest
 import xarray as xr
@@ -236,3 +237,11 @@ def test_a_series_from_elsewhere_is_shown_with_its_place_and_not_ingested(bench:
     assert bench.ingest(quiet=True).reasons() == ""
     with pytest.raises(NotFoundError, match="not here but at s3://bucket/1"):
         bench.volume(found[0])
+
+
+def test_an_index_of_the_idc_is_read_like_an_archive(bench: Bench, shared_data: Path, tmp_path: Path) -> None:
+    whole = pq.read_table(shared_data / "catalog" / "idc_series_sample.parquet")
+    pq.write_table(whole.slice(0, 30), tmp_path / "idc.parquet")
+    assert "30 series" in bench.index(tmp_path / "idc.parquet", quiet=True).line()
+    assert "30 unchanged" in bench.index(tmp_path / "idc.parquet", quiet=True).line()
+    assert len(bench.series(where="source == 'idc'")) == 30

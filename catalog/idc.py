@@ -1,0 +1,159 @@
+"""The index of the NCI Imaging Data Commons, a Parquet file on this disk, as series known from elsewhere."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from catalog.database import Catalog
+from catalog.errors import NotFoundError, SettingsError
+from catalog.records import Progress, RemoteReport, RemoteSeries, Value, no_progress
+from catalog.remotes import record_remotes
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+SOURCE = "idc"
+SUFFIX = ".parquet"
+_ROWS = 20_000
+_MEGABYTE = 1_000_000
+_TEXT_LIMIT = 10_000
+
+
+def idc_index() -> Path:
+    """Return the index that the package `idc-index-data` ships.
+
+    Raises
+    ------
+    SettingsError
+        If it is not installed; says how.
+    """
+    if find_spec("idc_index_data") is None:
+        raise SettingsError("the index of the IDC is not installed: pip install 'imaging-workbench[idc]'")
+    import idc_index_data
+
+    return Path(str(idc_index_data.IDC_INDEX_PARQUET_FILEPATH))
+
+
+def index_idc(catalog: Catalog, path: Path, *, progress: Progress = no_progress) -> RemoteReport:
+    """Record every series of an index of the IDC; those that it has no longer are withdrawn.
+
+    Parameters
+    ----------
+    path
+        A Parquet file with the columns of `idc_index.parquet`; those that are missing are left out.
+    progress
+        Called with how many series are recorded, and how many there are.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such file, or it is no index of series.
+    SettingsError
+        If what reads Parquet is not installed.
+    """
+    started, file = monotonic(), _opened(path)
+    return replace(
+        record_remotes(catalog, SOURCE, _told(file, progress), complete=True), seconds=monotonic() - started
+    )
+
+
+def _opened(path: Path) -> "pq.ParquetFile":
+    if find_spec("pyarrow") is None:
+        raise SettingsError("an index in Parquet needs pyarrow: pip install 'imaging-workbench[idc]'")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise NotFoundError(f"no file {path}") from None
+    except pa.ArrowInvalid:
+        raise NotFoundError(f"{path} is no Parquet file") from None
+    missing = {"SeriesInstanceUID", "StudyInstanceUID", "PatientID"} - set(file.schema_arrow.names)
+    if missing:
+        raise NotFoundError(f"{path} is no index of series; it has no column {', '.join(sorted(missing))}")
+    return file
+
+
+def _told(file: "pq.ParquetFile", progress: Progress) -> Iterator[RemoteSeries]:
+    names = [name for name in (*_ATTRIBUTES, *_BESIDE) if name in file.schema_arrow.names]
+    done, total = 0, file.metadata.num_rows
+    for batch in file.iter_batches(_ROWS, columns=names):
+        columns = {name: batch.column(name).to_pylist() for name in names}
+        attributes = [
+            (column, [convert(value) for value in columns[name]])
+            for name, (column, convert) in _ATTRIBUTES.items()
+            if name in columns
+        ]
+        beside = [
+            (field, [convert(value) for value in columns[name]])
+            for name, (field, convert) in _BESIDE.items()
+            if name in columns
+        ]
+        for at in range(batch.num_rows):
+            values = {column: each[at] for column, each in attributes if each[at] is not None}
+            said: dict[str, Any] = {field: each[at] for field, each in beside}
+            address = said.pop("address", None) or f"{SOURCE}:{values.get('series_instance_uid', '')}"
+            yield RemoteSeries(values, SOURCE, address, **said)
+        done += batch.num_rows
+        progress(done, total)
+
+
+def _text(value: Any) -> str | None:
+    return str(value).strip()[:_TEXT_LIMIT] or None if value is not None else None
+
+
+def _date(value: Any) -> str | None:
+    """A date as DICOM writes it: 1997-09-17 becomes 19970917."""
+    digits = str(value).replace("-", "")[:8] if value is not None else ""
+    return digits if len(digits) == 8 and digits.isdecimal() else None
+
+
+def _integer(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _bytes(value: Any) -> int | None:
+    return round(value * _MEGABYTE) if isinstance(value, float) and 0 <= value < 1e12 else None
+
+
+def _bucket(value: Any) -> str | None:
+    text = _text(value)
+    return text.removesuffix("*").rstrip("/") if text else None
+
+
+type _Column = tuple[str, Callable[[Any], Value]]
+_ATTRIBUTES: dict[str, _Column] = {
+    "PatientID": ("patient_id", _text),
+    "PatientSex": ("patient_sex", _text),
+    "StudyInstanceUID": ("study_instance_uid", _text),
+    "StudyDate": ("study_date", _date),
+    "StudyDescription": ("study_description", _text),
+    "PatientAge": ("patient_age", _text),
+    "SeriesInstanceUID": ("series_instance_uid", _text),
+    "Modality": ("modality", _text),
+    "SeriesNumber": ("series_number", _integer),
+    "SeriesDescription": ("series_description", _text),
+    "SeriesDate": ("series_date", _date),
+    "BodyPartExamined": ("body_part_examined", _text),
+    "Manufacturer": ("manufacturer", _text),
+    "ManufacturerModelName": ("manufacturer_model_name", _text),
+}
+"""Columns of the index that are attributes of patient, study or series."""
+_BESIDE: dict[str, _Column] = {
+    "series_aws_url": ("address", _bucket),
+    "instanceCount": ("instances", _integer),
+    "series_size_MB": ("bytes", _bytes),
+    "collection_id": ("collection", _text),
+    "analysis_result_id": ("analysis_result", _text),
+    "license_short_name": ("license", _text),
+    "source_DOI": ("doi", _text),
+}
+"""Columns that stand beside the attributes. Those of instances (SOP class, transfer syntax) are left out: the
+index has one value where instances may differ."""
