@@ -84,6 +84,8 @@ series = sa.Table(
     sa.Column("study", _ID, sa.ForeignKey("studies.id"), nullable=False, index=True),
     *_columns(SERIES, required=("series_instance_uid",)),
     sa.UniqueConstraint("series_instance_uid"),
+    sa.Index(None, "modality", "body_part_examined"),
+    sa.Index(None, "body_part_examined"),
 )
 
 instances = sa.Table(

@@ -15,20 +15,22 @@ import sqlalchemy as sa
 from catalog.attributes import BY_COLUMN, Kind, Level
 from catalog.checks import rots
 from catalog.database import Catalog
-from catalog.errors import NotFoundError
+from catalog.errors import NotFoundError, QuestionError
 from catalog.matching import TABLES, Condition, attribute_named, column_of, condition
 from catalog.models import checks, files, instances, patients, remotes, series, studies
 from catalog.places import State
 from catalog.records import InstanceRecord, PixelData, SeriesRecord, Value
 from catalog.scan import openable
-from catalog.where import compile_where
+from catalog.where import BESIDE, compile_where, names_in
 
 _LEVELS = tuple(Level)
 _AT_ONCE = 500
 """Values in one IN list."""
 
 
-def find_series(catalog: Catalog, *, where: str | None = None, **matching: Any) -> list[SeriesRecord]:
+def find_series(
+    catalog: Catalog, *, where: str | None = None, limit: int | None = None, page: int = 1, **matching: Any
+) -> list[SeriesRecord]:
     """Return the series with an instance that satisfies everything asked for, and that can still be read.
 
     Those known only from elsewhere, too; their `remote` says where they lie.
@@ -39,28 +41,73 @@ def find_series(catalog: Catalog, *, where: str | None = None, **matching: Any) 
         An open catalog.
     where
         An expression, see `catalog.where`: `"SliceThickness <= 1.5"`.
+    limit
+        How many at most, so that the time does not depend on how many there are.
+    page
+        From 1: which so many of them.
     **matching
         Attributes by keyword or column name, see `catalog.matching`: `modality="CT"`.
 
     Returns
     -------
     list of SeriesRecord
-        By patient, study date and time, series number.
+        By patient, study date and time, series number; with a limit as they came into the catalog.
 
     Raises
     ------
     QuestionError
         If a name is unknown or a value cannot be compared; names the nearest.
     """
-    conditions = _conditions(matching)
+    asked = matching_series(where, matching).add_columns(series.c.id)
+    if limit is not None:
+        _check(limit, page)
+        asked = asked.order_by(series.c.id).limit(limit).offset((page - 1) * limit)
+    statement = _records(asked.cte("asked"), in_catalog_order=limit is not None)
+    with catalog.reading() as connection:
+        return [SeriesRecord(**row) for row in connection.execute(statement).mappings()]
+
+
+def count_series(catalog: Catalog, *, where: str | None = None, **matching: Any) -> int:
+    """Return how many series there are of what is asked for, as `find_series`."""
+    asked = matching_series(where, matching).add_columns(sa.func.count())
+    with catalog.reading() as connection:
+        return int(connection.scalar(asked) or 0)
+
+
+def matching_series(
+    where: str | None, matching: Mapping[str, Any], level: Level = Level.SERIES
+) -> sa.Select[Any]:
+    """Return a statement without columns over the series that are asked for.
+
+    Parameters
+    ----------
+    level
+        Of the columns that will be added; the tables of levels above are joined only where they are needed.
+
+    Raises
+    ------
+    QuestionError
+        As `find_series`.
+    """
+    demands = _conditions(matching)
     if where is not None and where.strip():
-        conditions.append(_where(where))
+        demands.append(_where(where))
+    joined = level is not Level.SERIES or any(each.names_above for each in demands)
+    return _select(Level.SERIES, demands, joined=joined)
+
+
+def _check(limit: int, page: int) -> None:
+    for name, number in (("limit", limit), ("page", page)):
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < _LARGEST:
+            raise QuestionError(f"{name} is a whole number from 1, not {number!r:.40}")
+
+
+_LARGEST = 2**31
+
+
+def _records(asked: sa.CTE, *, in_catalog_order: bool) -> sa.Select[Any]:
+    """The fields of `SeriesRecord` for the rows of series that a statement selects."""
     names = [each.name for each in fields(SeriesRecord) if each.name in BY_COLUMN]
-    matched = (
-        _select(Level.SERIES, conditions)
-        .add_columns(series.c.id, *(column_of(BY_COLUMN[name]) for name in names))
-        .cte("matched")
-    )
     of_instance = sa.case((instances.c.rows.is_not(None), sa.func.coalesce(instances.c.number_of_frames, 1)))
     counts = (
         sa.select(
@@ -68,33 +115,36 @@ def find_series(catalog: Catalog, *, where: str | None = None, **matching: Any) 
             sa.func.count().label("instances"),
             sa.func.coalesce(sa.func.sum(of_instance), 0).label("frames"),
         )
-        .where(instances.c.series.in_(sa.select(matched.c.id)), _has_place(instances))
+        .where(instances.c.series.in_(sa.select(asked.c.id)), _has_place(instances))
         .group_by(instances.c.series)
         .subquery()
     )
     remote = remotes.alias()
-    first = sa.select(sa.func.min(remote.c.id)).where(remote.c.series == matched.c.id).scalar_subquery()
-    statement = (
+    first = sa.select(sa.func.min(remote.c.id)).where(remote.c.series == series.c.id).scalar_subquery()
+    as_they_came = (series.c.id,)
+    by_patient = (
+        patients.c.patient_id,
+        studies.c.study_date.nulls_last(),
+        studies.c.study_time.nulls_last(),
+        studies.c.study_instance_uid,
+        series.c.series_number.nulls_last(),
+        series.c.series_instance_uid,
+    )
+    return (
         sa.select(
-            *(matched.c[name] for name in names),
+            *(column_of(BY_COLUMN[name]) for name in names),
             sa.func.coalesce(counts.c.instances, remotes.c.instances, 0).label("instances"),
             sa.func.coalesce(counts.c.frames, 0).label("frames"),
             sa.case((counts.c.series.is_(None), remotes.c.address), else_="").label("remote"),
         )
-        .select_from(matched)
-        .outerjoin(counts, counts.c.series == matched.c.id)
+        .select_from(asked)
+        .join(series, series.c.id == asked.c.id)
+        .join(studies, studies.c.id == series.c.study)
+        .join(patients, patients.c.id == studies.c.patient)
+        .outerjoin(counts, counts.c.series == series.c.id)
         .outerjoin(remotes, remotes.c.id == first)
-        .order_by(
-            matched.c.patient_id,
-            matched.c.study_date.nulls_last(),
-            matched.c.study_time.nulls_last(),
-            matched.c.study_instance_uid,
-            matched.c.series_number.nulls_last(),
-            matched.c.series_instance_uid,
-        )
+        .order_by(*(as_they_came if in_catalog_order else by_patient))
     )
-    with catalog.reading() as connection:
-        return [SeriesRecord(**row) for row in connection.execute(statement).mappings()]
 
 
 def find_instances(catalog: Catalog, **matching: Any) -> list[InstanceRecord]:
@@ -219,10 +269,20 @@ class _Demand:
     condition: Condition
     elsewhere: Condition | None
     """What is asked of a series without a file; `None` where nothing of it could be true."""
+    names_above: bool = False
+    """Whether a patient or study is asked about, too."""
 
 
 def _where(expression: str) -> _Demand:
-    return _Demand(Level.INSTANCE, compile_where(expression), compile_where(expression, has_file=False))
+    """What an expression asks, of the level that has all it names: what is asked of a series need no file."""
+    levels = [
+        BY_COLUMN[name].level if name in BY_COLUMN else Level.SERIES if name in BESIDE else Level.INSTANCE
+        for name in names_in(expression)
+    ]
+    condition = compile_where(expression)
+    if Level.INSTANCE in levels:
+        return _Demand(Level.INSTANCE, condition, compile_where(expression, has_file=False), names_above=True)
+    return _Demand(Level.SERIES, condition, condition, names_above={*levels} != {Level.SERIES})
 
 
 def _conditions(matching: Mapping[str, Any]) -> list[_Demand]:
@@ -232,24 +292,31 @@ def _conditions(matching: Mapping[str, Any]) -> list[_Demand]:
         demanded = condition(attribute, value)
         if demanded is not None:
             below = attribute.level is Level.INSTANCE
-            found.append(_Demand(attribute.level, demanded, None if below else demanded))
+            found.append(
+                _Demand(
+                    attribute.level,
+                    demanded,
+                    None if below else demanded,
+                    names_above=attribute.level in (Level.PATIENT, Level.STUDY),
+                )
+            )
     return found
 
 
-def _select(level: Level, demands: Sequence[_Demand]) -> sa.Select[Any]:
+def _select(level: Level, demands: Sequence[_Demand], *, joined: bool = True) -> sa.Select[Any]:
     """Rows of a level, joined with those above, of which one instance or series elsewhere is as demanded."""
     depth = _LEVELS.index(level)
     tables = [TABLES[each] for each in _LEVELS[: depth + 1]]
-    joined: sa.FromClause = patients
-    for above, table in pairwise(tables):
-        joined = joined.join(table, _above(table) == above.c.id)
+    rows: sa.FromClause = patients if joined else TABLES[level]
+    for above, table in pairwise(tables if joined else ()):
+        rows = rows.join(table, _above(table) == above.c.id)
     here = [each.condition for each in demands if _LEVELS.index(each.level) <= depth]
     below = [each for each in demands if _LEVELS.index(each.level) > depth]
     there = _has_place(TABLES[level], *(each.condition for each in below))
     elsewhere = [each.elsewhere for each in below if each.elsewhere is not None]
     if level is not Level.INSTANCE and len(elsewhere) == len(below):
         there = sa.or_(there, _is_elsewhere(TABLES[level], *elsewhere))
-    return sa.select().select_from(joined).where(*here, there)
+    return sa.select().select_from(rows).where(*here, there)
 
 
 def _has_place(table: sa.Table, *conditions: Condition) -> Condition:

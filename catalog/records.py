@@ -288,6 +288,17 @@ class SeriesRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class FacetCount:
+    """How many series have one value of an attribute."""
+
+    attribute: str
+    """Name of its column."""
+    value: Value
+    """`None` where it is absent."""
+    series: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is wrong with a series."""
 

@@ -109,7 +109,10 @@ def series(
             "--contact-sheet", metavar="FILE", help="Draw a picture of each into FILE (.png, .html)."
         ),
     ] = None,
-    page: Annotated[int, typer.Option("--page", help="Which 200 of them the contact sheet shows.")] = 1,
+    limit: Annotated[int | None, typer.Option("--limit", help="How many at most.")] = None,
+    page: Annotated[
+        int, typer.Option("--page", help="Which so many of them; 200 on a contact sheet without a limit.")
+    ] = 1,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -120,13 +123,34 @@ def series(
     from catalog.records import as_dict
 
     with _bench(context, home) as bench:
-        found = bench.find(*(query or ()), where=where)
+        found = bench.find(*(query or ()), where=where, limit=limit, page=page if limit else 1)
         if sheet is not None:
-            drawn = found.contact_sheet(page=page, quiet=as_json)
+            drawn = found.contact_sheet(page=1 if limit else page, quiet=as_json)
             drawn.save(sheet)
             said = {"contact_sheet": str(sheet), **drawn.as_json()}
             _show(said, f"{drawn}\n\n wrote {sheet}", as_json=as_json)
             return
+    _show([as_dict(each) for each in found], found.as_text(), as_json=as_json)
+
+
+@app.command()
+def facets(
+    context: typer.Context,
+    attributes: Annotated[
+        list[str], typer.Argument(metavar="ATTRIBUTE...", help="Of patient, study or series: Modality.")
+    ],
+    where: Where = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count the series that have each value of attributes, the most frequent first.
+
+    Example: workbench facets Modality BodyPartExamined
+    """
+    from catalog.records import as_dict
+
+    with _bench(context, home) as bench:
+        found = bench.facets(*attributes, where=where)
     _show([as_dict(each) for each in found], found.as_text(), as_json=as_json)
 
 

@@ -238,11 +238,11 @@ def _catalog(examined: Examined) -> Iterator[Finding]:
     if settings.catalog is None and not Path(settings.catalog_url).is_file():
         yield _note("catalog", "nothing was indexed yet", "workbench index FOLDER")
         return
-    from catalog.query import find_series
+    from catalog.query import count_series
 
     try:
         examined.catalog = Catalog(settings.catalog_url)
-        yield _fine("catalog", f"{len(find_series(examined.catalog)):,} series")
+        yield _fine("catalog", f"{count_series(examined.catalog):,} series")
     except WorkbenchError as error:
         yield _mend("catalog", str(error), "see its last words; a copy or a new index brings it back")
 

@@ -16,14 +16,23 @@ from catalog.checks import forget_arrays, rot_of, warn_of
 from catalog.database import Catalog
 from catalog.durable import make_folder
 from catalog.errors import NotFoundError, QuestionError, SettingsError, words_of
+from catalog.facets import count_facets
 from catalog.fetch import Local
 from catalog.findings import find_findings, record_ingested
 from catalog.home import default_home
 from catalog.identifiers import is_uid
 from catalog.locks import shared
 from catalog.outbox import delivery
-from catalog.query import find_series, instances_of
-from catalog.records import ArrayRecord, CohortRecord, InstanceRecord, OutputRecord, Question, SeriesRecord
+from catalog.query import count_series, find_series, instances_of
+from catalog.records import (
+    ArrayRecord,
+    CohortRecord,
+    FacetCount,
+    InstanceRecord,
+    OutputRecord,
+    Question,
+    SeriesRecord,
+)
 from catalog.runs import find_items, save_run
 from workbench.cluster import local_cluster
 from workbench.cohorts import (
@@ -76,6 +85,7 @@ SERIES_COLUMNS = {
     "series_instance_uid": "series instance uid",
 }
 
+FACET_COLUMNS = {"attribute": "attribute", "value": "value", "series": "series"}
 ELSEWHERE = {"remote": "elsewhere"}
 """The column of series whose pixels are not here; only where there are some."""
 
@@ -146,7 +156,7 @@ class Bench:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<bench {self.settings.home}: {len(find_series(self.catalog)):,} series>"
+        return f"<bench {self.settings.home}: {count_series(self.catalog):,} series>"
 
     def close(self) -> None:
         """Give up the Dask cluster, the copies of what lies elsewhere, and the catalog's connections."""
@@ -212,7 +222,9 @@ class Bench:
             )
         return Indexed(report)
 
-    def series(self, where: str | None = None, **matching: Any) -> FoundSeries:
+    def series(
+        self, where: str | None = None, *, limit: int | None = None, page: int = 1, **matching: Any
+    ) -> FoundSeries:
         """Find series: DICOM matching on attributes, and an expression over them.
 
         `.contact_sheet()` of what is found draws a picture of each.
@@ -222,6 +234,9 @@ class Bench:
         where
             For example `"SliceThickness <= 1.5 and not SeriesDescription ~ 'scout'"`; a series is found when
             one of its instances satisfies it. `finding` is what is wrong with it, see `findings`.
+        limit, page
+            How many at most, and which so many of them, from 1: the first thousand of a million are there at
+            once, in the order in which they came into the catalog. `count` says how many there are.
         **matching
             Attribute (`modality` or `Modality`) to a value, a wildcard (`"CT*"`), a range of dates
             (`"20260101-20260131"`) or a list of values (PS3.4 C.2.2.2).
@@ -233,18 +248,37 @@ class Bench:
         """
         if where is not None and not isinstance(where, str):
             raise QuestionError(f"where is an expression in a text, not {type(where).__name__}")
-        found = find_series(self.catalog, where=where, **matching)
-        note = "" if found or where or matching else INDEX_FIRST
+        found = find_series(self.catalog, where=where, limit=limit, page=page, **matching)
+        note = "" if found or where or matching or page > 1 else INDEX_FIRST
+        if limit is not None and len(found) == limit:
+            note = f"page {page}, more with page={page + 1}"
         return FoundSeries(
             found,
             SERIES_COLUMNS | (ELSEWHERE if any(each.remote for each in found) else {}),
             catalog=self.catalog,
             settings=self.settings,
-            question=Question(where, matching),
+            question=Question(where, matching) if limit is None else None,
             note=note,
         )
 
-    def find(self, *words: str, where: str | None = None) -> FoundSeries:
+    def count(self, where: str | None = None, **matching: Any) -> int:
+        """How many series `series` would find."""
+        return count_series(self.catalog, where=where, **matching)
+
+    def facets(self, *attributes: str, where: str | None = None, **matching: Any) -> Table[FacetCount]:
+        """How many series have each value of attributes, of those that `series` would find.
+
+        Raises
+        ------
+        catalog.errors.QuestionError
+            If an attribute is not known or one of an instance, or the question is not understood.
+        """
+        found = count_facets(self.catalog, *attributes, where=where, **matching)
+        return Table(found, FACET_COLUMNS, noun="values")
+
+    def find(
+        self, *words: str, where: str | None = None, limit: int | None = None, page: int = 1
+    ) -> FoundSeries:
         """Find series as a person types: `Modality=CT` matches, any other word is looked for in the texts.
 
         An attribute that is given several times matches any of the values.
@@ -255,7 +289,7 @@ class Bench:
             If an attribute or the expression is not understood.
         """
         expression, matching = question(words, where)
-        return self.series(expression, **matching)
+        return self.series(expression, limit=limit, page=page, **matching)
 
     def findings(self, series: Selection = None, *, kind: str | None = None) -> Findings:
         """What is wrong with series: deviations, conflicts; once ingested, missing slices, tilt and the like.

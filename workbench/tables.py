@@ -103,7 +103,7 @@ _SINGULAR = {
     "findings": "finding", "frames": "frame",
     "instances without one": "instance without one",
     "measurements": "measurement", "mismatches": "mismatch", "objects": "object", "outputs": "output",
-    "receipts": "receipt", "regions": "region",
+    "receipts": "receipt", "regions": "region", "values": "value",
     "things to look at": "thing to look at", "visits missing": "visit missing",
 }  # fmt: skip
 

@@ -1,0 +1,81 @@
+"""Pages and counts of what a question finds, against the whole list."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog.database import Catalog
+from catalog.errors import QuestionError
+from catalog.facets import count_facets
+from catalog.index import index_paths
+from catalog.query import count_series, find_series
+from catalog.records import RemoteSeries
+from catalog.remotes import record_remotes
+from pipelines import phantoms
+
+QUESTIONS: list[dict[str, Any]] = [
+    {},
+    {"modality": "CT"},
+    {"patient_id": "P1", "modality": ["MR", "CT"]},
+    {"where": "Modality != 'MR' and PatientID ~ 'p'"},
+    {"where": "SliceThickness > 0"},
+    {"where": "SliceThickness > 0 or SeriesNumber == 3"},
+    {"where": "collection == 'lung'", "modality": "M*"},
+    {"Rows": 32},
+    {"modality": "XX"},
+]
+
+
+def fill(catalog: Catalog, folder: Path) -> None:
+    """A series with files, one that is gone from the disk, and forty elsewhere."""
+    kept = phantoms.write_series(folder / "kept", patient_id="P1", planes=2)
+    gone = phantoms.write_series(folder / "gone", patient_id="P2", planes=2, seed=3)
+    assert kept.series_instance_uid != gone.series_instance_uid
+    index_paths(catalog, [folder])
+    for path in gone.paths:
+        path.unlink()
+    index_paths(catalog, [folder])
+    modalities = ("CT", "MR", None)
+    told = [
+        RemoteSeries(
+            {
+                "series_instance_uid": f"1.2.{n}", "study_instance_uid": f"1.3.{n // 4}",
+                "patient_id": f"P{n // 8}", "modality": modalities[n % 3], "series_number": n,
+            },
+            "idc", f"s3://bucket/{n}", n, collection="lung" if n % 2 else "liver",
+        )
+        for n in range(40)
+    ]  # fmt: skip
+    record_remotes(catalog, "idc", told)
+
+
+def test_pages_are_the_whole_and_counts_are_right(catalog: Catalog, tmp_path: Path) -> None:
+    fill(catalog, tmp_path / "archive")
+    for question in QUESTIONS:
+        whole = find_series(catalog, **question)
+        pages = [find_series(catalog, **question, limit=7, page=page) for page in range(1, 8)]
+        paged = [each for page in pages for each in page]
+        assert len(paged) == len(whole) == count_series(catalog, **question), question
+        assert set(paged) == set(whole), question
+        assert all(len(page) == 7 for page in pages[: len(whole) // 7])
+        for name in ("modality", "patient_id"):
+            facets = count_facets(catalog, name, **question)
+            assert {each.value: each.series for each in facets} == Counter(
+                getattr(each, name) for each in whole
+            ), question
+            assert [each.series for each in facets] == sorted((each.series for each in facets), reverse=True)
+    assert count_series(catalog) == 41
+
+
+def test_what_cannot_be_counted_or_paged_says_so(sqlite_catalog: Catalog) -> None:
+    for limit, page in ((0, 1), (1, 0), (True, 1), ("5", 1), (2**40, 1)):
+        with pytest.raises(QuestionError, match="is a whole number from 1"):
+            find_series(sqlite_catalog, limit=limit, page=page)  # type: ignore[arg-type]
+    with pytest.raises(QuestionError, match="Rows belongs to an instance"):
+        count_facets(sqlite_catalog, "Rows")
+    with pytest.raises(QuestionError, match="did you mean"):
+        count_facets(sqlite_catalog, "modalit")
+    with pytest.raises(QuestionError, match="1 to 20 attributes"):
+        count_facets(sqlite_catalog)
