@@ -5,7 +5,8 @@ a run leaves whole batches; the next run goes on where they end.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -23,6 +24,7 @@ from catalog.findings import record_indexed
 from catalog.headers import read_header
 from catalog.models import files, index_reports, instances
 from catalog.places import Group, Instance, Outcome, Place, State, decide, reject
+from catalog.readers import Headers, Submit, children, read_ahead
 from catalog.records import (
     IndexReport,
     InstanceHeader,
@@ -39,12 +41,21 @@ BATCH = 500
 """Files in one transaction ..."""
 BATCH_BYTES = 1 << 30
 """... and their bytes, as the headers of large objects, of many frames, are large themselves."""
+SMALL = 1_000
+"""Files that are read here before a child process had started."""
 
 
 def index_paths(
-    catalog: Catalog, paths: Sequence[str | Path], *, progress: Progress = no_progress
+    catalog: Catalog,
+    paths: Sequence[str | Path],
+    *,
+    workers: int = 1,
+    submit: Submit | None = None,
+    progress: Progress = no_progress,
 ) -> IndexReport:
     """Read archives into the catalog; a second run changes nothing and says so.
+
+    However many read the headers, this process alone writes, and what is in the catalog then is the same.
 
     Parameters
     ----------
@@ -52,6 +63,11 @@ def index_paths(
         An open catalog.
     paths
         Folders, which are walked, and files.
+    workers
+        Processes that read headers: from two on children of this one, unless there are few files.
+    submit
+        Gives files to the workers of a cluster, as many as `workers` says, instead of children; it is called
+        with paths, and what it returns gives what `catalog.readers.read_packed` returned for them.
     progress
         Called after every file.
 
@@ -66,11 +82,17 @@ def index_paths(
     progress(0, total)
     tally = Tally()
     contents = Contents()
-    for batch in _batches(scan):
-        archives: list[Found] = []
-        tally.add(_index(catalog, batch, contents, archives, partial(_step, progress, total, tally.seen)))
-        for each in archives:
-            tally.add(_index_archive(catalog, each, contents, partial(_step, progress, total, tally.seen)))
+    with ExitStack() as stack:
+        if submit is None and workers > 1 and total > SMALL:
+            submit = stack.enter_context(children(workers))
+        batches = stack.enter_context(closing(_read(catalog, _batches(scan), submit, workers)))
+        for batch, headers in batches:
+            archives: list[Found] = []
+            step = partial(_step, progress, total, tally.seen)
+            tally.add(_index(catalog, batch, headers, contents, archives, step))
+            for each in archives:
+                step = partial(_step, progress, total, tally.seen)
+                tally.add(_index_archive(catalog, each, contents, step))
     for root in scan.held:
         tally.vanished += _mark_vanished(catalog, root)
     report = tally.report(time.monotonic() - started)
@@ -79,9 +101,28 @@ def index_paths(
     return report
 
 
-def _batches(scan: Iterable[Found | Rejection]) -> Iterator[list[Found | Rejection]]:
+type _Batch = list[Found | Rejection]
+
+
+def _read(
+    catalog: Catalog, batches: Iterable[_Batch], submit: Submit | None, workers: int
+) -> Generator[tuple[_Batch, Headers]]:
+    """Every batch with the headers that others read of it while the one before was written."""
+
+    def changed(batch: _Batch) -> list[str]:
+        found = [each for each in batch if isinstance(each, Found)]
+        with catalog.reading() as connection:
+            rows = _known(connection, found)
+        return [each.path for each in found if not _is_known(each, _row_of(each, rows))]
+
+    if submit is None:
+        return ((batch, {}) for batch in batches)
+    return read_ahead(batches, changed, submit, workers + 1)
+
+
+def _batches(scan: Iterable[Found | Rejection]) -> Iterator[_Batch]:
     """Cut what was found into batches that are read before they are written."""
-    batch: list[Found | Rejection] = []
+    batch: _Batch = []
     size = 0
     for each in scan:
         batch.append(each)
@@ -182,6 +223,7 @@ def _each_once(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:
 def _index(
     catalog: Catalog,
     batch: Sequence[Found | Rejection],
+    ahead: Headers,
     contents: Contents,
     archives: list[Found],
     step: Callable[[int], None],
@@ -201,7 +243,7 @@ def _index(
         step(len(batch) - len(changed))
         headers = []
         for each in changed:
-            headers.append(read_header(each.path, contents))
+            headers.append(ahead.get(each.path) or read_header(each.path, contents))
             step(len(batch) - len(changed) + len(headers))
         entered = [
             each
@@ -216,7 +258,8 @@ def _index(
         try:
             outcomes = settle(catalog, changed, headers, rows)
         except (OvertakenError, sa.exc.IntegrityError):
-            continue  # another process indexed some of these files meanwhile: look again
+            ahead = {}  # another process indexed some of these files meanwhile: look again
+            continue
         break
     replaced = {(place.folder, place.name) for each in outcomes for place in each.replaced}
     read = {(each.folder, each.name) for each in changed} if replaced else set()
@@ -338,6 +381,11 @@ def _uid(header: InstanceHeader) -> str:
 
 def _row_of(found: Found, rows: Mapping[tuple[str, str], Place]) -> Place | None:
     return rows.get((storable(found.folder), storable(found.name)))
+
+
+def _is_known(found: Found, row: Place | None) -> bool:
+    """Whether there is nothing to read, of a file or of an archive."""
+    return _is_unchanged(found, row) or _is_unchanged(found, row, State.ARCHIVE)
 
 
 def _is_unchanged(found: Found, row: Place | None, state: State = State.INDEXED) -> bool:

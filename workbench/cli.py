@@ -74,6 +74,10 @@ def index(
         typer.Argument(metavar="PATH...", help="Folders, files, a DICOMDIR, ZIP or TAR archives; idc."),
     ] = None,
     last: Annotated[bool, typer.Option("--last", help="The last report again, with every reason.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes that read headers; every core when left out."),
+    ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -88,7 +92,7 @@ def index(
     if last == bool(paths):
         raise typer.BadParameter("give the folders to read, or --last for the last report")
     with _bench(context, home) as bench:
-        report = bench.last_index() if last else bench.index(*(paths or ()), quiet=as_json)
+        report = bench.last_index() if last else bench.index(*(paths or ()), workers=workers, quiet=as_json)
     _show(report.as_json(), report.line() + (report.reasons() if last else ""), as_json=as_json)
 
 

@@ -3,7 +3,13 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from catalog.readers import Submit
 
 LOOPBACK = "127.0.0.1"
 
@@ -28,6 +34,22 @@ def local_cluster(workers: int) -> Any:
             worker_class="workbench.keeper.Keeper",
             silence_logs=40,
         )
+
+
+def reading_on(client: "Client") -> "Submit":
+    """Give files to the workers of a cluster, which return their headers packed (`catalog.readers`).
+
+    A worker that dies is one of Dask's concerns: another one reads its files, and if they all die, the
+    session.
+    """
+    from catalog.readers import read_packed
+
+    return partial(client.submit, read_packed, pure=False)
+
+
+def threads_of(client: "Client") -> int:
+    """How much the workers of a cluster do at the same time; 1 while it has none."""
+    return max(sum(client.nthreads().values()), 1)  # type: ignore[no-untyped-call]  # distributed has few types
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from catalog.records import (
     SeriesRecord,
 )
 from catalog.runs import find_items, save_run
-from workbench.cluster import local_cluster
+from workbench.cluster import local_cluster, reading_on, threads_of
 from workbench.cohorts import (
     Cohort,
     all_cohorts,
@@ -173,14 +173,34 @@ class Bench:
     @overload
     def index(self, source: Literal["idc"], /, *, quiet: bool = False) -> IndexedElsewhere: ...  # type: ignore[overload-overlap]
     @overload
-    def index(self, *paths: str | Path, quiet: bool = False) -> Indexed: ...
-    def index(self, *paths: str | Path, quiet: bool = False) -> Indexed | IndexedElsewhere:
+    def index(
+        self,
+        *paths: str | Path,
+        workers: int | None = None,
+        cluster: "Client | bool" = False,
+        quiet: bool = False,
+    ) -> Indexed: ...
+    def index(
+        self,
+        *paths: str | Path,
+        workers: int | None = None,
+        cluster: "Client | bool" = False,
+        quiet: bool = False,
+    ) -> Indexed | IndexedElsewhere:
         """Read folders and files into the catalog; what has not changed is not read again.
 
         ZIP and TAR archives, also packed ones, are read as folders, where they lie. A DICOMDIR
         that is given itself stands for the files it names. `"idc"` stands for the
         index of the NCI Imaging Data Commons (extra `idc`): every series of it is recorded with the address
         of its bucket, without a file. A Parquet file of that form is read in the same way.
+
+        Parameters
+        ----------
+        workers
+            Processes of this machine that read headers, every core when left out; few files are read here.
+        cluster
+            A Dask client, or `True` for that of this bench: its workers, which see the same files, read the
+            headers instead. This process alone writes, and what is in the catalog then is the same.
 
         Raises
         ------
@@ -191,8 +211,11 @@ class Bench:
             return table
         from catalog.index import index_paths  # pydicom takes a while to load, and a question needs none
 
+        client = self.client if cluster is True else cluster or None
+        submit = reading_on(client) if client is not None else None
+        count = workers or (threads_of(client) if client is not None else self.settings.cores)
         with bar("index", "files", quiet=quiet) as progress:
-            return Indexed(index_paths(self.catalog, paths, progress=progress))
+            return Indexed(index_paths(self.catalog, paths, workers=count, submit=submit, progress=progress))
 
     def _index_elsewhere(self, path: str | Path, *, quiet: bool) -> IndexedElsewhere | None:
         """Read an index of series elsewhere; `None` where the path is none."""
