@@ -19,6 +19,7 @@ from catalog.archives import Pair, Reading, finish, is_archive, known_archive
 from catalog.containers import archive_of, is_container, opened
 from catalog.content import Contents
 from catalog.database import Catalog
+from catalog.documents import note_documents
 from catalog.errors import HeaderError
 from catalog.findings import record_indexed
 from catalog.headers import read_header
@@ -361,6 +362,7 @@ def settle(
         with catalog.transaction() as connection:
             write(connection, Changes(known, digests, places, emptied))
             record_indexed(connection, known.keys() | named)
+            note_documents(connection, known.values())
     return outcomes
 
 

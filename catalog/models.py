@@ -208,6 +208,36 @@ findings = sa.Table(
     sa.Column("words", sa.Text, nullable=False),
 )
 
+documents = sa.Table(
+    "documents",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("study", _ID, sa.ForeignKey("studies.id"), nullable=False, index=True),
+    sa.Column("instance", _ID, sa.ForeignKey("instances.id", ondelete="CASCADE"), nullable=True),
+    sa.Column("path", _PATH, nullable=True),  # of a report that was given as a file, and is no instance
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),  # of the header, or of that file
+    sa.Column("state", sa.Text, nullable=False, index=True),  # due, read, empty, failed
+    sa.Column("reason", sa.Text, nullable=False, default="", server_default=""),
+    sa.Column("title", sa.Text, nullable=False, default="", server_default=""),
+    sa.Column("status", sa.Text, nullable=False, default="", server_default=""),
+    sa.Column("moment", sa.Text, nullable=False, default="", server_default=""),
+    sa.Column("created", sa.Text, nullable=False, default="", server_default=""),
+    sa.Column("number", sa.BigInteger, nullable=True),
+    sa.Column("identifier", sa.Text, nullable=False, default="", server_default=""),
+    sa.Column("predecessors", sa.JSON, nullable=False, default=(), server_default="[]"),
+    sa.Column("text", sa.Text, nullable=False, default="", server_default=""),
+    sa.Column("folded", sa.Text, nullable=False, default="", server_default=""),
+    # of its revisions: the lowest number of their rows, and the place among them; none until it is chained
+    sa.Column("chain", _ID, nullable=True),
+    sa.Column("place", sa.Integer, nullable=True),
+    sa.Column("remark", sa.Text, nullable=False, default="", server_default=""),
+    sa.UniqueConstraint("instance"),
+    sa.UniqueConstraint("study", "path"),
+    sa.Index(None, "chain", "place"),
+)
+# Their words are in `document_terms`, which each database makes in its own way (`catalog.mentions`).
+
 checks = sa.Table(
     "checks",
     metadata,

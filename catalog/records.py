@@ -485,6 +485,63 @@ class CohortChange:
     reason: str
 
 
+# --- documents -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentText:
+    """What was read of a document, or why nothing was."""
+
+    state: str
+    """`read`, `empty` (no text in it), `failed` (for good), or `due` (for now: to be tried again)."""
+    reason: str = ""
+    """In words without patient data; of what was read, what is left out of it."""
+    text: str = ""
+    title: str = ""
+    status: str = ""
+    """Completion and Verification Flag (0040,A491), (0040,A493), in words."""
+    moment: str = ""
+    """Content Date and Time, as `catalog.revisions.moment_of` has it ..."""
+    created: str = ""
+    """... and Instance Creation Date and Time."""
+    number: int | None = None
+    identifier: str = ""
+    """(0040,E001) HL7 Instance Identifier."""
+    predecessors: tuple[str, ...] = ()
+    """SOP Instance UIDs of (0040,A360) Predecessor Documents Sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """One document of a study: an encapsulated PDF or CDA, a structured report, a file that was given."""
+
+    document: int
+    study_instance_uid: str
+    patient_id: str
+    kind: str
+    """`PDF`, `CDA`, `SR` or `text`."""
+    title: str
+    date: str
+    """Of its content, as DA (PS3.5 6.2); empty where it has none."""
+    time: str
+    status: str
+    state: str
+    """`due`, `read`, `empty` or `failed`."""
+    reason: str
+    revision: int
+    """From 1, of so many `revisions` that are there."""
+    revisions: int
+    is_valid: bool
+    """Whether it is the last of its revisions."""
+    remark: str
+    """What contradicts itself among its revisions."""
+    sop_instance_uid: str | None
+    path: str | None
+    """Of a report that was given as a file."""
+    snippet: str = ""
+    """Where it says what was looked for, hits in «these»."""
+
+
 def as_dict(record: Any) -> dict[str, Any]:
     """Return the fields of a record as a dictionary, nested records too, for JSON and DataFrames."""
     return {each.name: _plain(getattr(record, each.name)) for each in fields(record)}

@@ -18,6 +18,9 @@ that have none.
 
 Nor are `source`, `collection`, `analysis_result`, `license` and `doi`: what a source elsewhere says of a
 series (`catalog.remotes`).
+
+`report` is what the documents of a study say: `report ~ 'Metastase'` is true of series whose study has a
+valid report with these words, in any form (`catalog.words`); `report is present` where there is a report.
 """
 
 import operator
@@ -43,6 +46,7 @@ from catalog.matching import (
     number_of,
     text_of,
 )
+from catalog.mentions import is_reported
 from catalog.models import findings, instances, remotes, series
 from catalog.vocabulary import kind_named
 
@@ -188,6 +192,8 @@ class _Compiler(Transformer[Token, Condition]):
         if (path := key_of(str(name))) is not None:
             return _in_header(path, value, _COMPARE[str(comparison)])
         attribute = _attribute(name)
+        if attribute is REPORT:
+            raise _at(name, "what reports say is asked with ~ or !~")
         if attribute is FINDING and comparison not in ("==", "="):
             raise _at(name, "findings have no order")
         if attribute.kind is Kind.NUMBERS and comparison not in ("==", "="):
@@ -224,6 +230,8 @@ class _Compiler(Transformer[Token, Condition]):
         attribute = _attribute(children[0])
         if attribute is FINDING:
             return _finding(sa.true())
+        if attribute is REPORT:
+            return is_reported(None)
         if attribute in BESIDE.values():
             return _elsewhere(attribute, _is_anything)
         is_there = column_of(attribute).is_not(None)
@@ -283,6 +291,9 @@ def _text(value: Token) -> str:
 
 FINDING = Attribute("finding", 0, "LO", Level.SERIES, Kind.TEXT)
 """Stands for what is wrong with a series, which has a table of its own."""
+REPORT = Attribute("report", 0, "UT", Level.STUDY, Kind.TEXT)
+"""Stands for what the documents of a study say."""
+_OWN = {each.column: each for each in (FINDING, REPORT)}
 
 
 BESIDE = {
@@ -313,9 +324,19 @@ def _finding_of(value: Token, text: str, compare: Callable[[Any, Any], Any]) -> 
         raise _at(value, str(error)) from None
 
 
+def _reported(value: Token, text: str, _compare: Callable[[Any, Any], Any]) -> Condition:
+    try:
+        return is_reported(text)
+    except QuestionError as error:
+        raise _at(value, str(error)) from None
+
+
+_ASKED = {FINDING: _finding_of, REPORT: _reported}
+
+
 def _attribute(name: Token) -> Attribute:
-    if name.casefold() == FINDING.column:
-        return FINDING
+    if name.casefold() in _OWN:
+        return _OWN[name.casefold()]
     if name.casefold() in BESIDE:
         return BESIDE[name.casefold()]
     try:
@@ -339,8 +360,8 @@ def _present(
     text = _text(value)
     if not is_storable(text):
         return sa.false()
-    if attribute is FINDING:
-        return _finding_of(value, text, compare)
+    if attribute in _ASKED:
+        return _ASKED[attribute](value, text, compare)
     if attribute in BESIDE.values():
         return _elsewhere(attribute, lambda column: compare(column, text_of(attribute, text)))
     column = column_of(attribute)

@@ -178,6 +178,57 @@ def findings(
 
 
 @app.command()
+def documents(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[WORDS]...",
+            help="What they say: words in any form, leber*, *metastase, '\"one after\"'.",
+        ),
+    ] = None,
+    studies: Annotated[
+        list[str] | None, typer.Option("--study", metavar="UID", help="Only of this study; several times.")
+    ] = None,
+    revisions: Annotated[bool, typer.Option("--revisions", help="What was superseded, too.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="The whole text of each.")] = False,
+    add: Annotated[
+        Path | None,
+        typer.Option("--add", metavar="FILE", help="Take in a report of text, PDF or CDA for --study."),
+    ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Read the text of every document again.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", help="How many at most, the newest first.")] = 200,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find reports by what they say: PDF, CDA, structured reports, text; of revisions the valid one.
+
+    Example: workbench documents "*metastase"
+    """
+    from workbench.reports import documents_line
+
+    if add is not None and (words or not studies or len(studies) != 1):
+        raise typer.BadParameter("--add FILE wants --study UID, and no words")
+    with _bench(context, home) as bench:
+        if refresh:
+            read = bench.refresh_documents(quiet=as_json)
+            if not as_json:
+                typer.echo(documents_line(read))
+        if add is not None and studies:
+            found = bench.add_report(studies[0], add)
+        else:
+            found = bench.documents(" ".join(words or ()) or None, studies, revisions=revisions, limit=limit)
+        texts = [each.text for each in found] if text else []
+    rows = found.as_json()
+    if text:
+        rows = [row | {"text": said} for row, said in zip(rows, texts, strict=True)]
+    shown = "\n\n".join([found.as_text(), *map(_printable, texts)])
+    _show(rows, shown, as_json=as_json)
+
+
+@app.command()
 def ingest(
     context: typer.Context,
     uids: Uids = None,
@@ -420,6 +471,12 @@ def _export_dicom(bench: "Bench", uid: str, folder: Path, part: int | None, *, a
     exported = Exported(write_originals(wanted, folder))
     text = exported.line() + exported.reasons()
     _show(exported.as_json(), text, as_json=as_json, succeeded=not exported.originals.rejected)
+
+
+def _printable(text: str) -> str:
+    from workbench.tables import plain
+
+    return "\n".join(plain(each) for each in text.splitlines())
 
 
 def _nothing(_text: str) -> None: ...

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipelines.encode.originals import Originals
     from pipelines.ingest import Rejected
     from pipelines.store.mismatch import Mismatch
+    from workbench.documents import DocumentsRead
     from workbench.pacs.receipt import Receipt
 
 
@@ -50,8 +51,10 @@ def counted(*parts: tuple[int, str]) -> str:
 class Indexed(Table[Rejection]):
     """What one index did; its rows are the files that were rejected, each with its reason."""
 
-    def __init__(self, report: IndexReport) -> None:
+    def __init__(self, report: IndexReport, documents: "DocumentsRead | None" = None) -> None:
         self.report = report
+        self.documents = documents
+        """What became of the texts of reports, where it was this run that read them."""
         columns = {"path": "rejected file", "reason": "reason"}
         super().__init__(report.rejected, columns, noun="rejected", note=self._counts())
 
@@ -69,7 +72,8 @@ class Indexed(Table[Rejection]):
         text = self._counts()
         if self.rejected:
             text += f" · {len(self):,} rejected (reasons: workbench index --last)"
-        return line("index", self.report.files, "files", text, self.report.seconds)
+        said = line("index", self.report.files, "files", text, self.report.seconds)
+        return said + (f"\n{documents_line(self.documents)}" if self.documents else "")
 
     def reasons(self) -> str:
         """Every rejection with its reason, one a line."""
@@ -128,6 +132,19 @@ class IndexedElsewhere(Table[Rejection]):
             (report.unchanged, "unchanged"),
             (report.withdrawn, "withdrawn"),
         )
+
+
+def documents_line(read: "DocumentsRead") -> str:
+    """One line: how many reports were read, and what became of them."""
+    words = {
+        "read": "with text",
+        "empty": "without text",
+        "failed": "not readable",
+        "due": "to be read later",
+    }
+    parts = [f"{count:,} {words[state]}" for state, count in sorted(read.states.items())]
+    text = " · ".join(parts) + " (workbench documents lists them)"
+    return line("reports", read.documents, "reports", text, read.seconds)
 
 
 class Findings(Table[Finding]):

@@ -14,6 +14,7 @@ from catalog import cohorts as frozen
 from catalog.arrays import arrays_of, record_arrays
 from catalog.checks import forget_arrays, rot_of, warn_of
 from catalog.database import Catalog
+from catalog.documents import make_due
 from catalog.durable import make_folder
 from catalog.errors import NotFoundError, QuestionError, SettingsError, words_of
 from catalog.facets import count_facets
@@ -44,6 +45,7 @@ from workbench.cohorts import (
     question_in,
 )
 from workbench.contact_sheet import FoundSeries
+from workbench.documents import Documents, DocumentsRead, Studies, add_report, read_due, search
 from workbench.experiments import Experiment, about
 from workbench.progress import bar
 from workbench.question import question
@@ -189,6 +191,7 @@ class Bench:
     ) -> Indexed | IndexedElsewhere:
         """Read folders and files into the catalog; what has not changed is not read again.
 
+        The text of reports is read afterwards (`documents`), also what an earlier run did not come to.
         ZIP and TAR archives, also packed ones, are read as folders, where they lie. A DICOMDIR
         that is given itself stands for the files it names. `"idc"` stands for the
         index of the NCI Imaging Data Commons (extra `idc`): every series of it is recorded with the address
@@ -215,7 +218,12 @@ class Bench:
         submit = reading_on(client) if client is not None else None
         count = workers or (threads_of(client) if client is not None else self.settings.cores)
         with bar("index", "files", quiet=quiet) as progress:
-            return Indexed(index_paths(self.catalog, paths, workers=count, submit=submit, progress=progress))
+            report = index_paths(self.catalog, paths, workers=count, submit=submit, progress=progress)
+        return Indexed(report, self._read_documents(quiet=quiet))
+
+    def _read_documents(self, *, quiet: bool) -> DocumentsRead:
+        with bar("documents", "documents", quiet=quiet) as progress:
+            return read_due(self.catalog, self._fetched, threads=self.settings.cores, progress=progress)
 
     def _index_elsewhere(self, path: str | Path, *, quiet: bool) -> IndexedElsewhere | None:
         """Read an index of series elsewhere; `None` where the path is none."""
@@ -328,6 +336,73 @@ class Bench:
         if series is not None:
             uids = [each.series_instance_uid for each in selected_series(self.catalog, series)]
         return Findings(find_findings(self.catalog, kind=kind, series_instance_uids=uids))
+
+    # --- documents -----------------------------------------------------------------------------------
+
+    def documents(
+        self,
+        words: str | None = None,
+        studies: Studies = None,
+        *,
+        revisions: bool = False,
+        limit: int | None = 200,
+    ) -> Documents:
+        """Reports of studies, the newest first: PDF, CDA, structured reports, files that were added.
+
+        `bench.series("report ~ 'Metastase' and SliceThickness <= 1.5")` finds series by them.
+
+        Parameters
+        ----------
+        words
+            What they say, in any form of the words: `"Leber Metastase"`, `"leber*"`, `"*metastase"`, and in
+            double quotes words one after another (`catalog.words`); every document when left out.
+        studies
+            Study Instance UIDs, or series that were found, for those of their studies.
+        revisions
+            Show what was superseded, too; `bench.documents(…)[0].revisions` are those of one document.
+        limit
+            How many at most.
+
+        Raises
+        ------
+        catalog.errors.QuestionError
+            If there is no word to look for, or more than can be asked for.
+        """
+        return search(self.catalog, words, studies, every_revision=revisions, limit=limit)
+
+    def refresh_documents(self, *, quiet: bool = False) -> DocumentsRead:
+        """Read the text of every document again, also of those that could not be read before."""
+        make_due(self.catalog)
+        return self._read_documents(quiet=quiet)
+
+    def add_report(
+        self,
+        study_instance_uid: str,
+        path: str | Path,
+        *,
+        title: str = "",
+        date: str = "",
+        identifier: str = "",
+    ) -> Documents:
+        """Take in a report that is no DICOM: a file of text, PDF or CDA. The same file again replaces it.
+
+        Parameters
+        ----------
+        title
+            Name of the file when left out.
+        date
+            `20260131`; reports with the same `identifier` in a study are revisions, the newest is valid.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is no such study, or no such file.
+        catalog.errors.HeaderError
+            If the file cannot be read.
+        """
+        return add_report(
+            self.catalog, study_instance_uid, path, title=title, date=date, identifier=identifier
+        )
 
     # --- cohorts -------------------------------------------------------------------------------------
 

@@ -98,12 +98,13 @@ class Table[R](Sequence[R]):
 
 
 _SINGULAR = {
-    "arrays": "array", "cohorts": "cohort", "differences": "difference", "experiments": "experiment",
+    "arrays": "array", "cohorts": "cohort", "differences": "difference", "documents": "document",
+    "experiments": "experiment",
     "files": "file",
     "findings": "finding", "frames": "frame",
     "instances without one": "instance without one",
     "measurements": "measurement", "mismatches": "mismatch", "objects": "object", "outputs": "output",
-    "receipts": "receipt", "regions": "region", "values": "value",
+    "receipts": "receipt", "regions": "region", "reports": "report", "values": "value",
     "things to look at": "thing to look at", "visits missing": "visit missing",
 }  # fmt: skip
 

@@ -22,10 +22,15 @@ from catalog.query import find_series
 from pipelines import phantoms
 
 
+def is_of_ours(name: str | None, _kind: str, _parents: object) -> bool:
+    """Not the words of documents, which each database keeps in tables of its own."""
+    return not (name or "").startswith("document_terms")
+
+
 def test_the_migrated_schema_equals_the_tables(catalog_url: str) -> None:
     catalog = Catalog(catalog_url)
     with catalog.reading() as connection:
-        context = MigrationContext.configure(connection)
+        context = MigrationContext.configure(connection, opts={"include_name": is_of_ours})
         assert context.get_current_revision() == migrations.HEAD
         assert compare_metadata(context, metadata) == []
     catalog.close()
@@ -102,7 +107,8 @@ FIRST = (
     "patients", "studies", "series", "instances", "files", "index_reports", "arrays", "runs", "run_items",
     "outputs", "deliveries", "stages",
 )  # fmt: skip
-"""Tables of the first schema; none of them was changed since."""
+"""Tables of the first schema; they have the columns they had."""
+LATER_INDEXES = ("ix_series_modality_body_part_examined", "ix_series_body_part_examined")
 
 
 def test_a_catalog_of_the_first_schema_keeps_its_rows_and_learns_the_rest_at_the_next_index(
@@ -116,6 +122,9 @@ def test_a_catalog_of_the_first_schema_keeps_its_rows_and_learns_the_rest_at_the
     opened = Catalog(catalog_url)
     index_paths(opened, [archive])
     with opened.transaction() as connection:  # as the first schema left it
+        connection.execute(sa.text("DROP TABLE document_terms"))
+        for index in LATER_INDEXES:
+            connection.execute(sa.text(f"DROP INDEX {index}"))
         for table in reversed(metadata.sorted_tables):
             if table.name not in FIRST:
                 connection.execute(sa.text(f"DROP TABLE {table.name}"))

@@ -1,0 +1,1 @@
+"""Reports as text: encapsulated PDF and CDA, structured reports, plain text files."""
