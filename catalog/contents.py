@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from catalog.bulk import insert_rows
 from catalog.models import header_keys, header_values, header_varying, instance_headers, upserting
 from catalog.records import Content, Document, Scalar, Values, difference
 
@@ -44,13 +45,14 @@ def write_contents(connection: sa.Connection, written: Sequence[tuple[int, int, 
     _insert(connection, header_values, [row for series in new for row in _rows(series, new[series], ids)])
     varying = {(ids[key], series) for instance, series, _ in found for key in deltas[instance]}
     _insert(connection, header_varying, [{"key": key, "series": series} for key, series in sorted(varying)])
-    _insert(
+    insert_rows(
         connection,
         instance_headers,
         [
             {"instance": instance, "header": {str(ids[key]): values for key, values in delta.items()}}
             for instance, delta in deltas.items()
         ],
+        key=("instance",),
     )
 
 

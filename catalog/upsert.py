@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from catalog.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute
+from catalog.bulk import insert_rows
 from catalog.contents import write_contents
 from catalog.models import files, instances, patients, series, studies, upserting
 from catalog.places import Instance, Place, State
@@ -148,7 +149,7 @@ def _write_instances(connection: sa.Connection, batch: Sequence[Instance], *, ov
         update = instances.update().where(uid == sa.bindparam("its_uid"))
         connection.execute(update, [row | {"its_uid": row["sop_instance_uid"]} for row in rows])
     else:
-        connection.execute(instances.insert(), rows)
+        insert_rows(connection, instances, rows)
 
 
 def write_series(
@@ -233,11 +234,7 @@ def _write_places(connection: sa.Connection, changes: Changes) -> None:
         )
         ids = {row.sop_instance_uid: row.id for row in found}
         rows = [_row(each, ids) for each in changes.places]
-        insert = upserting(connection, files)
-        written = {name: insert.excluded[name] for name in rows[0] if name not in ("folder", "name")}
-        connection.execute(
-            insert.on_conflict_do_update(index_elements=["folder", "name"], set_=written), rows
-        )
+        insert_rows(connection, files, rows, key=("folder", "name"), update=True)
     mark_vanished(connection, [each for each in changes.emptied if each is not None])
 
 

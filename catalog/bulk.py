@@ -1,0 +1,80 @@
+"""Many rows at once: with COPY into a temporary table where the database is PostgreSQL and they are many."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from catalog.models import upserting
+
+MANY = 100
+"""Rows that are worth a temporary table."""
+
+
+def insert_rows(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    key: Sequence[str] = (),
+    update: bool = False,
+) -> None:
+    """Insert rows, all with the same columns, in their order; what is there under their key is kept.
+
+    Parameters
+    ----------
+    connection
+        In a transaction.
+    table, rows
+        What goes where.
+    key
+        Columns that tell rows apart; of rows with the same the last counts. Without it a row that is there
+        already is an `sqlalchemy.exc.IntegrityError`.
+    update
+        What is there is overwritten instead.
+    """
+    if not rows:
+        return
+    if key:
+        rows = list({tuple(row[name] for name in key): row for row in rows}.values())
+    names = list(rows[0])
+    insert = upserting(connection, table)
+    if connection.dialect.name == "postgresql" and len(rows) >= MANY:
+        insert = insert.from_select(names, _copied(connection, table, names, rows))
+        rows = ()
+    if key and update:
+        changed = {name: insert.excluded[name] for name in names if name not in key}
+        insert = insert.on_conflict_do_update(index_elements=key, set_=changed)
+    elif key:
+        insert = insert.on_conflict_do_nothing(index_elements=key)
+    connection.execute(insert, rows) if rows else connection.execute(insert)
+
+
+def _copied(
+    connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> sa.Select[Any]:
+    """Copy rows into a temporary table of this connection, and return what selects them in their order."""
+    import psycopg
+    from psycopg import sql
+
+    temporary = sa.table(f"copied_{table.name}", *(sa.column(name, table.c[name].type) for name in names))
+    like = sa.select(*(table.c[name] for name in names)).compile(connection)
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {temporary.name} ON COMMIT DELETE ROWS AS {like} WITH NO DATA"
+    )
+    connection.execute(temporary.delete())
+    as_json = {name for name in names if isinstance(table.c[name].type, sa.JSON)}
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(temporary.name), sql.SQL(", ").join(map(sql.Identifier, names))
+    )
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row([json.dumps(row[name]) if name in as_json else row[name] for name in names])
+    except psycopg.Error as error:
+        error.args = (str(error).splitlines()[0],)  # the rest repeats values
+        raise sa.exc.DBAPIError.instance("COPY", None, error, psycopg.Error, hide_parameters=True) from None
+    return sa.select(*temporary.c).order_by(sa.text("ctid"))
