@@ -1,5 +1,6 @@
 """How often each value of an attribute occurs among the series that a question finds."""
 
+from collections import Counter
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,8 +9,8 @@ from catalog.attributes import Attribute, Level
 from catalog.database import Catalog
 from catalog.errors import QuestionError
 from catalog.matching import attribute_named, column_of
-from catalog.query import matching_series
-from catalog.records import FacetCount
+from catalog.query import counting_series
+from catalog.records import FacetCount, Value
 
 MOST_ATTRIBUTES = 20
 MOST_VALUES = 1_000
@@ -40,16 +41,17 @@ def count_facets(
     found: list[FacetCount] = []
     with catalog.reading() as connection:
         for attribute in asked:
-            column = column_of(attribute)
-            count = sa.func.count()
-            statement = (
-                matching_series(where, matching, attribute.level)
-                .add_columns(column.label("value"), count.label("series"))
-                .group_by(column)
-                .order_by(count.desc(), column.is_(None), column)
-                .limit(most)
+            column, counts = column_of(attribute), Counter[Value]()
+            for sign, rows in counting_series(where, matching, attribute.level):
+                for value, number in connection.execute(
+                    rows.add_columns(column, sa.func.count()).group_by(column)
+                ):
+                    counts[value] += sign * number
+            there = sorted(
+                ((value, number) for value, number in counts.items() if number),
+                key=lambda each: (-each[1], each[0] is None, each[0]),
             )
-            found += [FacetCount(attribute.column, *row) for row in connection.execute(statement)]
+            found += [FacetCount(attribute.column, *each) for each in there[:most]]
     return found
 
 

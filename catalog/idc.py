@@ -103,7 +103,7 @@ def _told(file: "pq.ParquetFile", progress: Progress) -> Iterator[RemoteSeries]:
 
 
 def _text(value: Any) -> str | None:
-    return str(value).strip()[:_TEXT_LIMIT] or None if value is not None else None
+    return str(value).replace("\0", "").strip()[:_TEXT_LIMIT] or None if value is not None else None
 
 
 def _date(value: Any) -> str | None:

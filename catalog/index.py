@@ -20,6 +20,7 @@ from catalog.containers import archive_of, is_container, opened
 from catalog.content import Contents
 from catalog.database import Catalog
 from catalog.documents import note_documents
+from catalog.doubts import settle as settle_doubts
 from catalog.errors import HeaderError
 from catalog.findings import record_indexed
 from catalog.headers import read_header
@@ -96,6 +97,7 @@ def index_paths(
                 tally.add(_index_archive(catalog, each, contents, step))
     for root in scan.held:
         tally.vanished += _mark_vanished(catalog, root)
+    settle_doubts(catalog)
     report = tally.report(time.monotonic() - started)
     with catalog.transaction() as connection:
         connection.execute(index_reports.insert().values(finished=datetime.now(UTC), report=as_dict(report)))

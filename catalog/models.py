@@ -84,6 +84,7 @@ series = sa.Table(
     sa.Column("study", _ID, sa.ForeignKey("studies.id"), nullable=False, index=True),
     *_columns(SERIES, required=("series_instance_uid",)),
     sa.UniqueConstraint("series_instance_uid"),
+    sa.Index(None, "modality"),
     sa.Index(None, "modality", "body_part_examined"),
     sa.Index(None, "body_part_examined"),
 )
@@ -174,6 +175,13 @@ remotes = sa.Table(
     sa.Column("doi", sa.Text, nullable=True),
     sa.Column("digest", sa.Text, nullable=False),  # of all that the source told, its attributes too
     sa.UniqueConstraint("series", "source"),
+)
+
+doubts = sa.Table(
+    "doubts",
+    metadata,
+    # written by triggers: a series that may have no place; no foreign key, as one too many does no harm
+    sa.Column("series", _ID, primary_key=True, autoincrement=False),
 )
 
 index_reports = sa.Table(

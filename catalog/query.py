@@ -7,6 +7,7 @@ and series. What it would take a file to know is unknown, and what is unknown is
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import batched, pairwise
 from typing import Any
 
@@ -17,7 +18,7 @@ from catalog.checks import rots
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, QuestionError
 from catalog.matching import TABLES, Condition, attribute_named, column_of, condition
-from catalog.models import checks, files, instances, patients, remotes, series, studies
+from catalog.models import checks, doubts, files, instances, patients, remotes, series, studies
 from catalog.places import State
 from catalog.records import InstanceRecord, PixelData, SeriesRecord, Value
 from catalog.scan import openable
@@ -26,6 +27,18 @@ from catalog.where import BESIDE, compile_where, names_in
 _LEVELS = tuple(Level)
 _AT_ONCE = 500
 """Values in one IN list."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """What is asked of a level, or of an instance below it."""
+
+    level: Level
+    condition: Condition
+    elsewhere: Condition | None
+    """What is asked of a series without a file; `None` where nothing of it could be true."""
+    names_above: bool = False
+    """Whether a patient or study is asked about, too."""
 
 
 def find_series(
@@ -69,9 +82,11 @@ def find_series(
 
 def count_series(catalog: Catalog, *, where: str | None = None, **matching: Any) -> int:
     """Return how many series there are of what is asked for, as `find_series`."""
-    asked = matching_series(where, matching).add_columns(sa.func.count())
     with catalog.reading() as connection:
-        return int(connection.scalar(asked) or 0)
+        return sum(
+            sign * connection.execute(asked.add_columns(sa.func.count())).scalar_one()
+            for sign, asked in counting_series(where, matching)
+        )
 
 
 def matching_series(
@@ -89,11 +104,33 @@ def matching_series(
     QuestionError
         As `find_series`.
     """
+    demands = _demands(where, matching)
+    return _select(Level.SERIES, demands, joined=_is_joined(level, demands))
+
+
+def counting_series(
+    where: str | None, matching: Mapping[str, Any], level: Level = Level.SERIES
+) -> list[tuple[int, sa.Select[Any]]]:
+    """Return statements as `matching_series`, whose counts are added or, with -1, subtracted.
+
+    All rows of an index are counted in no time; those that have no place are among the few that are doubted.
+    """
+    demands = _demands(where, matching)
+    rows = _rows(Level.SERIES, joined=_is_joined(level, demands))
+    if any(each.level is Level.INSTANCE for each in demands):
+        return [(1, matching_series(where, matching, level))]
+    every = sa.select().select_from(rows).where(*(each.condition for each in demands))
+    hidden = sa.not_(sa.or_(_is_elsewhere(series), _has_place(series)))
+    return [(1, every), (-1, every.where(series.c.id.in_(sa.select(doubts.c.series)), hidden))]
+
+
+def _demands(where: str | None, matching: Mapping[str, Any]) -> list[_Demand]:
     demands = _conditions(matching)
-    if where is not None and where.strip():
-        demands.append(_where(where))
-    joined = level is not Level.SERIES or any(each.names_above for each in demands)
-    return _select(Level.SERIES, demands, joined=joined)
+    return [*demands, _where(where)] if where is not None and where.strip() else demands
+
+
+def _is_joined(level: Level, demands: Iterable[_Demand]) -> bool:
+    return level is not Level.SERIES or any(each.names_above for each in demands)
 
 
 def _check(limit: int, page: int) -> None:
@@ -119,9 +156,8 @@ def _records(asked: sa.CTE, *, in_catalog_order: bool) -> sa.Select[Any]:
         .group_by(instances.c.series)
         .subquery()
     )
-    remote = remotes.alias()
-    first = sa.select(sa.func.min(remote.c.id)).where(remote.c.series == series.c.id).scalar_subquery()
-    as_they_came = (series.c.id,)
+    first = sa.select(sa.func.min(_REMOTE.c.id)).where(_REMOTE.c.series == series.c.id).scalar_subquery()
+    as_they_came = (asked.c.id,)  # not of the table, whose order could be taken for a way to find them
     by_patient = (
         patients.c.patient_id,
         studies.c.study_date.nulls_last(),
@@ -261,18 +297,6 @@ def find_level(
         return [dict(row) for row in connection.execute(statement).mappings()]
 
 
-@dataclass(frozen=True, slots=True)
-class _Demand:
-    """What is asked of a level, or of an instance below it."""
-
-    level: Level
-    condition: Condition
-    elsewhere: Condition | None
-    """What is asked of a series without a file; `None` where nothing of it could be true."""
-    names_above: bool = False
-    """Whether a patient or study is asked about, too."""
-
-
 def _where(expression: str) -> _Demand:
     """What an expression asks, of the level that has all it names: what is asked of a series need no file."""
     levels = [
@@ -306,28 +330,54 @@ def _conditions(matching: Mapping[str, Any]) -> list[_Demand]:
 def _select(level: Level, demands: Sequence[_Demand], *, joined: bool = True) -> sa.Select[Any]:
     """Rows of a level, joined with those above, of which one instance or series elsewhere is as demanded."""
     depth = _LEVELS.index(level)
-    tables = [TABLES[each] for each in _LEVELS[: depth + 1]]
+    here = [each.condition for each in demands if _LEVELS.index(each.level) <= depth]
+    below = [each for each in demands if _LEVELS.index(each.level) > depth]
+    return sa.select().select_from(_rows(level, joined=joined)).where(*here, _is_there(level, below))
+
+
+def _rows(level: Level, *, joined: bool) -> sa.FromClause:
+    tables = [TABLES[each] for each in _LEVELS[: _LEVELS.index(level) + 1]]
     rows: sa.FromClause = patients if joined else TABLES[level]
     for above, table in pairwise(tables if joined else ()):
         rows = rows.join(table, _above(table) == above.c.id)
-    here = [each.condition for each in demands if _LEVELS.index(each.level) <= depth]
-    below = [each for each in demands if _LEVELS.index(each.level) > depth]
-    there = _has_place(TABLES[level], *(each.condition for each in below))
-    elsewhere = [each.elsewhere for each in below if each.elsewhere is not None]
-    if level is not Level.INSTANCE and len(elsewhere) == len(below):
-        there = sa.or_(there, _is_elsewhere(TABLES[level], *elsewhere))
-    return sa.select().select_from(rows).where(*here, there)
+    return rows
 
 
-def _has_place(table: sa.Table, *conditions: Condition) -> Condition:
-    """Whether a row has an instance that satisfies the conditions and can still be read."""
-    place = files.alias()
-    return _has_below(table, list(TABLES.values()), place, place.c.state == State.INDEXED.value, *conditions)
+def _is_there(level: Level, demands: Sequence[_Demand]) -> Condition:
+    """Whether a row has an instance or a series elsewhere that is as demanded."""
+    table = TABLES[level]
+    elsewhere = [each.elsewhere for each in demands if each.elsewhere is not None]
+    if not demands:
+        there = _has_place(table)
+        if level is not Level.INSTANCE:
+            there = sa.or_(_is_elsewhere(table), there)
+        return sa.or_(_BEYOND_DOUBT, there) if level is Level.SERIES else there
+    there = _has_below(
+        table, tuple(TABLES.values()), _PLACE, _IS_PLACE, *(each.condition for each in demands)
+    )
+    if level is not Level.INSTANCE and len(elsewhere) == len(demands):
+        return sa.or_(there, _has_below(table, (patients, studies, series), _REMOTE, *elsewhere))
+    return there
 
 
-def _is_elsewhere(table: sa.Table, *conditions: Condition) -> Condition:
-    """Whether a row has a series that satisfies the conditions and is known from elsewhere."""
-    return _has_below(table, [patients, studies, series], remotes.alias(), *conditions)
+_PLACE, _REMOTE = files.alias(), remotes.alias()
+_IS_PLACE = _PLACE.c.state == State.INDEXED.value
+
+
+_IS_DOUBTED = sa.select(sa.literal(1)).where(doubts.c.series == series.c.id).correlate(series).exists()
+_BEYOND_DOUBT = sa.not_(_IS_DOUBTED)
+
+
+@cache
+def _has_place(table: sa.Table) -> Condition:
+    """Whether a row has an instance that can still be read; made once, as SQLAlchemy takes its time."""
+    return _has_below(table, tuple(TABLES.values()), _PLACE, _IS_PLACE)
+
+
+@cache
+def _is_elsewhere(table: sa.Table) -> Condition:
+    """Whether a row has a series that is known from elsewhere."""
+    return _has_below(table, (patients, studies, series), _REMOTE)
 
 
 def _has_below(

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from catalog.attributes import PATIENT, SERIES, STUDY, Kind
 from catalog.database import Catalog
+from catalog.doubts import settle
 from catalog.errors import NotFoundError
 from catalog.identifiers import digest, is_uid
 from catalog.matching import is_storable
@@ -46,7 +47,9 @@ def record_remotes(
             report = _plus(report, _record(connection, source, some))
         if complete:
             named.update(map(_uid, some))
-    return replace(report, withdrawn=_withdraw(catalog, source, named)) if complete else report
+    withdrawn = _withdraw(catalog, source, named) if complete else 0
+    settle(catalog)
+    return replace(report, withdrawn=withdrawn)
 
 
 def _withdraw(catalog: Catalog, source: str, named: Set[str]) -> int:

@@ -18,6 +18,7 @@ IMPORT_LIMIT_SECONDS = 0.5
 REPEATS = 7
 SCRIPTS = (
     "index_speed.py",
+    "catalog_speed.py",
     "planes_speed.py",
     "regions_speed.py",
     "codecs_speed.py",

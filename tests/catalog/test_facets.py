@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from catalog.database import Catalog
+from catalog.doubts import settle
 from catalog.errors import QuestionError
 from catalog.facets import count_facets
 from catalog.index import index_paths
+from catalog.models import doubts, files, remotes
 from catalog.query import count_series, find_series
-from catalog.records import RemoteSeries
+from catalog.records import RemoteSeries, Value
 from catalog.remotes import record_remotes
 from pipelines import phantoms
 
@@ -79,3 +82,32 @@ def test_what_cannot_be_counted_or_paged_says_so(sqlite_catalog: Catalog) -> Non
         count_facets(sqlite_catalog, "modalit")
     with pytest.raises(QuestionError, match="1 to 20 attributes"):
         count_facets(sqlite_catalog)
+
+
+def hidden_and_shown(catalog: Catalog) -> tuple[set[Any], int, int]:
+    found = {each.series_instance_uid for each in find_series(catalog)}
+    return found, count_series(catalog), sum(each.series for each in count_facets(catalog, "modality"))
+
+
+def test_a_series_that_loses_its_last_place_is_neither_found_nor_counted_whoever_writes(
+    catalog: Catalog, ct: phantoms.Phantom
+) -> None:
+    index_paths(catalog, [ct.paths[0].parent])
+    here, there = ct.series_instance_uid, "1.2"
+    values: dict[str, Value] = {"series_instance_uid": there, "study_instance_uid": "1.3"}
+    record_remotes(catalog, "idc", [RemoteSeries(values, "idc", "s3://bucket/1")])
+    with catalog.reading() as connection:
+        assert connection.scalars(sa.select(doubts.c.series)).all() == []
+
+    def now(statement: sa.Executable) -> tuple[set[Any], int, int]:
+        with catalog.transaction() as connection:
+            connection.execute(statement)
+        before = hidden_and_shown(catalog)
+        settle(catalog)  # what it takes away changes nothing
+        assert hidden_and_shown(catalog) == before
+        return before
+
+    assert now(files.update().values(state="deleted")) == ({there}, 1, 1)
+    assert now(files.update().values(state="indexed")) == ({here, there}, 2, 2)
+    assert now(remotes.delete()) == ({here}, 1, 1)
+    assert now(files.update().values(instance=None)) == (set(), 0, 0)
