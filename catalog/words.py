@@ -23,7 +23,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import accumulate, islice
+from itertools import accumulate
 from threading import Lock
 from typing import Any
 
@@ -213,14 +213,24 @@ def postgresql_match(question: tuple[Asked, ...]) -> str:
 # --- hits ------------------------------------------------------------------------------------------------
 
 
-def hits(text: str, question: tuple[Asked, ...]) -> Iterator[tuple[int, int]]:
-    """Where the words that are asked for stand in a text: start and end of each."""
+def hits(text: str, question: tuple[Asked, ...], *, near: int | None = None) -> Iterator[tuple[int, int]]:
+    """Where the words that are asked for stand in a text: start and end of each.
+
+    Parameters
+    ----------
+    near
+        Characters after the first hit in which others are looked for; in the whole text when left out.
+    """
     there = list(tokens(text))
     covered = _covered(there, runs(question))
     of_terms = [each for each in question if each.terms and (each.is_prefix or each.terms[0][0] != _WORD)]
+    last = len(text)
     for number, token in enumerate(there):
+        if token.start > last:
+            return
         if number in covered or any(each.is_in(_terms_of(token.word)) for each in of_terms):
             yield token.start, token.end
+            last = last if near is None else min(last, token.end + near)
 
 
 def _covered(there: list[Token], wanted: list[str]) -> set[int]:
@@ -239,7 +249,7 @@ def _covered(there: list[Token], wanted: list[str]) -> set[int]:
 
 def snippet(text: str, question: tuple[Asked, ...], *, mark: tuple[str, str] = ("«", "»")) -> str:
     """Return the surroundings of the first hit, hits marked; the beginning where there is none."""
-    found = list(islice(hits(text, question), 100))
+    found = list(hits(text, question, near=_SNIPPET))
     first = found[0] if found else (0, 0)
     start, end = max(first[0] - _SNIPPET, 0), min(first[1] + _SNIPPET, len(text))
     parts, at = ["…" if start else ""], start
