@@ -26,5 +26,5 @@ def question(words: Sequence[str], where: str | None) -> tuple[str | None, dict[
 
 
 def _mentions(word: str) -> str:
-    quoted = "'" + word.replace("'", "") + "'"
+    quoted = "'" + word.replace("'", "''") + "'"
     return "(" + " or ".join(f"{keyword} ~ {quoted}" for keyword in SEARCHED) + ")"
