@@ -97,7 +97,7 @@ def known_archive(catalog: Catalog, found: Found) -> tuple[int, list[Rejection]]
         well = connection.scalar(
             sa.select(sa.func.count())
             .select_from(files)
-            .where(_within(found.path), files.c.state == State.INDEXED.value)
+            .where(_within(found.path), files.c.state.in_([State.INDEXED.value, State.DELETED.value]))
         )
         others = connection.execute(
             sa.select(files.c.folder, files.c.name, files.c.state, files.c.reason)

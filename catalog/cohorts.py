@@ -224,6 +224,12 @@ def _as_they_are(connection: sa.Connection, cohort: int) -> Iterator[sa.Row[Any]
         .where(place.c.instance == instances.c.id, place.c.state == State.INDEXED.value)
         .scalar_subquery()
     )
+    buried = files.alias()
+    is_deleted = (
+        sa.select(sa.literal(1))
+        .where(buried.c.instance == instances.c.id, buried.c.state == State.DELETED.value)
+        .exists()
+    )
     statement = (
         sa.select(
             cohort_items.c.series_instance_uid,
@@ -231,6 +237,7 @@ def _as_they_are(connection: sa.Connection, cohort: int) -> Iterator[sa.Row[Any]
             cohort_items.c.header_digest,
             instances.c.header_digest.label("digest_now"),
             series.c.series_instance_uid.label("series_now"),
+            is_deleted.label("is_deleted"),
             *(files.c[name] for name in ("folder", "name", "size", "mtime_ns")),
         )
         .select_from(cohort_items)
@@ -247,6 +254,8 @@ def _state(row: sa.Row[Any], found: set[str] | None, *, look: bool) -> tuple[str
     """What is to be said of an item, and why; the gravest first."""
     if row.digest_now is None:
         return "missing", "this catalog does not know it; index the archive that has it"
+    if row.folder is None and row.is_deleted:
+        return "deleted", "its series was deleted; `workbench corrections` says by whom and why"
     if row.folder is None:
         return "unreadable", "at the last index none of its files could be read"
     state = _look(row) if look else None

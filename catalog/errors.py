@@ -18,6 +18,7 @@ WorkbenchError
 ├── CohortError (ValueError)          a cohort or its manifest that cannot be frozen, read or used
 │   └── ApprovalError                 the approval of a cohort has ended
 ├── SheetError (ValueError)           a table of an experiment that cannot be read, or joined to series
+├── CorrectionError (ValueError)      a correction of the catalog that cannot be made or undone
 ├── StepError (ValueError)            a step that cannot be found, called or encoded
 └── EncodeError (ValueError)          a result that cannot become a conformant object
 """
@@ -81,6 +82,10 @@ class ApprovalError(CohortError):
 
 class SheetError(WorkbenchError, ValueError):
     """A researcher's table that cannot be read, or joined to series."""
+
+
+class CorrectionError(WorkbenchError, ValueError):
+    """A correction of the catalog that cannot be made or undone."""
 
 
 class StepError(WorkbenchError, ValueError):

@@ -380,6 +380,32 @@ experiment_rows = sa.Table(
     sqlite_with_rowid=False,
 )
 
+corrections = sa.Table(
+    "corrections",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),  # its number, which only grows
+    sa.Column("kind", sa.Text, nullable=False),  # merge, move, correct, delete, undo
+    sa.Column("subject", sa.Text, nullable=False, index=True),  # UID of a study or series; else empty
+    sa.Column("patient", _ID, sa.ForeignKey("patients.id"), nullable=True),
+    sa.Column("into", _ID, sa.ForeignKey("patients.id"), nullable=True),
+    sa.Column("before", sa.JSON, nullable=False),
+    sa.Column("after", sa.JSON, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("at", Moment(), nullable=False),
+    sa.Column("undoes", _ID, sa.ForeignKey("corrections.id"), nullable=True),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+study_origins = sa.Table(
+    "study_origins",
+    metadata,
+    sa.Column("study", _ID, sa.ForeignKey("studies.id"), primary_key=True, autoincrement=False),
+    # that its headers name, where a correction put it under another
+    sa.Column("patient", _ID, sa.ForeignKey("patients.id"), nullable=False),
+)
+
 
 def upserting(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """Return an insert of the database's own kind, which may do something else where a row is there."""

@@ -26,6 +26,8 @@ class State(StrEnum):
     REJECTED = "rejected"
     CONFLICT = "conflict"
     VANISHED = "vanished"
+    DELETED = "deleted"
+    """As indexed, but its series or study was deleted (`catalog.corrections`)."""
     ARCHIVE = "archive"
     """An archive as it was when its entries, which have rows of their own, were last read."""
 

@@ -479,7 +479,7 @@ class CohortChange:
     """What is no longer as it was frozen, of one instance."""
 
     state: str
-    """`added`, `removed`, `changed`, `unreadable` or `missing`."""
+    """`added`, `removed`, `changed`, `unreadable`, `deleted` or `missing`."""
     series_instance_uid: str
     sop_instance_uid: str
     reason: str

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from catalog.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute
 from catalog.bulk import insert_rows
 from catalog.contents import write_contents
-from catalog.models import files, instances, patients, series, studies, upserting
+from catalog.corrections import reapply
+from catalog.models import files, instances, patients, series, studies, study_origins, upserting
 from catalog.places import Instance, Place, State
 from catalog.records import InstanceHeader, PixelData, Value
 
@@ -52,7 +53,7 @@ def look_up(connection: sa.Connection, uids: Iterable[str]) -> dict[str, Instanc
 
 
 def place_of(row: sa.Row[Any], sop_instance_uid: str | None) -> Place:
-    """Return the place of a row of `files`."""
+    """Return the place of a row of `files`; a deleted one as if it were not, as `write` buries it again."""
     pixel_data = None
     if row.pixel_tag is not None:
         pixel_data = PixelData(row.pixel_tag, row.pixel_vr, row.pixel_offset, row.pixel_length)
@@ -61,7 +62,7 @@ def place_of(row: sa.Row[Any], sop_instance_uid: str | None) -> Place:
         row.name,
         row.size,
         row.mtime_ns,
-        State(row.state),
+        State.INDEXED if row.state == State.DELETED.value else State(row.state),
         row.reason,
         sop_instance_uid,
         pixel_data,
@@ -93,6 +94,7 @@ def write(connection: sa.Connection, changes: Changes) -> None:
     _write_instances(connection, [each for each in to_write if each.id is not None], overwrite=True)
     _write_contents(connection, [each.header for each in to_write if each.header is not None])
     _write_places(connection, changes)
+    reapply(connection, list(changes.looked_up))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +166,27 @@ def write_series(
     departures: list[list[str]] = [[] for _ in values]
     for level in _ABOVE:
         found = _write_level(connection, level, values, parents, overwrite)
-        for (_, parent), wanted, words in zip(found, parents, departures, strict=True):
-            if parent != wanted:
+        corrected = _corrected(connection, level, found, parents)
+        for (row, parent), wanted, words in zip(found, parents, departures, strict=True):
+            if parent != wanted and (row, wanted) not in corrected:
                 words.append(level.words)
         rows = [row for row, _ in found]
         parents = rows
     return rows, departures
+
+
+def _corrected(
+    connection: sa.Connection,
+    level: _Rows,
+    found: Sequence[tuple[int, int | None]],
+    wanted: Sequence[int | None],
+) -> set[tuple[int, int | None]]:
+    """Studies with the patients their headers name, that are under another by a correction."""
+    moved = {row for (row, parent), each in zip(found, wanted, strict=True) if parent != each}
+    if level.table is not studies or not moved:
+        return set()
+    rows = connection.execute(sa.select(study_origins).where(study_origins.c.study.in_(moved)))
+    return {(row.study, row.patient) for row in rows}
 
 
 def _write_contents(connection: sa.Connection, headers: Sequence[InstanceHeader]) -> None:

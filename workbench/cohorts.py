@@ -22,7 +22,7 @@ from workbench.tables import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-STATES = ("missing", "unreadable", "changed", "removed", "added")
+STATES = ("missing", "deleted", "unreadable", "changed", "removed", "added")
 COHORT_COLUMNS = {
     "name": "cohort", "series": "series", "instances": "instances", "approval": "approval",
     "expires": "expires", "frozen": "frozen",

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from catalog.arrays import all_arrays, arrays_of
+from catalog.corrections import deleted_series
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, QuestionError
 from catalog.identifiers import is_uid
@@ -102,7 +103,8 @@ def _look_of(path: Path) -> str | None:
 def arrays_in(catalog: Catalog, series: Selection) -> list[ArrayRecord]:
     """Return the arrays of the series that are meant; raises as `selected_series`."""
     if series is None:
-        return all_arrays(catalog)
+        gone = deleted_series(catalog)
+        return [each for each in all_arrays(catalog) if each.series_instance_uid not in gone]
     return [
         array
         for each in selected_series(catalog, series)

@@ -99,6 +99,7 @@ class Table[R](Sequence[R]):
 
 _SINGULAR = {
     "arrays": "array", "cohorts": "cohort", "differences": "difference", "documents": "document",
+    "corrections": "correction",
     "experiments": "experiment",
     "files": "file",
     "findings": "finding", "frames": "frame",

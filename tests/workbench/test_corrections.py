@@ -1,0 +1,66 @@
+"""The administrator puts right what the archive says; the log says who, and everything can be undone."""
+
+import getpass
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import CorrectionError, NotFoundError
+from workbench.session import Bench
+
+
+def test_corrections_say_who_and_why_and_can_be_undone(bench: Bench, archive: Path) -> None:
+    bench.index(archive, quiet=True)
+    made = bench.merge_patients("M1", "PHANTOM", why="one person")
+    assert not bench.series(patient_id="M1")
+    assert made.who == getpass.getuser()
+    assert "one person" in repr(bench.corrections)
+    assert bench.corrections[0].before["patient_id"] == "M1"
+    undone = made.undo(why="two people")
+    assert len(bench.series(patient_id="M1")) == 1
+    undone.undo(why="one after all")
+    assert not bench.series(patient_id="M1")
+    assert [each.active for each in bench.corrections] == [True, False, True]
+    assert "_undo" not in bench.corrections.to_pandas()
+    moved = bench.correct("PHANTOM", why="typing error", patient_id="P-1")
+    assert len(bench.series(patient_id="P-1")) == 3
+    assert moved.kind == "correct"
+    with pytest.raises(CorrectionError, match="needs its reason"):
+        bench.delete(bench.series()[0].series_instance_uid, why="")
+
+
+def test_a_deleted_series_is_in_no_answer_and_its_files_and_arrays_stay(bench: Bench, archive: Path) -> None:
+    bench.index(archive, quiet=True)
+    uid = bench.series(modality="MR")[0].series_instance_uid
+    bench.ingest(uid, quiet=True)
+    bench.delete(uid, why="consent withdrawn")
+    assert not bench.series(modality="MR")
+    assert not bench.arrays()
+    with pytest.raises(NotFoundError):
+        bench.volume(uid)
+    bench.index(archive, quiet=True)
+    assert not bench.series(modality="MR")
+    bench.restore(uid, why="consent given")
+    assert len(bench.arrays()) == 1
+    assert not bench.verify(uid, quiet=True).mismatches
+
+
+def test_the_command_line_deletes_restores_and_lists(bench: Bench, archive: Path) -> None:
+    bench.index(archive, quiet=True)
+    uid = bench.series(modality="MR")[0].series_instance_uid
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "workbench", *arguments, "--home", str(bench.settings.home)]
+        return subprocess.run(words, capture_output=True, text=True)
+
+    assert command("delete", uid, "--why", "test").returncode == 0
+    assert not bench.series(modality="MR")
+    assert "deleted already" in command("delete", uid, "--why", "test").stderr
+    assert command("restore", uid, "--why", "test").returncode == 0
+    said = json.loads(command("corrections", "--json").stdout)
+    assert [(each["kind"], each["active"]) for each in said] == [("delete", False), ("undo", True)]
+    assert command("corrections", "--undo", "2", "--why", "test").returncode == 0
+    assert not bench.series(modality="MR")
