@@ -1,12 +1,14 @@
 """Brings the rows of an archive's entries up to date; one whose file has not changed is not read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import batched
 from typing import Any
 
 import sqlalchemy as sa
 
-from catalog.containers import MARK, Entry, entries, opened
+from catalog.containers import MARK, Container, Entry, entries, opened, split
 from catalog.content import Contents
 from catalog.database import Catalog
 from catalog.errors import HeaderError
@@ -17,9 +19,12 @@ from catalog.places import State
 from catalog.records import InstanceHeader, Rejection, Unreadable
 from catalog.scan import Found, openable, storable
 from catalog.upsert import mark_vanished
+from catalog.window import BLOCK, Stream
 
 REASONS_AT_MOST = 1000
 """Entries of one archive without DICOM that have a row and a reason each; the others are counted."""
+CONNECTIONS = 16
+"""Objects that are asked for at a time."""
 _AT_ONCE = 500
 
 type Pair = tuple[Found, InstanceHeader | Unreadable]
@@ -119,6 +124,57 @@ def is_archive(catalog: Catalog, path: str) -> bool:
     return state in (State.ARCHIVE.value, State.REJECTED.value)
 
 
+def read_objects(found: Sequence[Found], contents: Contents) -> Iterator[Pair]:
+    """Read the headers of objects, the first bytes of several at a time; a network that fails ends it."""
+    with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="objects") as executor:
+        for each, start in zip(found, executor.map(lambda each: _start(each.path), found), strict=True):
+            yield each, _header(each, start, contents)
+
+
+def _start(address: str) -> bytes | HeaderError:
+    """The first bytes of an object, where most headers end."""
+    try:
+        with opened(address) as container:
+            return container.read(0, 4 * BLOCK)
+    except HeaderError as error:
+        return error
+
+
+def _header(found: Found, start: bytes | HeaderError, contents: Contents) -> InstanceHeader | Unreadable:
+    if isinstance(start, HeaderError):
+        return Unreadable(found.path, str(start))
+    position = 0
+    with ExitStack() as stack:
+        container: Container | None = None
+
+        def read(count: int) -> bytes:
+            nonlocal position, container
+            part = start[position : position + count]
+            if not part and position < found.size:
+                container = container or stack.enter_context(opened(found.path))
+                part = container.read(position, count)
+            position += len(part)
+            return part
+
+        stream = Stream(read, found.size, found.mtime_ns)
+        return read_header(found.path, contents, stream=stream)
+
+
+def mark_gone_objects(catalog: Catalog, address: str, seen: set[int]) -> list[str]:
+    """Note which objects below an address are gone, and what lay in them; returns their addresses."""
+    gone = []
+    for each in _gone(catalog, _below(address), seen):
+        within = split(f"{each.folder}/{each.name}")
+        if within is None or hash(tuple(within[0].rsplit("/", 1))) not in seen:
+            gone.append(each)
+    for some in batched(gone, _AT_ONCE):
+        with catalog.transaction() as connection:
+            mark_vanished(connection, [each.id for each in some])
+            of_conflict = {each.sop_instance_uid for each in some if each.state == State.CONFLICT.value}
+            record_indexed(connection, of_conflict)
+    return [openable(f"{each.folder}/{each.name}") for each in gone]
+
+
 def finish(catalog: Catalog, found: Found, reading: Reading) -> list[str]:
     """Note that an archive was read, and which of its entries are gone; returns their addresses."""
     reason = "\n".join(each.reason for each in reading.faults)
@@ -127,7 +183,7 @@ def finish(catalog: Catalog, found: Found, reading: Reading) -> list[str]:
         "mtime_ns": found.mtime_ns, "reason": reason, "instance": None, "content_digest": None,
         "state": (State.ARCHIVE if reading.is_whole else State.REJECTED).value,
     }  # fmt: skip
-    gone = list(_gone(catalog, found.path, reading.seen)) if reading.is_whole else []
+    gone = list(_gone(catalog, _within(found.path), reading.seen)) if reading.is_whole else []
     for some in batched(gone, _AT_ONCE):
         with catalog.transaction() as connection:
             mark_vanished(connection, [each.id for each in some])
@@ -140,7 +196,9 @@ def finish(catalog: Catalog, found: Found, reading: Reading) -> list[str]:
     return [openable(f"{each.folder}/{each.name}") for each in gone]
 
 
-def _gone(catalog: Catalog, address: str, seen: set[int]) -> Iterator[sa.Row[*tuple[Any, ...]]]:
+def _gone(
+    catalog: Catalog, where: sa.ColumnElement[bool], seen: set[int]
+) -> Iterator[sa.Row[*tuple[Any, ...]]]:
     last = 0
     while True:
         with catalog.reading() as connection:
@@ -149,7 +207,7 @@ def _gone(catalog: Catalog, address: str, seen: set[int]) -> Iterator[sa.Row[*tu
                     files.c.id, files.c.folder, files.c.name, files.c.state, instances.c.sop_instance_uid
                 )
                 .outerjoin(instances, files.c.instance == instances.c.id)
-                .where(_within(address), files.c.state != State.VANISHED.value, files.c.id > last)
+                .where(where, files.c.state != State.VANISHED.value, files.c.id > last)
                 .order_by(files.c.id)
                 .limit(20 * _AT_ONCE)
             ).all()
@@ -161,6 +219,10 @@ def _gone(catalog: Catalog, address: str, seen: set[int]) -> Iterator[sa.Row[*tu
 
 def _within(address: str) -> sa.ColumnElement[bool]:
     """Rows of what is in an archive."""
-    folder = f"{storable(address)}{MARK}"
+    return _below(f"{address}{MARK}")
+
+
+def _below(address: str) -> sa.ColumnElement[bool]:
+    folder = storable(address.rstrip("/"))
     below = sa.and_(files.c.folder >= f"{folder}/", files.c.folder < f"{folder}{chr(ord('/') + 1)}")
     return sa.or_(files.c.folder == folder, below)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from catalog.database import Catalog
 from catalog.models import checks, files, instances, series, upserting
+from catalog.objects import SCHEMES
 from catalog.places import State
 from catalog.records import ArrayRecord, InstanceRecord
 from catalog.scan import openable, storable
@@ -121,7 +122,10 @@ def _due(series_instance_uid: str | None) -> sa.Select[Any]:
         )
         .join(instances, files.c.instance == instances.c.id)
         .outerjoin(checks, checks.c.file == files.c.id)
-        .where(files.c.state.in_([State.INDEXED.value, State.CONFLICT.value]))
+        .where(
+            files.c.state.in_([State.INDEXED.value, State.CONFLICT.value]),
+            *(~files.c.folder.startswith(scheme, autoescape=True) for scheme in SCHEMES),  # see to themselves
+        )
     )
     if series_instance_uid is None:
         return statement

@@ -16,6 +16,7 @@ from catalog.database import Catalog
 from catalog.errors import CohortError, NotFoundError, words_of
 from catalog.matching import attribute_named
 from catalog.models import cohort_items, cohorts, files, instances, series
+from catalog.objects import is_remote
 from catalog.places import State
 from catalog.query import find_series
 from catalog.records import CohortChange, CohortItem, CohortRecord, Question, SeriesRecord
@@ -272,6 +273,8 @@ def _state(row: sa.Row[Any], found: set[str] | None, *, look: bool) -> tuple[str
 
 def _look(row: sa.Row[Any]) -> tuple[str, str] | None:
     path = openable(f"{row.folder.rstrip('/')}/{row.name}")
+    if is_remote(path):  # one request each: what the last index saw counts
+        return None
     try:
         size, mtime_ns = state_of(path)
     except OSError as error:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from catalog import tars, zips
+from catalog import objects, tars, zips
 from catalog.errors import HeaderError, words_of
+from catalog.objects import is_remote
 from catalog.signatures import look_of
 from catalog.window import Read, Stream
 from catalog.zips import ReadAt
@@ -70,6 +71,10 @@ def opened(path: str) -> Iterator[Container]:
     HeaderError
         If it cannot be read.
     """
+    if is_remote(path):
+        with _remote(path) as container:
+            yield container
+        return
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
@@ -86,6 +91,15 @@ def opened(path: str) -> Iterator[Container]:
         raise HeaderError(f"cannot be read: {words_of(error)}") from None
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _remote(address: str) -> Iterator[Container]:
+    try:
+        with objects.opened(address) as each:
+            yield Container(address, each.read, each.size, each.stamp)
+    except OSError as error:
+        raise HeaderError(f"cannot be read: {words_of(error)}") from None
 
 
 def entries(container: Container) -> Iterator[Entry]:
@@ -114,7 +128,7 @@ def split(path: str) -> tuple[str, str] | None:
     position = path.find(f"{MARK}/")
     while position >= 0:
         archive = path[:position]
-        if Path(archive).is_file():
+        if objects.is_archive_name(archive) if is_remote(path) else Path(archive).is_file():
             return archive, path
         position = path.find(f"{MARK}/", position + 1)
     return None
@@ -122,7 +136,7 @@ def split(path: str) -> tuple[str, str] | None:
 
 def is_elsewhere(path: str) -> bool:
     """Whether an address is no path that can be opened."""
-    return f"{MARK}/" in path and split(path) is not None
+    return is_remote(path) or (f"{MARK}/" in path and split(path) is not None)
 
 
 def state_of(path: str) -> tuple[int | None, int]:
@@ -134,6 +148,9 @@ def state_of(path: str) -> tuple[int | None, int]:
         If it is gone or out of reach.
     """
     within = split(path)
+    if is_remote(path):
+        with objects.opened(path if within is None else within[0]) as each:
+            return each.size if within is None else None, each.stamp
     if within is not None:
         return None, os.stat(within[0]).st_mtime_ns  # noqa: PTH116
     found = os.stat(path)  # noqa: PTH116  # a million paths: no objects
@@ -156,6 +173,10 @@ def entry_at(path: str) -> Iterator[Entry]:
         If there is no such archive or entry, or it cannot be read.
     """
     found = split(path)
+    if found is None and is_remote(path):
+        with opened(path) as container:
+            yield _whole(container)
+        return
     if found is None:
         raise HeaderError("lies in an archive that is gone")
     folder, _, name = path.rpartition("/")
@@ -172,6 +193,12 @@ def entries_at(paths: Sequence[str]) -> Iterator[tuple[str, Entry | HeaderError]
     for path in paths:
         if (found := split(path)) is not None:
             by_archive.setdefault(found[0], set()).add(path)
+        elif is_remote(path):
+            try:
+                with opened(path) as container:
+                    yield path, _whole(container)
+            except HeaderError as error:
+                yield path, error
     for archive, wanted in by_archive.items():
         try:
             with opened(archive) as container:
@@ -180,6 +207,20 @@ def entries_at(paths: Sequence[str]) -> Iterator[tuple[str, Entry | HeaderError]
                     yield path, entry
         except HeaderError as error:
             yield from ((path, error) for path in wanted)
+
+
+def _whole(container: Container) -> Entry:
+    """An object as the one entry of itself."""
+    position = 0
+
+    def read(count: int) -> bytes:
+        nonlocal position
+        part = container.read(position, count)
+        position += len(part)
+        return part
+
+    folder, _, name = container.address.rpartition("/")
+    return Entry(folder, name, Stream(read, container.size, container.mtime_ns))
 
 
 def _those(container: Container, wanted: set[str]) -> Iterator[tuple[str, Entry]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.containers import split
+from catalog.containers import is_elsewhere
 from catalog.encoding import DEFLATED_UID
 from catalog.errors import DecodeError, words_of
 from catalog.records import InstanceHeader, PixelData, Value
@@ -36,10 +36,10 @@ def shortfall(header: InstanceHeader) -> str | None:
         return "has no pixel data, its header describes an image" if is_image and not elsewhere else None
     try:
         if pixels.length is None:
-            if split(header.path):
+            if is_elsewhere(header.path):
                 return None
             return _missing_items(Path(header.path), pixels.offset)
-        size = header.size if split(header.path) else Path(header.path).stat().st_size
+        size = header.size if is_elsewhere(header.path) else Path(header.path).stat().st_size
         there = min(size - pixels.offset, pixels.length)
     except OSError as error:
         return f"cannot be read: {words_of(error)}"

@@ -15,7 +15,15 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from catalog.archives import Pair, Reading, finish, is_archive, known_archive
+from catalog.archives import (
+    Pair,
+    Reading,
+    finish,
+    is_archive,
+    known_archive,
+    mark_gone_objects,
+    read_objects,
+)
 from catalog.containers import archive_of, is_container, opened
 from catalog.content import Contents
 from catalog.database import Catalog
@@ -25,6 +33,7 @@ from catalog.errors import HeaderError
 from catalog.findings import record_indexed
 from catalog.headers import read_header
 from catalog.models import files, index_reports, instances
+from catalog.objects import is_archive_name, is_remote, listed
 from catalog.places import Group, Instance, Outcome, Place, State, decide, reject
 from catalog.readers import Headers, Submit, children, read_ahead
 from catalog.records import (
@@ -79,11 +88,15 @@ def index_paths(
         If a path does not exist; then nothing was done.
     """
     started = time.monotonic()
-    scan = Scan(paths)
+    given = [str(each) for each in paths]
+    remote = [each for each in given if is_remote(each)]
+    scan = Scan([each for each in given if not is_remote(each)])
     total = scan.count()
     progress(0, total)
     tally = Tally()
     contents = Contents()
+    for address in remote:
+        tally.add(_index_objects(catalog, address, contents, partial(_step, progress, total, tally.seen)))
     with ExitStack() as stack:
         if submit is None and workers > 1 and total > SMALL:
             submit = stack.enter_context(children(workers))
@@ -302,6 +315,26 @@ def _index_archive(
     tally.vanished += finish(catalog, archive, reading)
     for each in reading.faults:
         tally.reject(each)
+    return tally
+
+
+def _index_objects(catalog: Catalog, address: str, contents: Contents, step: Callable[[int], None]) -> Tally:
+    """Index what lies below an address of a server; of an object that has not changed nothing is read."""
+    tally, seen = Tally(), set[int]()
+    for batch in batched(listed(address), BATCH):
+        seen |= {hash((storable(each.folder), storable(each.name))) for each in batch}
+        archives = [each for each in batch if is_archive_name(each.name)]
+        found = [each for each in batch if not is_archive_name(each.name)]
+        with catalog.reading() as connection:
+            rows = _known(connection, found)
+        changed = [each for each in found if not _is_unchanged(each, _row_of(each, rows))]
+        tally.counts[Group.UNCHANGED] += len(found) - len(changed)
+        for outcome in _settle_again(catalog, list(read_objects(changed, contents))):
+            tally.count(outcome)
+        for each in archives:
+            tally.add(_index_archive(catalog, each, contents, lambda _: None))
+        step(tally.seen)
+    tally.vanished += mark_gone_objects(catalog, address, seen)
     return tally
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from pathlib import Path
 
-from catalog.containers import Digest, entry_at, split, state_of
+from catalog.containers import Digest, entry_at, is_elsewhere, state_of
 from catalog.durable import file_digest
 from catalog.errors import HeaderError, words_of
 from catalog.extent import shortfall
@@ -221,7 +221,7 @@ def _fault_of(standing: Place) -> str | None:
     """What is wrong with a file that stands for an instance, or `None`."""
     from catalog.headers import read_header  # with pydicom, which a question to the catalog does not load
 
-    if split(standing.path) is None:
+    if not is_elsewhere(standing.path):
         header = read_header(standing.path)
     else:
         try:
@@ -242,11 +242,19 @@ def _stands(place: Place) -> bool:
 
 
 def _is_gone(place: Place) -> bool:
-    return split(place.path) is None and not Path(place.path).exists()
+    if not is_elsewhere(place.path):
+        return not Path(place.path).exists()
+    try:
+        state_of(place.path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _digest(place: Place) -> str:
-    if split(place.path) is None:
+    if not is_elsewhere(place.path):
         return file_digest(Path(place.path))
     try:
         with entry_at(place.path) as entry:

@@ -72,8 +72,11 @@ def demo(context: typer.Context, home: Home = None, as_json: AsJson = False) -> 
 def index(
     context: typer.Context,
     paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PATH...", help="Folders, files, a DICOMDIR, ZIP or TAR archives; idc."),
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH...",
+            help="Folders, files, a DICOMDIR, ZIP, TAR, s3://bucket/prefix, https://host/file; idc.",
+        ),
     ] = None,
     last: Annotated[bool, typer.Option("--last", help="The last report again, with every reason.")] = False,
     workers: Annotated[
@@ -85,7 +88,8 @@ def index(
 ) -> None:
     """Read an archive into the catalog; ZIP and TAR archives are read as folders, where they lie.
 
-    A DICOMDIR that is given itself stands for the files it names.
+    A DICOMDIR that is given itself stands for the files it names. Of objects in buckets and files of web
+    servers headers are read by ranges; AWS_… variables of the environment say who asks, and where.
 
     `idc` records every series of the NCI Imaging Data Commons with the address of its bucket.
 

@@ -23,6 +23,7 @@ from catalog.findings import find_findings, record_ingested
 from catalog.home import default_home
 from catalog.identifiers import is_uid
 from catalog.locks import shared
+from catalog.objects import S3
 from catalog.outbox import delivery
 from catalog.query import count_series, find_series, instances_of
 from catalog.records import (
@@ -195,7 +196,8 @@ class Bench:
 
         The text of reports is read afterwards (`documents`), also what an earlier run did not come to.
         ZIP and TAR archives, also packed ones, are read as folders, where they lie. A DICOMDIR
-        that is given itself stands for the files it names. `"idc"` stands for the
+        that is given itself stands for the files it names. `s3://bucket/prefix` and `https://host/file` are
+        read by ranges; `AWS_…` variables of the environment are who asks. `"idc"` stands for the
         index of the NCI Imaging Data Commons (extra `idc`): every series of it is recorded with the address
         of its bucket, without a file. A Parquet file of that form is read in the same way.
 
@@ -211,6 +213,10 @@ class Bench:
         ------
         catalog.errors.NotFoundError
             If a path does not exist.
+        catalog.errors.SettingsError
+            If an address cannot be, or credentials are missing.
+        OSError
+            If a server refuses or does not answer; what was read before is in the catalog.
         """
         if len(paths) == 1 and (table := self._index_elsewhere(paths[0], quiet=quiet)) is not None:
             return table
@@ -237,6 +243,33 @@ class Bench:
         with bar("index", "series", quiet=quiet) as progress:
             found = idc_index() if is_source else Path(path).expanduser()
             return IndexedElsewhere(index_idc(self.catalog, found, progress=progress))
+
+    def fetch(self, series: Selection, *, quiet: bool = False) -> Indexed:
+        """Index the objects of series that are known from elsewhere, so that they have instances here.
+
+        Pixel data are copied when they are read. Public buckets need `AWS_SKIP_SIGNATURE=true`.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If none of them has an address in a bucket, or there is nothing at one.
+        catalog.errors.SettingsError
+            If credentials are missing.
+        OSError
+            If a server refuses or does not answer.
+        """
+        from catalog.index import index_paths
+        from catalog.remotes import remote_of
+
+        told = [
+            remote_of(self.catalog, each.series_instance_uid)
+            for each in selected_series(self.catalog, series)
+        ]
+        addresses = [each.address.removesuffix("*") for each in told if each and each.address.startswith(S3)]
+        if not addresses:
+            raise NotFoundError("none of these series has an address in a bucket; index their files")
+        with bar("index", "files", quiet=quiet) as progress:
+            return Indexed(index_paths(self.catalog, addresses, progress=progress))
 
     def last_index(self) -> Indexed:
         """Report of the last index.

@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import obstore
 import pytest
+from obstore.store import S3Store
 
 import workbench
 from catalog.checks import Soundness
+from catalog.records import RemoteSeries
+from catalog.remotes import record_remotes
 from pipelines import phantoms
+from tests.conftest import S3Server
 from workbench.session import Bench
 
 
@@ -144,3 +149,27 @@ def test_a_bench_whose_archive_is_gone_says_so(bench: Bench, tmp_path: Path) -> 
     report = bench.ingest(quiet=True)
 
     assert {each.reason for each in report.rejected} == {"is no longer in its archive"}
+
+
+def test_a_series_known_from_a_bucket_is_fetched(
+    bench: Bench, tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    phantom = phantoms.write_series(tmp_path / "files", planes=4)
+    store = S3Store("bench", client_options={"allow_http": True})
+    for path in phantom.paths:
+        obstore.put(store, f"idc/series/{path.name}", path.read_bytes())
+    values = {
+        "series_instance_uid": phantom.series_instance_uid,
+        "study_instance_uid": phantom.study_instance_uid,
+        "patient_id": "PHANTOM",
+        "modality": "CT",
+    }
+    record_remotes(bench.catalog, "idc", [RemoteSeries(values, "idc", "s3://bench/idc/series/*", 4, 100)])
+
+    report = bench.fetch(phantom.series_instance_uid, quiet=True).report
+
+    assert report.added == 4
+    np.testing.assert_array_equal(bench.volume(phantom.series_instance_uid), phantom.modality_values)
+    assert bench.verify(quiet=True).mismatches == ()
