@@ -35,6 +35,7 @@ from catalog.records import (
     Question,
     SeriesRecord,
 )
+from catalog.remotes import remote_of
 from catalog.runs import find_items, save_run
 from workbench.cluster import local_cluster, reading_on, threads_of
 from workbench.cohorts import (
@@ -47,6 +48,7 @@ from workbench.cohorts import (
 )
 from workbench.contact_sheet import FoundSeries
 from workbench.documents import Documents, DocumentsRead, Studies, add_report, read_due, search
+from workbench.elsewhere import RECEIVED, index_elsewhere, node_in, retrieve_series
 from workbench.experiments import Experiment, about
 from workbench.progress import bar
 from workbench.question import question
@@ -184,6 +186,7 @@ class Bench:
         workers: int | None = None,
         cluster: "Client | bool" = False,
         quiet: bool = False,
+        **matching: Any,
     ) -> Indexed: ...
     def index(
         self,
@@ -191,6 +194,7 @@ class Bench:
         workers: int | None = None,
         cluster: "Client | bool" = False,
         quiet: bool = False,
+        **matching: Any,
     ) -> Indexed | IndexedElsewhere:
         """Read folders and files into the catalog; what has not changed is not read again.
 
@@ -199,7 +203,9 @@ class Bench:
         that is given itself stands for the files it names. `s3://bucket/prefix` and `https://host/file` are
         read by ranges; `AWS_…` variables of the environment are who asks. `"idc"` stands for the
         index of the NCI Imaging Data Commons (extra `idc`): every series of it is recorded with the address
-        of its bucket, without a file. A Parquet file of that form is read in the same way.
+        of its bucket, without a file. A Parquet file of that form is read in the same way. `"pacs://NODE"`
+        asks a node of the settings for its series (C-FIND), without a file either; `matching` are
+        attributes of patient, study and series that it shall match: `study_date="20260101-"`.
 
         Parameters
         ----------
@@ -218,11 +224,25 @@ class Bench:
         OSError
             If a server refuses or does not answer; what was read before is in the catalog.
         """
-        if len(paths) == 1 and (table := self._index_elsewhere(paths[0], quiet=quiet)) is not None:
-            return table
+        if len(paths) == 1:
+            told = index_elsewhere(self.catalog, paths[0], matching, self.node, quiet=quiet)
+            if told is not None:
+                return IndexedElsewhere(told)
+        elif matching:
+            raise QuestionError("attributes are matched by one node: bench.index('pacs://NODE', ...)")
+        client = self.client if cluster is True else cluster or None
+        return self._index_files(paths, workers=workers, client=client, quiet=quiet)
+
+    def _index_files(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        workers: int | None = None,
+        client: "Client | None" = None,
+        quiet: bool,
+    ) -> Indexed:
         from catalog.index import index_paths  # pydicom takes a while to load, and a question needs none
 
-        client = self.client if cluster is True else cluster or None
         submit = reading_on(client) if client is not None else None
         count = workers or (threads_of(client) if client is not None else self.settings.cores)
         with bar("index", "files", quiet=quiet) as progress:
@@ -233,43 +253,37 @@ class Bench:
         with bar("documents", "documents", quiet=quiet) as progress:
             return read_due(self.catalog, self._fetched, threads=self.settings.cores, progress=progress)
 
-    def _index_elsewhere(self, path: str | Path, *, quiet: bool) -> IndexedElsewhere | None:
-        """Read an index of series elsewhere; `None` where the path is none."""
-        from catalog.idc import SOURCE, SUFFIX, idc_index, index_idc
-
-        is_source = str(path) == SOURCE and not Path(path).exists()
-        if not is_source and Path(path).suffix.lower() != SUFFIX:
-            return None
-        with bar("index", "series", quiet=quiet) as progress:
-            found = idc_index() if is_source else Path(path).expanduser()
-            return IndexedElsewhere(index_idc(self.catalog, found, progress=progress))
-
     def fetch(self, series: Selection, *, quiet: bool = False) -> Indexed:
-        """Index the objects of series that are known from elsewhere, so that they have instances here.
+        """Get series that are known from elsewhere, so that they have instances here.
 
-        Pixel data are copied when they are read. Public buckets need `AWS_SKIP_SIGNATURE=true`.
+        The objects of a bucket are indexed where they lie, and copied when they are read; public buckets need
+        `AWS_SKIP_SIGNATURE=true`. What a node has is copied into the folder `received` of this bench, by
+        C-GET or C-MOVE.
 
         Raises
         ------
         catalog.errors.NotFoundError
-            If none of them has an address in a bucket, or there is nothing at one.
+            If none of them is known from elsewhere, or there is nothing at an address.
         catalog.errors.SettingsError
             If credentials are missing.
+        catalog.errors.DeliveryError
+            If a node does not answer, or does not give all of a series.
         OSError
             If a server refuses or does not answer.
         """
-        from catalog.index import index_paths
-        from catalog.remotes import remote_of
+        from workbench.pacs.node import ListenAddress
 
-        told = [
-            remote_of(self.catalog, each.series_instance_uid)
-            for each in selected_series(self.catalog, series)
+        selected = selected_series(self.catalog, series)
+        told = [remote_of(self.catalog, each.series_instance_uid) for each in selected]
+        of_nodes = [each for each in told if each is not None and node_in(each.address) is not None]
+        places: list[str | Path] = [
+            each.address.removesuffix("*") for each in told if each and each.address.startswith(S3)
         ]
-        addresses = [each.address.removesuffix("*") for each in told if each and each.address.startswith(S3)]
-        if not addresses:
-            raise NotFoundError("none of these series has an address in a bucket; index their files")
-        with bar("index", "files", quiet=quiet) as progress:
-            return Indexed(index_paths(self.catalog, addresses, progress=progress))
+        if not (of_nodes or places):
+            raise NotFoundError("none of these series has an address elsewhere; index their files")
+        listen = ListenAddress(self.settings.listen_host, self.settings.listen_port)
+        places += retrieve_series(of_nodes, self.node, listen, self.settings.home / RECEIVED, quiet=quiet)
+        return self._index_files(places, quiet=quiet)
 
     def last_index(self) -> Indexed:
         """Report of the last index.

@@ -1,0 +1,129 @@
+"""A PACS as a source: rows of its series without a file, and the files when they are wanted."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import workbench
+from catalog.durable import file_digest
+from catalog.errors import DeliveryError, NotFoundError, QuestionError
+from catalog.headers import read_dataset
+from catalog.identifiers import new_uid
+from catalog.remotes import remote_of
+from pipelines import phantoms
+from workbench.pacs import dimse
+from workbench.pacs.association import associate, contexts_for
+from workbench.pacs.node import Node
+from workbench.session import Bench
+
+type Peer = Any
+
+PLANES = 4
+
+
+def fill(node: Node, folder: Path, study: str, patient_id: str = "SURVEY") -> phantoms.Phantom:
+    """Send a small CT series of a study of its own to a node, by C-STORE."""
+    ct = phantoms.write_series(
+        folder, planes=PLANES, study=study, patient_id=patient_id, patient_name="Prüfung^Ümit"
+    )
+    heads = [read_dataset(path) for path in ct.paths]
+    pairs = [(str(ds.SOPClassUID), str(ds.file_meta.TransferSyntaxUID)) for ds in heads]
+    with associate(node, contexts_for(pairs)) as association:
+        for path, ds in zip(ct.paths, heads, strict=True):
+            dimse.store(
+                association, path, sop_class_uid=str(ds.SOPClassUID),
+                sop_instance_uid=str(ds.SOPInstanceUID),
+                transfer_syntax_uid=str(ds.file_meta.TransferSyntaxUID),
+            )  # fmt: skip
+    return ct
+
+
+def open_bench(home: Path, peer: Peer) -> Bench:
+    return workbench.open(
+        home, nodes={"PACS": peer.node}, listen_port=peer.listen.port, ae_title=peer.node.calling_ae_title
+    )
+
+
+def test_series_of_a_node_are_found_without_a_file_and_fetched_bit_for_bit(
+    tmp_path: Path, peer: Peer
+) -> None:
+    ct = fill(peer.node, tmp_path / "ct", new_uid())
+    head = read_dataset(ct.paths[0])
+    with open_bench(tmp_path / "bench", peer) as bench:
+        report = bench.index("pacs://PACS", study_instance_uid=str(head.StudyInstanceUID))
+        assert (report.as_json()["added"], report.as_json()["rejected"]) == (1, [])
+        found = bench.series(modality="CT", patient_id="SURVEY")
+        assert [each.series_instance_uid for each in found] == [str(head.SeriesInstanceUID)]
+        assert found[0].patient_name == "Prüfung^Ümit"
+        assert found[0].series_description == str(head.SeriesDescription)
+        told = remote_of(bench.catalog, found[0].series_instance_uid)
+        assert told is not None
+        assert told.address == found[0].remote == "pacs://PACS"
+        with pytest.raises(NotFoundError, match=r"pacs://PACS; bench\.fetch\(series\) gets them"):
+            bench.volume(found[0])
+        fetched = bench.fetch(found, quiet=True)
+        assert (fetched.as_json()["added"], fetched.as_json()["rejected"]) == (PLANES, [])
+        again = bench.series(patient_id="SURVEY")
+        assert (len(again), again[0].instances) == (1, PLANES)
+        received = sorted((bench.settings.home / "received").rglob("*.dcm"))
+        sent = {str(read_dataset(path).SOPInstanceUID): path for path in ct.paths}
+        for path in received:
+            theirs = read_dataset(path)
+            assert theirs == read_dataset(sent[str(theirs.SOPInstanceUID)])
+        bench.ingest(again, quiet=True)
+        assert bench.verify(again, quiet=True).mismatches == ()
+        assert bench.fetch(again, quiet=True).as_json()["added"] == 0  # twice is once
+
+
+def test_a_node_that_is_asked_again_adds_nothing_and_takes_away_what_it_lost(
+    tmp_path: Path, start_embedded: Any
+) -> None:
+    peer = start_embedded()
+    fill(peer.node, tmp_path / "one", new_uid(), "FIRST")
+    fill(peer.node, tmp_path / "two", new_uid(), "SECOND")
+    with open_bench(tmp_path / "bench", peer) as bench:
+        assert bench.index("pacs://PACS").as_json()["added"] == 2
+        assert bench.index("pacs://PACS").as_json()["unchanged"] == 2
+        assert bench.index("pacs://PACS", PatientID="FIR*").as_json()["unchanged"] == 1
+        emptied = start_embedded()
+        with open_bench(tmp_path / "bench", emptied) as later:
+            assert later.index("pacs://PACS").as_json()["withdrawn"] == 2
+            assert len(later.series()) == 0
+
+
+def test_what_a_node_cannot_be_asked_says_so(tmp_path: Path, peer: Peer, free_port: int) -> None:
+    nobody = Node("NOBODY", "127.0.0.1", free_port, connection_seconds=2)
+    with workbench.open(tmp_path / "bench", nodes={"PACS": peer.node, "NOBODY": nobody}) as bench:
+        with pytest.raises(QuestionError, match="SliceThickness is of the level of instances"):
+            bench.index("pacs://PACS", slice_thickness="1")
+        with pytest.raises(NotFoundError, match="no node 'OTHER'"):
+            bench.index("pacs://OTHER")
+        with pytest.raises(DeliveryError, match="cannot be reached"):
+            bench.index("pacs://NOBODY")
+        with pytest.raises(QuestionError, match="only a node is asked"):
+            bench.index(tmp_path, modality="CT")
+
+
+def test_a_series_the_node_lost_meanwhile_is_not_half_fetched(tmp_path: Path, start_embedded: Any) -> None:
+    peer, emptied = start_embedded(), start_embedded()
+    fill(peer.node, tmp_path / "ct", new_uid())
+    with open_bench(tmp_path / "bench", peer) as bench:
+        bench.index("pacs://PACS")
+    with open_bench(tmp_path / "bench", emptied) as later:
+        found = later.series()
+        with pytest.raises(DeliveryError, match="does not find the instances"):
+            later.fetch(found, quiet=True)
+        assert [each.remote for each in later.series()] == ["pacs://PACS"]
+        assert not list((later.settings.home / "received").rglob("*.dcm"))
+
+
+def test_names_of_received_files_are_digests(tmp_path: Path, pacs: Peer) -> None:
+    ct = fill(pacs.node, tmp_path / "ct", new_uid(), "PATHS")
+    with open_bench(tmp_path / "bench", pacs) as bench:
+        bench.index("pacs://PACS", patient_id="PATHS")
+        bench.fetch(bench.series(patient_id="PATHS"), quiet=True)
+        received = sorted((bench.settings.home / "received").rglob("*.dcm"))
+        assert len(received) == len({file_digest(each) for each in received}) == PLANES
+        uids = {*ct.sop_instance_uids, str(read_dataset(ct.paths[0]).SeriesInstanceUID)}
+        assert not [uid for uid in uids for path in received if uid in str(path)]

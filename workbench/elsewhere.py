@@ -1,0 +1,99 @@
+"""Sources elsewhere: what a node or the IDC tells of series, and how the instances of a node come here."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from catalog.errors import QuestionError
+from catalog.records import Progress, RemoteReport, RemoteSeries
+from workbench.progress import bar
+
+if TYPE_CHECKING:
+    from catalog.database import Catalog
+    from workbench.pacs.node import ListenAddress, Node
+
+PACS = "pacs://"
+"""Begins the address of a node: `pacs://PACS`."""
+_UIDS = ("study_instance_uid", "series_instance_uid")
+RECEIVED = "received"
+"""Folder of the bench for what came from a node."""
+
+
+def index_elsewhere(
+    catalog: "Catalog",
+    path: str | Path,
+    matching: Mapping[str, Any],
+    node_named: Callable[[str], "Node"],
+    *,
+    quiet: bool,
+) -> RemoteReport | None:
+    """Record what the IDC, a Parquet file of its form or a node tells; `None` where the path is none of them.
+
+    Without matching a node tells of all it has, and rows of series that it has no more are taken away.
+
+    Raises
+    ------
+    catalog.errors.QuestionError
+        If something is to be matched that is no node.
+    """
+    from catalog.idc import SOURCE, SUFFIX, idc_index, index_idc
+    from catalog.remotes import record_remotes
+
+    if (name := node_in(str(path))) is not None:
+        from workbench.pacs.survey import survey
+
+        started, node = monotonic(), node_named(name)
+        with bar("index", "series", quiet=quiet) as progress:
+            told = _counted(survey(node, matching), progress)
+            report = record_remotes(catalog, node.name, told, complete=not matching)
+        return replace(report, seconds=monotonic() - started)
+    if matching:
+        raise QuestionError(f"only a node is asked for {', '.join(matching)}; files are indexed as they are")
+    is_source = str(path) == SOURCE and not Path(path).exists()
+    if not is_source and Path(path).suffix.lower() != SUFFIX:
+        return None
+    with bar("index", "series", quiet=quiet) as progress:
+        return index_idc(catalog, idc_index() if is_source else Path(path).expanduser(), progress=progress)
+
+
+def retrieve_series(
+    told: Sequence[RemoteSeries],
+    node_named: Callable[[str], "Node"],
+    listen: "ListenAddress",
+    folder: Path,
+    *,
+    quiet: bool,
+) -> list[Path]:
+    """Get series from the nodes that told of them into folders, which are returned.
+
+    Raises
+    ------
+    catalog.errors.DeliveryError
+        If a node does not answer, or does not give all of a series; what came before it is there.
+    """
+    from workbench.pacs.receive import Listener
+    from workbench.pacs.retrieve import retrieve
+
+    folders = []
+    with bar("fetch", "series", quiet=quiet) as progress:
+        for done, each in enumerate(told, start=1):
+            node = node_named(node_in(each.address) or "")
+            study, series = (str(each.values[name]) for name in _UIDS)
+            with Listener(node, listen) as listener:
+                files = retrieve(node, study, series, folder, listener)
+            folders.append(files[0].parent)
+            progress(done, len(told))
+    return folders
+
+
+def node_in(address: str) -> str | None:
+    """Name of the node in `pacs://NODE`; `None` where it is another address."""
+    return address.removeprefix(PACS).strip("/") if address.startswith(PACS) else None
+
+
+def _counted(told: Iterable[RemoteSeries], progress: Progress) -> Iterator[RemoteSeries]:
+    for number, each in enumerate(told, start=1):
+        yield each
+        progress(number, None)

@@ -1,0 +1,107 @@
+"""What a node tells of its series, as rows without a file (C-FIND, Study Root; PS3.4 C.6.2)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pynetdicom.presentation import build_context
+
+from catalog.attributes import PATIENT, SERIES, STUDY, Attribute, Kind
+from catalog.errors import QuestionError
+from catalog.matching import attribute_named
+from catalog.records import RemoteSeries, Value
+from workbench.pacs import dimse
+from workbench.pacs.association import associate
+from workbench.pacs.node import Node
+from workbench.pacs.sop_classes import STUDY_ROOT_FIND
+
+SCHEME = "pacs://"
+"""Begins the address of a series whose pixels lie at a node: `pacs://PACS`."""
+_OF_STUDY, _OF_SERIES = (*PATIENT, *STUDY), SERIES
+_COUNT = "NumberOfSeriesRelatedInstances"
+
+
+def survey(node: Node, matching: Mapping[str, str]) -> Iterator[RemoteSeries]:
+    """Ask a node for studies, and for the series of each, on one association.
+
+    Parameters
+    ----------
+    node
+        The node.
+    matching
+        Attributes of patient, study and series by keyword or column name, to what the node matches them with:
+        a value, a wildcard, a range of dates, UIDs with backslashes between (PS3.4 C.2.2.2).
+
+    Raises
+    ------
+    catalog.errors.QuestionError
+        If a name is no attribute of patient, study or series; before the node is asked.
+    catalog.errors.DeliveryError
+        If the node does not answer, refuses, or finds more studies than one question may.
+    """
+    asked = {attribute_named(name): str(value) for name, value in matching.items()}
+    for attribute in asked:
+        if attribute not in (*_OF_STUDY, *_OF_SERIES):
+            raise QuestionError(
+                f"{attribute.keyword} is of the level of instances; a node is asked for studies and series"
+            )
+    return _survey(node, asked)
+
+
+def _survey(node: Node, asked: Mapping[Attribute, str]) -> Iterator[RemoteSeries]:
+    with associate(node, [build_context(STUDY_ROOT_FIND)]) as association:
+        studies = list(dimse.matches(association, _identifier("STUDY", _OF_STUDY, asked)))
+        for study in studies:
+            of_study = _values(study, _OF_STUDY)
+            uid = of_study.get("study_instance_uid")
+            if not uid:
+                continue  # an answer without its unique key names nothing (PS3.4 C.2.2.1)
+            identifier = _identifier("SERIES", _OF_SERIES, asked)
+            identifier.StudyInstanceUID = str(uid)
+            setattr(identifier, _COUNT, None)
+            for series in dimse.matches(association, identifier):
+                yield RemoteSeries(
+                    of_study | _values(series, _OF_SERIES),
+                    node.name,
+                    SCHEME + node.name,
+                    instances=_number(series.get(_COUNT), int),
+                )
+
+
+def _identifier(level: str, attributes: Sequence[Attribute], asked: Mapping[Attribute, str]) -> Dataset:
+    identifier = Dataset()
+    identifier.SpecificCharacterSet = "ISO_IR 192"
+    identifier.QueryRetrieveLevel = level
+    for attribute in attributes:
+        setattr(identifier, attribute.keyword, asked.get(attribute))
+    return identifier
+
+
+def _values(answer: Dataset, attributes: Sequence[Attribute]) -> dict[str, Value]:
+    found = {each.column: _value(answer, each) for each in attributes}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _value(answer: Dataset, attribute: Attribute) -> Value:
+    """A value as its column has it; what the node did not send, or cannot be read, is not known."""
+    try:
+        value = answer.get(attribute.keyword)
+    except Exception:  # whatever pydicom stumbles over in the bytes of a peer is no value
+        return None
+    if value is None or value == "":
+        return None
+    match attribute.kind:
+        case Kind.INTEGER:
+            return _number(value, int)
+        case Kind.REAL:
+            return _number(value, float)
+        case Kind.TEXT | Kind.NUMBERS:
+            several = value if isinstance(value, MultiValue) else [value]
+            return "\\".join(str(each) for each in several).strip(" \0") or None
+
+
+def _number[Number: (int, float)](value: object, kind: type[Number]) -> Number | None:
+    try:
+        return kind(str(value))
+    except ValueError:
+        return None
