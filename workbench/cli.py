@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from catalog.records import SeriesRecord
+    from workbench.reports import Indexed, IndexedElsewhere
     from workbench.session import Bench
 
 app = typer.Typer(
@@ -75,7 +76,8 @@ def index(
         list[str] | None,
         typer.Argument(
             metavar="PATH...",
-            help="Folders, files, a DICOMDIR, ZIP, TAR, s3://bucket/prefix, https://host/file; idc.",
+            help="Folders, files, a DICOMDIR, ZIP or TAR archives, s3://bucket/prefix, https://host/file; "
+            "idc; pacs://NODE with what it shall match, such as StudyDate=20260101-.",
         ),
     ] = None,
     last: Annotated[bool, typer.Option("--last", help="The last report again, with every reason.")] = False,
@@ -91,15 +93,37 @@ def index(
     A DICOMDIR that is given itself stands for the files it names. Of objects in buckets and files of web
     servers headers are read by ranges; AWS_… variables of the environment say who asks, and where.
 
-    `idc` records every series of the NCI Imaging Data Commons with the address of its bucket.
+    `idc` records every series of the NCI Imaging Data Commons with the address of its bucket,
+    pacs://NODE those that a node of workbench.toml finds; `workbench fetch` gets their instances.
 
     Example: workbench index /archive/2026
     """
     if last == bool(paths):
         raise typer.BadParameter("give the folders to read, or --last for the last report")
+    from workbench.elsewhere import node_in
+
+    given = paths or []
     with _bench(context, home) as bench:
-        report = bench.last_index() if last else bench.index(*(paths or ()), workers=workers, quiet=as_json)
+        if last:
+            report: Indexed | IndexedElsewhere = bench.last_index()
+        elif node_in(given[0]) is not None:
+            report = bench.index(given[0], quiet=as_json, **dict(map(_match, given[1:])))
+        else:
+            report = bench.index(*given, workers=workers, quiet=as_json)
     _show(report.as_json(), report.line() + (report.reasons() if last else ""), as_json=as_json)
+
+
+@app.command()
+def fetch(context: typer.Context, uids: Uids = None, home: Home = None, as_json: AsJson = False) -> None:
+    """Get the instances of series that are known from elsewhere: from a bucket, or from a node.
+
+    Example: workbench fetch 1.3.6.1.4.1.14519.5.2.1.1
+    """
+    if not uids:
+        raise typer.BadParameter("give Series Instance UIDs; workbench series shows which are elsewhere")
+    with _bench(context, home) as bench:
+        report = bench.fetch(uids, quiet=as_json)
+    _show(report.as_json(), report.line(), as_json=as_json, succeeded=not report.rejected)
 
 
 @app.command()
@@ -492,6 +516,13 @@ def _chosen(uids: list[str] | None, *, every: bool) -> list[str] | None:
     if every == bool(uids):
         raise typer.BadParameter("give Series Instance UIDs, or --all")
     return None if every else uids
+
+
+def _match(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"a node matches NAME=VALUE, such as StudyDate=20260101-, not {text!r}")
+    return name, value
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -1,9 +1,11 @@
 """A PACS as a source: rows of its series without a file, and the files when they are wanted."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 import workbench
 from catalog.durable import file_digest
@@ -12,6 +14,7 @@ from catalog.headers import read_dataset
 from catalog.identifiers import new_uid
 from catalog.remotes import remote_of
 from pipelines import phantoms
+from workbench.cli import app
 from workbench.pacs import dimse
 from workbench.pacs.association import associate, contexts_for
 from workbench.pacs.node import Node
@@ -127,3 +130,26 @@ def test_names_of_received_files_are_digests(tmp_path: Path, pacs: Peer) -> None
         assert len(received) == len({file_digest(each) for each in received}) == PLANES
         uids = {*ct.sop_instance_uids, str(read_dataset(ct.paths[0]).SeriesInstanceUID)}
         assert not [uid for uid in uids for path in received if uid in str(path)]
+
+
+def test_the_command_line_asks_a_node_and_fetches(
+    tmp_path: Path, pacs: Peer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ct = fill(pacs.node, tmp_path / "ct", new_uid(), "TYPED")
+    uid = str(read_dataset(ct.paths[0]).SeriesInstanceUID)
+    home = tmp_path / "bench"
+    home.mkdir()
+    node = pacs.node
+    (home / "workbench.toml").write_text(
+        f'[nodes.PACS]\nae_title = "{node.ae_title}"\nhost = "{node.host}"\nport = {node.port}\n'
+    )
+
+    def workbench_says(*words: str) -> Any:
+        app([*words, "--home", str(home), "--json"], standalone_mode=False)
+        return json.loads(capsys.readouterr().out)
+
+    assert workbench_says("index", "pacs://PACS", "PatientID=TYPED")["added"] == 1
+    assert workbench_says("series", "PatientID=TYPED")[0]["remote"] == "pacs://PACS"
+    assert workbench_says("fetch", uid)["added"] == PLANES
+    with pytest.raises(typer.BadParameter, match="a node matches NAME=VALUE"):
+        workbench_says("index", "pacs://PACS", "TYPED")

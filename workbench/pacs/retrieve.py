@@ -43,8 +43,8 @@ from workbench.pacs.sop_classes import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 SYNTAXES = (
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian,
     JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, HTJ2KLosslessRPCL,
-    RLELossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K, MPEG2MPML, MPEG2MPHL,
-    MPEG4HP41, MPEG4HP41BD,
+    RLELossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K, MPEG2MPML,
+    MPEG2MPHL, MPEG4HP41, MPEG4HP41BD,
 )  # fmt: skip
 """What is proposed for every SOP class; a node that keeps an encoding may send it as it is."""
 
