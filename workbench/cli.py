@@ -107,7 +107,8 @@ def index(
         if last:
             report: Indexed | IndexedElsewhere = bench.last_index()
         elif node_in(given[0]) is not None:
-            report = bench.index(given[0], quiet=as_json, **dict(map(_match, given[1:])))
+            matching: dict[str, Any] = dict(map(_match, given[1:]))
+            report = bench.index(given[0], quiet=as_json, **matching)
         else:
             report = bench.index(*given, workers=workers, quiet=as_json)
     _show(report.as_json(), report.line() + (report.reasons() if last else ""), as_json=as_json)
