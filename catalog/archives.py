@@ -12,9 +12,11 @@ from catalog.containers import MARK, Container, Entry, entries, opened, split
 from catalog.content import Contents
 from catalog.database import Catalog
 from catalog.errors import HeaderError
+from catalog.extent import shortfall
 from catalog.findings import record_indexed
 from catalog.headers import read_header
 from catalog.models import files, instances, upserting
+from catalog.orthanc import BESIDE, is_attachment
 from catalog.places import State
 from catalog.records import InstanceHeader, Rejection, Unreadable
 from catalog.scan import Found, openable, storable
@@ -76,6 +78,8 @@ class Reading:
         if isinstance(header, Unreadable) and header.reason.endswith(" archive"):
             words = f"{header.reason}; an archive in an archive is not entered, unpack the outer one"
             return found, Unreadable(found.path, words)
+        if entry.name == "dicom" and is_attachment(self._found.path) and _is_cut_off(header):
+            return found, Unreadable(found.path, BESIDE)
         digest = entry.digest.finish() if entry.digest and isinstance(header, InstanceHeader) else None
         return Found(entry.folder, entry.name, stream.size, stream.mtime_ns, digest), header
 
@@ -122,6 +126,13 @@ def is_archive(catalog: Catalog, path: str) -> bool:
             sa.select(files.c.state).where(files.c.folder == (folder or "/"), files.c.name == name)
         )
     return state in (State.ARCHIVE.value, State.REJECTED.value)
+
+
+def _is_cut_off(header: InstanceHeader | Unreadable) -> bool:
+    """Whether a header of an image has no pixel data."""
+    if isinstance(header, Unreadable) or header.pixel_data is not None:
+        return False
+    return shortfall(header) is not None
 
 
 def read_objects(found: Sequence[Found], contents: Contents) -> Iterator[Pair]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from catalog import objects, tars, zips
+from catalog import objects, orthanc, tars, zips
 from catalog.errors import HeaderError, words_of
 from catalog.objects import is_remote
 from catalog.signatures import look_of
@@ -59,7 +59,8 @@ class Entry:
 def is_container(magic: bytes) -> bool:
     """Whether a file that begins so may be an archive."""
     packed = any(magic.startswith(begins) for begins, _ in tars.UNPACKERS)
-    return packed or magic.startswith((b"PK\3\4", b"PK\5\6")) or tars.is_tar(magic)
+    is_known = packed or magic.startswith((b"PK\3\4", b"PK\5\6")) or tars.is_tar(magic)
+    return is_known or orthanc.is_compressed(magic)
 
 
 @contextmanager
@@ -111,7 +112,10 @@ def entries(container: Container) -> Iterator[Entry]:
         If it is damaged, or explodes; what came before stands.
     """
     magic = container.read(0, tars.BLOCK_SIZE)
-    found = _of_zip(container) if magic.startswith(b"PK") else _of_tar(container, magic)
+    if orthanc.is_compressed(magic):
+        found = _of_orthanc(container)
+    else:
+        found = _of_zip(container) if magic.startswith(b"PK") else _of_tar(container, magic)
     seen: set[int] = set()
     for count, each in enumerate(found, start=1):
         if count > ENTRIES_AT_MOST:
@@ -305,6 +309,24 @@ def _of_tar(container: Container, magic: bytes) -> Iterator[Entry]:
         read = each.read if digest is None else digest.read
         stream = Stream(read, each.size, container.mtime_ns)
         yield Entry(*placed, stream, digest, each.fault)
+
+
+def _of_orthanc(container: Container) -> Iterator[Entry]:
+    """The one entry of a compressed file of an Orthanc."""
+    if not orthanc.is_attachment(container.address):
+        raise HeaderError("is no DICOM")
+    size = orthanc.size_of(container.read)
+    source = tars.Packed(tars.Source(container.read, orthanc.PREFIX), orthanc.unpacker)
+    first = source.read(1)
+    if first in (b"{", b"["):
+        raise HeaderError(orthanc.BESIDE)
+
+    def read(count: int) -> bytes:
+        nonlocal first
+        part, first = first or source.read(count), b""
+        return part
+
+    yield Entry(f"{container.address}{MARK}", "dicom", Stream(read, size, container.mtime_ns))
 
 
 def _block(source: tars.Source | tars.Packed) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import FileMetaDataset
 
-from catalog import guard
+from catalog import guard, orthanc
 from catalog.attributes import BY_TAG
 from catalog.content import Contents
 from catalog.encoding import DEFLATED_UID
@@ -61,7 +61,8 @@ def read_header(
         _require_uids(values, deviations.append)
         content = _content(contents, head, values, deviations.append) if contents is not None else None
     except HeaderError as error:
-        return Unreadable(str(path), str(error))
+        is_beside = str(error).endswith("looks like text") and orthanc.is_attachment(str(path))
+        return Unreadable(str(path), orthanc.BESIDE if is_beside else str(error))
     return InstanceHeader(
         str(path),
         head.size,

@@ -34,6 +34,7 @@ from catalog.findings import record_indexed
 from catalog.headers import read_header
 from catalog.models import files, index_reports, instances
 from catalog.objects import is_archive_name, is_remote, listed
+from catalog.orthanc import BESIDE
 from catalog.places import Group, Instance, Outcome, Place, State, decide, reject
 from catalog.readers import Headers, Submit, children, read_ahead
 from catalog.records import (
@@ -218,7 +219,7 @@ class Tally:
             self.counts[Group.ADDED],
             self.counts[Group.UPDATED],
             self.counts[Group.UNCHANGED],
-            _each_once(self.rejected),
+            _counted(_each_once(self.rejected)),
             self.duplicates,
             self.moved,
             tuple(self.vanished),
@@ -229,6 +230,15 @@ class Tally:
 
 def _step(progress: Progress, total: int, before: int, count: int) -> None:
     progress(before + count, max(total, before + count))
+
+
+def _counted(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:
+    """Tell what Orthanc keeps beside its instances as one, with their count."""
+    beside = [each for each in rejections if each.reason == BESIDE]
+    if len(beside) < 2:
+        return tuple(rejections)
+    one = Rejection(beside[0].path, f"{BESIDE}; so are {len(beside) - 1:,} more")
+    return (one, *(each for each in rejections if each.reason != BESIDE))
 
 
 def _each_once(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:

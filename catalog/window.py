@@ -77,6 +77,8 @@ class Window:
         self._read = read
         self._sha = hashlib.sha256()
         self.data = read(BLOCK)
+        while len(self.data) < min(BLOCK, end) and (more := read(BLOCK - len(self.data))):
+            self.data += more  # what is unpacked comes in pieces
         self.start = 0
         self.end: int | None = end
         self.limit = limit
