@@ -1,5 +1,6 @@
 """The migrated schema is the one the code works with; foreign and newer catalogs are refused."""
 
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -120,17 +121,9 @@ TRIGGERS = {
 }
 
 
-def test_a_catalog_of_the_first_schema_keeps_its_rows_and_learns_the_rest_at_the_next_index(
-    catalog_url: str, ct: phantoms.Phantom
-) -> None:
-    archive, said = ct.paths[0].parent, "ImageComments = 'as it was'"
-    for path in ct.paths:
-        ds = pydicom.dcmread(path)
-        ds.ImageComments = "as it was"
-        ds.save_as(path)
-    opened = Catalog(catalog_url)
-    index_paths(opened, [archive])
-    with opened.transaction() as connection:  # as the first schema left it
+def make_first(opened: Catalog) -> None:
+    """Leave a catalog as the first schema had it."""
+    with opened.transaction() as connection:
         connection.execute(sa.text("DROP TABLE document_terms"))
         every, drop = TRIGGERS[connection.dialect.name]
         for name in connection.scalars(sa.text(every)).all():
@@ -141,6 +134,53 @@ def test_a_catalog_of_the_first_schema_keeps_its_rows_and_learns_the_rest_at_the
             if table.name not in FIRST:
                 connection.execute(sa.text(f"DROP TABLE {table.name}"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+
+
+KILLED = """
+import os, signal, sys
+import sqlalchemy as sa
+from catalog.database import Catalog
+left = int(sys.argv[2])
+def count(connection, cursor, statement, *others):
+    global left
+    left -= statement.lstrip().startswith(("CREATE", "ALTER", "UPDATE"))
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+sa.event.listen(sa.Engine, "before_cursor_execute", count)
+Catalog(sys.argv[1])
+"""
+"""A migration that is killed before its n-th statement that changes something."""
+
+
+def test_a_migration_that_is_killed_in_the_middle_is_done_whole_by_the_next(
+    catalog_url: str, ct: phantoms.Phantom
+) -> None:
+    opened = Catalog(catalog_url)
+    index_paths(opened, [ct.paths[0].parent])
+    before = find_series(opened)
+    make_first(opened)
+    opened.close()
+    for statement in (1, 4, 12):
+        ended = subprocess.run([sys.executable, "-c", KILLED, catalog_url, str(statement)], check=False)
+        assert ended.returncode == -signal.SIGKILL
+
+    opened = Catalog(catalog_url)
+    assert find_series(opened) == before
+    opened.close()
+    test_the_migrated_schema_equals_the_tables(catalog_url)
+
+
+def test_a_catalog_of_the_first_schema_keeps_its_rows_and_learns_the_rest_at_the_next_index(
+    catalog_url: str, ct: phantoms.Phantom
+) -> None:
+    archive, said = ct.paths[0].parent, "ImageComments = 'as it was'"
+    for path in ct.paths:
+        ds = pydicom.dcmread(path)
+        ds.ImageComments = "as it was"
+        ds.save_as(path)
+    opened = Catalog(catalog_url)
+    index_paths(opened, [archive])
+    make_first(opened)
     opened.close()
 
     opened = Catalog(catalog_url)
