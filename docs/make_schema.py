@@ -71,17 +71,17 @@ What exists, where it is, and what was decided about it: tables in SQLite or Pos
 
 ![Tables of the catalog and how they point to each other](../docs/schema.svg)
 
-An arrow leads from a row to the row it belongs to; **bold** columns together are there once, a dot marks an index.
-What has a column is what people filter by; everything else of a header is searched too
+An arrow leads from a row to the row it belongs to; **bold** columns together are there once, a dot marks an
+index. What has a column is what people filter by; everything else of a header is searched too
 (`where="0018,9087 > 800"`), see `content.py`.
 
 | table | one row is |
 | --- | --- |
 {rows}
 
-One row of `series` in words: a series belongs to a study, that to a patient; its instances each have one place or
-several in `files`, of which the first that is sound is read. A row is written after the bytes it speaks of are durable,
-and one transaction writes all rows of a batch, so that whoever reads sees none of it or all.
+One row of `series` in words: a series belongs to a study, that to a patient; its instances each have one
+place or several in `files`, of which the first that is sound is read. A row is written after the bytes it
+speaks of are durable, and one transaction writes all rows of a batch: whoever reads sees none of it or all.
 """
 
 
