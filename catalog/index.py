@@ -4,6 +4,7 @@ A batch of files is looked up, read and decided without a lock, then written in 
 a run leaves whole batches; the next run goes on where they end.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -29,7 +30,7 @@ from catalog.content import Contents
 from catalog.database import Catalog
 from catalog.documents import note_documents
 from catalog.doubts import settle as settle_doubts
-from catalog.errors import HeaderError
+from catalog.errors import CatalogError, HeaderError
 from catalog.findings import record_indexed
 from catalog.headers import read_header
 from catalog.models import files, index_reports, instances
@@ -51,6 +52,8 @@ from catalog.upsert import Changes, OvertakenError, look_up, mark_vanished, plac
 
 BATCH = 500
 """Files in one transaction ..."""
+ATTEMPTS = 20
+"""How often a batch is looked at again where another process was faster."""
 BATCH_BYTES = 1 << 30
 """... and their bytes, as the headers of large objects, of many frames, are large themselves."""
 SMALL = 1_000
@@ -260,11 +263,12 @@ def _index(
         if isinstance(each, Rejection):
             tally.reject(each)
     found = [each for each in batch if isinstance(each, Found)]
-    while True:
+    for attempt in itertools.count(1):
         with catalog.reading() as connection:
             rows = _known(connection, found)
-        archives[:] = [each for each in found if _is_unchanged(each, _row_of(each, rows), State.ARCHIVE)]
-        found = [each for each in found if each not in archives]
+        known = [each for each in found if _is_unchanged(each, _row_of(each, rows), State.ARCHIVE)]
+        archives += known
+        found = [each for each in found if each not in known]
         changed = [each for each in found if not _is_unchanged(each, _row_of(each, rows))]
         step(len(batch) - len(changed))
         headers = []
@@ -283,7 +287,8 @@ def _index(
             found = [each for each in found if each not in entered]
         try:
             outcomes = settle(catalog, changed, headers, rows)
-        except (OvertakenError, sa.exc.IntegrityError):
+        except (OvertakenError, sa.exc.IntegrityError) as error:
+            _give_up_after(attempt, error)
             ahead = {}  # another process indexed some of these files meanwhile: look again
             continue
         break
@@ -351,13 +356,23 @@ def _index_objects(catalog: Catalog, address: str, contents: Contents, step: Cal
 def _settle_again(catalog: Catalog, batch: Sequence[Pair]) -> list[Outcome]:
     """Settle entries that were read, again and again where another process was faster."""
     found, headers = [pair[0] for pair in batch], [pair[1] for pair in batch]
-    while True:
+    for attempt in itertools.count(1):
         with catalog.reading() as connection:
             rows = _known(connection, found)
         try:
             return settle(catalog, found, headers, rows)
-        except (OvertakenError, sa.exc.IntegrityError):
-            continue
+        except (OvertakenError, sa.exc.IntegrityError) as error:
+            _give_up_after(attempt, error)
+    raise AssertionError("it ends with a result or an error")
+
+
+def _give_up_after(attempt: int, error: Exception) -> None:
+    """Go on unless one batch was overtaken too often: by then it is no matter of chance."""
+    if attempt >= ATTEMPTS:
+        raise CatalogError(
+            f"other processes changed the same files of the catalog {ATTEMPTS} times while they were read; "
+            "do the same again when they are done"
+        ) from error
 
 
 def settle(

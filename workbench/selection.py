@@ -1,6 +1,6 @@
 """Which series, arrays and files are meant by what a person hands over: UIDs, records, outputs, paths."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -81,6 +81,28 @@ def _by_uid(catalog: Catalog, uid: str) -> SeriesRecord:
 def elsewhere(series: SeriesRecord) -> str:
     """Say where the pixels of a series without a file lie, and how they come here."""
     return f"its pixels are not here but at {series.remote}; bench.fetch(series) gets them"
+
+
+def uid_of(series: SeriesRecord | str) -> str:
+    """Series Instance UID of a series; another UID as it is."""
+    return series.series_instance_uid if isinstance(series, SeriesRecord) else series
+
+
+def require_here(selected: Sequence[SeriesRecord]) -> None:
+    """Refuse series that are known only from elsewhere.
+
+    Raises
+    ------
+    NotFoundError
+        If there is one; says how many, and where the first lies.
+    """
+    absent = [each for each in selected if each.remote]
+    if absent:
+        first = absent[0]
+        raise NotFoundError(
+            f"{len(absent):,} of {len(selected):,} series have no file here, "
+            f"{first.series_instance_uid} the first: {elsewhere(first)}"
+        )
 
 
 def _no_series(uid: str) -> str:

@@ -62,7 +62,16 @@ from workbench.reports import (
     Run,
     VerifyReport,
 )
-from workbench.selection import Selection, arrays_in, elsewhere, files_of, one_series, selected_series
+from workbench.selection import (
+    Selection,
+    arrays_in,
+    elsewhere,
+    files_of,
+    one_series,
+    require_here,
+    selected_series,
+    uid_of,
+)
 from workbench.settings import SETTINGS_FILE, Settings
 from workbench.tables import Table
 from workbench.thumbnails import fetched_of
@@ -483,10 +492,13 @@ class Bench:
             If there is such a cohort, nothing to freeze, or the approval has ended.
         catalog.errors.QuestionError
             If the expression is not understood.
+        catalog.errors.NotFoundError
+            If one of the series is known only from elsewhere: its instances are not known.
         """
         if isinstance(found, str) and not is_uid(found):
             found = self.series(found)
         selected = selected_series(self.catalog, found)
+        require_here(selected)
         record = frozen.freeze(
             self.catalog,
             name,
@@ -627,7 +639,7 @@ class Bench:
 
         return self._correction(correct_patient(self.catalog, patient, self._author(why), values))
 
-    def delete(self, uid: str, *, why: str) -> "Correction":
+    def delete(self, uid: str | SeriesRecord, *, why: str) -> "Correction":
         """Leave a series or study out of every question; files and arrays stay, no index brings it back.
 
         Raises
@@ -639,9 +651,9 @@ class Bench:
         """
         from catalog.corrections import delete
 
-        return self._correction(delete(self.catalog, uid, self._author(why)))
+        return self._correction(delete(self.catalog, uid_of(uid), self._author(why)))
 
-    def restore(self, uid: str, *, why: str) -> "Correction":
+    def restore(self, uid: str | SeriesRecord, *, why: str) -> "Correction":
         """Bring a deleted series or study back, with what arrived of it meanwhile.
 
         Raises
@@ -651,7 +663,7 @@ class Bench:
         """
         from catalog.corrections import restore
 
-        return self._correction(restore(self.catalog, uid, self._author(why)))
+        return self._correction(restore(self.catalog, uid_of(uid), self._author(why)))
 
     def undo(self, number: int, *, why: str) -> "Correction":
         """Undo a correction by its number; undoing that makes it hold again.
@@ -1022,11 +1034,16 @@ class Bench:
             If the approval of a cohort has ended.
         catalog.errors.CohortError
             If a cohort is no longer what was frozen.
+        catalog.errors.NotFoundError
+            If one of the series is known only from elsewhere; of every series, those are left out.
         """
         from pipelines.runs.code import find_step
         from pipelines.runs.run import RunInput, keys, run_step
 
         selected = approved_series(self.catalog, series, _now().date())
+        if series is None:
+            selected = [each for each in selected if not each.remote]
+        require_here(selected)
         function = find_step(step) if isinstance(step, str) else step
         ingested = self.ingest(selected, quiet=quiet)
         sources = {

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from catalog import scan
 from catalog.attributes import Level
 from catalog.database import Catalog
-from catalog.errors import NotFoundError
+from catalog.errors import CatalogError, NotFoundError
 from catalog.index import index_paths, last_report
 from catalog.models import metadata
 from catalog.query import find_instances, find_level, find_series
@@ -570,3 +570,42 @@ def test_everything_broken_is_in_one_group_with_a_reason_and_a_second_run_agrees
 def test_a_path_that_cannot_be_reached_says_why(catalog: Catalog, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="cannot be reached: file name too long"):
         index_paths(catalog, [tmp_path / ("x" * 300)])
+
+
+def test_who_is_overtaken_looks_again_and_counts_every_file_once(
+    catalog: Catalog, catalog_url: str, archive: Path
+) -> None:
+    shutil.make_archive(str(archive / "sent"), "zip", archive / "b")
+    shutil.rmtree(archive / "b")
+    other, seen = Catalog(catalog_url), list[int]()
+
+    def meanwhile(done: int, _total: int | None) -> None:
+        if done == 1 and not seen:
+            seen.append(done)
+            assert index_paths(other, [archive / "a"]).added == 4
+
+    report = index_paths(catalog, [archive], progress=meanwhile)
+    other.close()
+    assert seen
+    assert (report.added, report.unchanged, report.rejected) == (3, 4, ())
+    assert index_paths(catalog, [archive]).unchanged == 7
+
+
+def test_who_is_overtaken_again_and_again_gives_up_in_words(
+    catalog: Catalog, catalog_url: str, archive: Path
+) -> None:
+    file = next((archive / "a").iterdir())
+    other, times = Catalog(catalog_url), list[int]()
+
+    def meanwhile(_done: int, _total: int | None) -> None:
+        times.append(len(times))
+        index_paths(other, [file])
+        os.utime(file, ns=(0, len(times) * 1_000_000_000))
+
+    try:
+        with pytest.raises(CatalogError, match="other processes changed the same files"):
+            index_paths(catalog, [file], progress=meanwhile)
+    finally:
+        other.close()
+    assert index_paths(catalog, [archive]).rejected == ()
+    assert len(find_instances(catalog)) == 7

@@ -36,7 +36,7 @@ def test_a_deleted_series_is_in_no_answer_and_its_files_and_arrays_stay(bench: B
     bench.index(archive, quiet=True)
     uid = bench.series(modality="MR")[0].series_instance_uid
     bench.ingest(uid, quiet=True)
-    bench.delete(uid, why="consent withdrawn")
+    bench.delete(bench.series(modality="MR")[0], why="consent withdrawn")
     assert not bench.series(modality="MR")
     assert not bench.arrays()
     with pytest.raises(NotFoundError):

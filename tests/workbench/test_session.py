@@ -226,6 +226,23 @@ def test_one_array_of_a_kind_is_counted_as_one(bench: Bench, tmp_path: Path) -> 
     assert "1 volume · 1 dose · 1 parametric map · 2 waveforms" in bench.ingest(quiet=True).line()
 
 
+def test_nothing_is_frozen_or_computed_of_a_series_that_is_elsewhere(bench: Bench, archive: Path) -> None:
+    bench.index(archive, quiet=True)
+    values = {"series_instance_uid": "1.2.3", "study_instance_uid": "1.2", "modality": "CT"}
+    record_remotes(bench.catalog, "idc", [RemoteSeries(values, "idc", "s3://bucket/1", 50)])
+    every = bench.series()
+    words = rf"1 of {len(every)} series have no file here, 1\.2\.3 the first: .*s3://bucket/1; bench\.fetch"
+    with pytest.raises(NotFoundError, match=words):
+        bench.freeze("all", every)
+    with pytest.raises(NotFoundError, match=words):
+        bench.run("threshold", every, above=0, quiet=True)
+    assert len(bench.cohorts) == 0
+    ran = bench.run("threshold", above=0, quiet=True)  # of every series: those that are here
+    assert {each.series_instance_uid for each in ran} == {
+        each.series_instance_uid for each in every if not each.remote
+    }
+
+
 def test_a_series_from_elsewhere_is_shown_with_its_place_and_not_ingested(bench: Bench) -> None:
     values = {"series_instance_uid": "1.2.1", "study_instance_uid": "1.1", "modality": "CT"}
     record_remotes(bench.catalog, "idc", [RemoteSeries(values, "idc", "s3://bucket/1", 50)])
