@@ -213,6 +213,7 @@ def _find_array(uid: str, home: Path, part: int | None) -> ArrayRecord:
     # here, as workers import this module and never open the catalog
     from catalog.arrays import arrays_of, one_part
     from catalog.checks import rot_of, warn_of
+    from catalog.corrections import deleted_series
     from catalog.database import Catalog
     from catalog.query import instances_of
 
@@ -226,9 +227,14 @@ def _find_array(uid: str, home: Path, part: int | None) -> ArrayRecord:
     catalog = Catalog(path)
     try:
         records = arrays_of(catalog, uid)
+        is_deleted = uid in deleted_series(catalog)
         rot = rot_of(catalog, instances_of(catalog, uid), records) if records else ""
     finally:
         catalog.close()
+    if is_deleted:
+        raise NotFoundError(
+            f"series {uid} was deleted on this bench; `workbench restore {uid}` brings it back"
+        )
     if not records:
         raise NotFoundError(f"series {uid} has no arrays on this bench; run `workbench ingest {uid}`")
     if rot:

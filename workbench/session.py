@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from catalog import cohorts as frozen
 from catalog.arrays import arrays_of, record_arrays
 from catalog.checks import forget_arrays, rot_of, warn_of
+from catalog.corrections import deleted_series
 from catalog.database import Catalog
 from catalog.documents import make_due
 from catalog.durable import make_folder
@@ -393,7 +394,9 @@ class Bench:
         uids = None
         if series is not None:
             uids = [each.series_instance_uid for each in selected_series(self.catalog, series)]
-        return Findings(find_findings(self.catalog, kind=kind, series_instance_uids=uids))
+        found = find_findings(self.catalog, kind=kind, series_instance_uids=uids)
+        gone = deleted_series(self.catalog) if found else set()
+        return Findings([each for each in found if each.series_instance_uid not in gone])
 
     # --- documents -----------------------------------------------------------------------------------
 

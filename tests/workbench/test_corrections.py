@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
 from catalog.errors import CorrectionError, NotFoundError
+from pipelines.samples.volumes import ct_tilted
 from workbench.session import Bench
 
 
@@ -41,11 +43,28 @@ def test_a_deleted_series_is_in_no_answer_and_its_files_and_arrays_stay(bench: B
     assert not bench.arrays()
     with pytest.raises(NotFoundError):
         bench.volume(uid)
+    with pytest.raises(NotFoundError, match=f"workbench restore {uid}"):
+        xr.open_dataset(uid, engine="workbench", home=bench.settings.home)
     bench.index(archive, quiet=True)
     assert not bench.series(modality="MR")
     bench.restore(uid, why="consent given")
     assert len(bench.arrays()) == 1
+    assert "mr" in xr.open_dataset(uid, engine="workbench", home=bench.settings.home)
     assert not bench.verify(uid, quiet=True).mismatches
+
+
+def test_what_is_wrong_with_a_deleted_series_is_not_told(bench: Bench, tmp_path: Path) -> None:
+    (folder := tmp_path / "tilted").mkdir()
+    ct_tilted(folder)
+    bench.index(folder, quiet=True)
+    bench.ingest(quiet=True)
+    uid = bench.series()[0].series_instance_uid
+    before = bench.findings().counts
+    assert before
+    bench.delete(uid, why="consent withdrawn")
+    assert bench.findings().counts == {}
+    bench.restore(uid, why="consent given")
+    assert bench.findings().counts == before
 
 
 def test_the_command_line_deletes_restores_and_lists(bench: Bench, archive: Path) -> None:

@@ -143,6 +143,22 @@ def test_a_question_joins_what_the_report_says_with_slice_thickness(
     assert bench.index(folder, quiet=True).documents.documents == 0  # type: ignore[union-attr]
 
 
+def test_what_a_deleted_report_says_is_in_no_answer(bench: Bench, ct: phantoms.Phantom) -> None:
+    study, folder = ct.study_instance_uid, ct.paths[0].parent
+    written(folder, encapsulated(pdf("Befund: multiple Lebermetastasen."), study))
+    bench.index(folder, quiet=True)
+    of_report = next(each for each in bench.series() if each.series_instance_uid != ct.series_instance_uid)
+    bench.delete(of_report, why="consent withdrawn")
+    assert not bench.documents("*metastase")
+    assert not bench.documents()
+    assert not bench.series("report ~ '*metastase'")
+    bench.index(folder, quiet=True)
+    assert not bench.documents()
+    bench.restore(of_report, why="consent given")
+    assert len(bench.documents("*metastase")) == 1
+    assert len(bench.series("report ~ '*metastase'")) == 2
+
+
 @pytest.mark.parametrize(
     ("expression", "words"),
     [
