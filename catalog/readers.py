@@ -5,7 +5,6 @@ them could read, as it died or as the file is not there for it, the session read
 """
 
 import json
-import marshal
 import os
 import subprocess
 import sys
@@ -34,8 +33,6 @@ sys.path[:] = json.loads(sys.argv[1])
 from catalog.readers import serve
 serve(sys.stdin.buffer, sys.stdout.buffer)
 """
-_FORM = 4
-"""Of `marshal`; every Python that this project allows writes and reads it."""
 
 
 class Answer(Protocol):
@@ -152,14 +149,15 @@ def pack(headers: Iterable[InstanceHeader | Unreadable]) -> bytes:
                 each.deviations, packed,
             )
         )  # fmt: skip
-    return marshal.dumps(([dict(document) for _, document in documents.values()], rows), _FORM)
+    return json.dumps(([dict(document) for _, document in documents.values()], rows)).encode()
 
 
 def unpack(packed: bytes) -> dict[str, InstanceHeader | Unreadable]:
     """Return the headers that were packed, by path; none of no bytes."""
     if not packed:
         return {}
-    documents, rows = marshal.loads(packed)
+    told, rows = json.loads(packed)
+    documents = [_document(each) for each in told]
     found: dict[str, InstanceHeader | Unreadable] = {}
     for row in rows:
         if len(row) == 2:
@@ -168,10 +166,15 @@ def unpack(packed: bytes) -> dict[str, InstanceHeader | Unreadable]:
         path, size, mtime_ns, digest, transfer_syntax_uid, values, pixels, deviations, content = row
         found[path] = InstanceHeader(
             path, size, mtime_ns, digest, transfer_syntax_uid, values,
-            PixelData(*pixels) if pixels else None, deviations,
-            Content(documents[content[0]], content[1]) if content else None,
+            PixelData(*pixels) if pixels else None, tuple(deviations),
+            Content(documents[content[0]], _document(content[1])) if content else None,
         )  # fmt: skip
     return found
+
+
+def _document(told: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples, which is what values are."""
+    return {key: None if values is None else tuple(values) for key, values in told.items()}
 
 
 # --- children --------------------------------------------------------------------------------------------

