@@ -129,7 +129,7 @@ class RemoteSeries:
     values: Mapping[str, Value]
     """Column name of `catalog.attributes` to value, of patient, study and series; both UIDs are needed."""
     source: str
-    """Who tells of it: `idc`, or a node by name."""
+    """Who tells of it: `idc`, or the address of a node, `pacs://NODE`."""
     address: str
     """Where its pixels lie: `s3://bucket/prefix`, `pacs://node`; never with a password."""
     instances: int | None = None

@@ -35,7 +35,7 @@ def record_remotes(
     Parameters
     ----------
     source
-        Its name: `idc`, or that of a node; it counts for every row.
+        Its name: `idc`, or the address of a node; it counts for every row.
     told
         Any number of series; they are taken in batches, each in a transaction of its own.
     complete

@@ -100,7 +100,7 @@ def index(
     """
     if last == bool(paths):
         raise typer.BadParameter("give the folders to read, or --last for the last report")
-    from workbench.elsewhere import node_in
+    from workbench.pacs.node import node_in
 
     given = paths or []
     with _bench(context, home) as bench:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from catalog.errors import QuestionError
 from catalog.records import Progress, RemoteReport, RemoteSeries
+from workbench.pacs.node import node_in
 from workbench.progress import bar
 
 if TYPE_CHECKING:
     from catalog.database import Catalog
     from workbench.pacs.node import ListenAddress, Node
 
-PACS = "pacs://"
-"""Begins the address of a node: `pacs://PACS`."""
 _UIDS = ("study_instance_uid", "series_instance_uid")
 RECEIVED = "received"
 """Folder of the bench for what came from a node."""
@@ -36,7 +35,7 @@ def index_elsewhere(
     Raises
     ------
     catalog.errors.QuestionError
-        If something is to be matched that is no node.
+        If something is to be matched that is no node, or no node is named.
     """
     from catalog.idc import SOURCE, SUFFIX, idc_index, index_idc
     from catalog.remotes import record_remotes
@@ -44,10 +43,12 @@ def index_elsewhere(
     if (name := node_in(str(path))) is not None:
         from workbench.pacs.survey import survey
 
+        if not name:
+            raise QuestionError("pacs://NODE names a node of the settings; pacs:// names none")
         started, node = monotonic(), node_named(name)
         with bar("index", "series", quiet=quiet) as progress:
             told = _counted(survey(node, matching), progress)
-            report = record_remotes(catalog, node.name, told, complete=not matching)
+            report = record_remotes(catalog, node.address, told, complete=not matching)
         return replace(report, seconds=monotonic() - started)
     if matching:
         raise QuestionError(f"only a node is asked for {', '.join(matching)}; files are indexed as they are")
@@ -86,11 +87,6 @@ def retrieve_series(
             folders.append(files[0].parent)
             progress(done, len(told))
     return folders
-
-
-def node_in(address: str) -> str | None:
-    """Name of the node in `pacs://NODE`; `None` where it is another address."""
-    return address.removeprefix(PACS).strip("/") if address.startswith(PACS) else None
 
 
 def _counted(told: Iterable[RemoteSeries], progress: Progress) -> Iterator[RemoteSeries]:

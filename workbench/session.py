@@ -49,8 +49,9 @@ from workbench.cohorts import (
 )
 from workbench.contact_sheet import FoundSeries
 from workbench.documents import Documents, DocumentsRead, Studies, add_report, read_due, search
-from workbench.elsewhere import RECEIVED, index_elsewhere, node_in, retrieve_series
+from workbench.elsewhere import RECEIVED, index_elsewhere, retrieve_series
 from workbench.experiments import Experiment, about
+from workbench.pacs.node import node_in
 from workbench.progress import bar
 from workbench.question import question
 from workbench.reports import (

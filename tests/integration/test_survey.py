@@ -12,7 +12,8 @@ from catalog.durable import file_digest
 from catalog.errors import DeliveryError, NotFoundError, QuestionError
 from catalog.headers import read_dataset
 from catalog.identifiers import new_uid
-from catalog.remotes import remote_of
+from catalog.records import RemoteSeries
+from catalog.remotes import record_remotes, remote_of
 from pipelines import phantoms
 from workbench.cli import app
 from workbench.pacs import dimse
@@ -100,6 +101,8 @@ def test_what_a_node_cannot_be_asked_says_so(tmp_path: Path, peer: Peer, free_po
     with workbench.open(tmp_path / "bench", nodes={"PACS": peer.node, "NOBODY": nobody}) as bench:
         with pytest.raises(QuestionError, match="SliceThickness is of the level of instances"):
             bench.index("pacs://PACS", slice_thickness="1")
+        with pytest.raises(QuestionError, match="pacs:// names none"):
+            bench.index("pacs://")
         with pytest.raises(NotFoundError, match="no node 'OTHER'"):
             bench.index("pacs://OTHER")
         with pytest.raises(DeliveryError, match="cannot be reached"):
@@ -153,3 +156,13 @@ def test_the_command_line_asks_a_node_and_fetches(
     assert workbench_says("fetch", uid)["added"] == PLANES
     with pytest.raises(typer.BadParameter, match="a node matches NAME=VALUE"):
         workbench_says("index", "pacs://PACS", "TYPED")
+
+
+def test_a_node_named_like_another_source_takes_nothing_of_it_away(
+    tmp_path: Path, start_embedded: Any
+) -> None:
+    values = {"series_instance_uid": "1.2.3", "study_instance_uid": "1.2"}
+    with workbench.open(tmp_path / "bench", nodes={"idc": start_embedded().node}) as bench:
+        record_remotes(bench.catalog, "idc", [RemoteSeries(values, "idc", "s3://bucket/1", 50)])
+        assert bench.index("pacs://idc").as_json()["withdrawn"] == 0
+        assert [each.remote for each in bench.series()] == ["s3://bucket/1"]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+SCHEME = "pacs://"
+"""Begins the address of a node by its name: `pacs://PACS`."""
 AE_TITLE_LENGTH = 16
 """The longest an AE title may be (PS3.5 section 6.2)."""
 
@@ -13,6 +15,11 @@ def check_ae_title(ae_title: str) -> None:
         raise ValueError(
             f"An AE title is 1 to {AE_TITLE_LENGTH} printable ASCII characters, not {ae_title!r}"
         )
+
+
+def node_in(address: str) -> str | None:
+    """Name of the node in `pacs://NODE`; `None` where it is another address."""
+    return address.removeprefix(SCHEME).strip("/") if address.startswith(SCHEME) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,11 @@ class Node:
     """How long to wait for each answer, and for a connection that has fallen silent."""
     maximum_pdu: int = 262144
     """Largest P-DATA PDU to receive, in bytes (PS3.8 annex D.1)."""
+
+    @property
+    def address(self) -> str:
+        """What series are known by that this node tells of: `pacs://PACS`."""
+        return SCHEME + self.name
 
     def __post_init__(self) -> None:
         if not self.name:

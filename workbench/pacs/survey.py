@@ -15,8 +15,6 @@ from workbench.pacs.association import associate
 from workbench.pacs.node import Node
 from workbench.pacs.sop_classes import STUDY_ROOT_FIND
 
-SCHEME = "pacs://"
-"""Begins the address of a series whose pixels lie at a node: `pacs://PACS`."""
 _OF_STUDY, _OF_SERIES = (*PATIENT, *STUDY), SERIES
 _COUNT = "NumberOfSeriesRelatedInstances"
 
@@ -62,8 +60,8 @@ def _survey(node: Node, asked: Mapping[Attribute, str]) -> Iterator[RemoteSeries
             for series in dimse.matches(association, identifier):
                 yield RemoteSeries(
                     of_study | _values(series, _OF_SERIES),
-                    node.name,
-                    SCHEME + node.name,
+                    node.address,
+                    node.address,
                     instances=_number(series.get(_COUNT), int),
                 )
 
