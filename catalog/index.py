@@ -8,7 +8,7 @@ import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import batched, groupby
@@ -105,10 +105,12 @@ def index_paths(
         if submit is None and workers > 1 and total > SMALL:
             submit = stack.enter_context(children(workers))
         batches = stack.enter_context(closing(_read(catalog, _batches(scan), submit, workers)))
-        for batch, headers in batches:
+        for looked, headers in batches:
             archives: list[Found] = []
             step = partial(_step, progress, total, tally.seen)
-            tally.add(_index(catalog, batch, headers, contents, archives, step))
+            if tally.conflicts:  # a file of an earlier batch may have taken the stead of one of this
+                looked = replace(looked, rows=None)
+            tally.add(_index(catalog, looked, headers, contents, archives, step))
             for each in archives:
                 step = partial(_step, progress, total, tally.seen)
                 tally.add(_index_archive(catalog, each, contents, step))
@@ -122,22 +124,36 @@ def index_paths(
 
 
 type _Batch = list[Found | Rejection]
+type _Rows = Mapping[tuple[str, str], Place]
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A batch that was looked up ahead."""
+
+    batch: _Batch
+    changed: list[str]
+    """Paths of what is to be read."""
+    rows: _Rows | None
+    """Those of all its files, where nothing is to be read: they need not be looked up again."""
 
 
 def _read(
     catalog: Catalog, batches: Iterable[_Batch], submit: Submit | None, workers: int
-) -> Generator[tuple[_Batch, Headers]]:
+) -> Generator[tuple[_Looked, Headers]]:
     """Every batch with the headers that others read of it while the one before was written."""
-
-    def changed(batch: _Batch) -> list[str]:
-        found = [each for each in batch if isinstance(each, Found)]
-        with catalog.reading() as connection:
-            rows = _known(connection, found)
-        return [each.path for each in found if not _is_known(each, _row_of(each, rows))]
-
     if submit is None:
-        return ((batch, {}) for batch in batches)
-    return read_ahead(batches, changed, submit, workers + 1)
+        return ((_Looked(batch, [], None), {}) for batch in batches)
+    looked = (_look(catalog, batch) for batch in batches)
+    return read_ahead(looked, lambda each: each.changed, submit, workers + 1)
+
+
+def _look(catalog: Catalog, batch: _Batch) -> _Looked:
+    found = [each for each in batch if isinstance(each, Found)]
+    with catalog.reading() as connection:
+        rows = _known(connection, found)
+    changed = [each.path for each in found if not _is_known(each, _row_of(each, rows))]
+    return _Looked(batch, changed, None if changed else rows)
 
 
 def _batches(scan: Iterable[Found | Rejection]) -> Iterator[_Batch]:
@@ -251,21 +267,24 @@ def _each_once(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:
 
 def _index(
     catalog: Catalog,
-    batch: Sequence[Found | Rejection],
+    looked: _Looked,
     ahead: Headers,
     contents: Contents,
     archives: list[Found],
     step: Callable[[int], None],
 ) -> Tally:
     """Index a batch, but for what is an archive: that is added to `archives`."""
-    tally = Tally()
+    tally, batch, looked_up = Tally(), looked.batch, looked.rows
     for each in batch:
         if isinstance(each, Rejection):
             tally.reject(each)
     found = [each for each in batch if isinstance(each, Found)]
     for attempt in itertools.count(1):
-        with catalog.reading() as connection:
-            rows = _known(connection, found)
+        if looked_up is None:
+            with catalog.reading() as connection:
+                rows: _Rows = _known(connection, found)
+        else:
+            rows, looked_up = looked_up, None
         known = [each for each in found if _is_unchanged(each, _row_of(each, rows), State.ARCHIVE)]
         archives += known
         found = [each for each in found if each not in known]
