@@ -8,13 +8,14 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import error as StructError
 from struct import iter_unpack
 
 from pydicom.charset import convert_encodings, decode_bytes, default_encoding
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-from catalog.attributes import Attribute, Kind
+from catalog.attributes import BY_TAG, Attribute, Kind
 from catalog.records import Value
 from catalog.window import name_of
 
@@ -39,12 +40,22 @@ _NO_VR = frozenset((b"", b"UN"))
 _LARGEST_INTEGER = 2**63 - 1
 _MULTIPLE = frozenset({0x00180086})
 """Echo Numbers may have several values; the first is the one this instance is sorted by."""
+_REMEMBERED, _SHORT = 4096, 64
+"""Values that are remembered, and their longest: most of a header is that of the header before."""
 
 
-def character_set(value: bytes | None, deviate: Deviate) -> Sequence[str]:
+def character_set(value: bytes | None, deviate: Deviate) -> tuple[str, ...]:
     """Return Python's encodings for a Specific Character Set (0008,0005), the first one the default."""
+    encodings, is_standard = _encodings(value or b"")
+    if not is_standard:
+        deviate("SpecificCharacterSet (0008,0005) is not as the standard has it")
+    return encodings
+
+
+@lru_cache(maxsize=64)
+def _encodings(value: bytes) -> tuple[tuple[str, ...], bool]:
     if not value:
-        return [default_encoding]
+        return (default_encoding,), True
     terms = value.decode(default_encoding).rstrip(_PADDING).split("\\")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -52,22 +63,28 @@ def character_set(value: bytes | None, deviate: Deviate) -> Sequence[str]:
             encodings = convert_encodings([each.strip() for each in terms])
         except ValueError:
             encodings = []
-    if caught or not encodings:
-        deviate("SpecificCharacterSet (0008,0005) is not as the standard has it")
-    return encodings or [default_encoding]
+    return tuple(encodings) or (default_encoding,), bool(encodings) and not caught
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What the values of one data set are read with."""
 
-    encodings: Sequence[str]
+    encodings: tuple[str, ...]
     """Of its character set, as `character_set` gives them."""
     little_endian: bool
     deviate: Deviate
 
     def value(self, attribute: Attribute, vr: bytes, value: bytes) -> Value:
         """Return the value of an attribute for its column; `vr` is empty where the file does not write it."""
+        if len(value) > _SHORT:
+            return self._read(attribute, vr, value)
+        found, said = _remembered(attribute.tag, vr, value, self.encodings, self.little_endian)
+        for each in said:
+            self.deviate(each)
+        return found
+
+    def _read(self, attribute: Attribute, vr: bytes, value: bytes) -> Value:
         if vr in _NO_VR:
             vr = attribute.vr.encode()
         if attribute.kind is Kind.TEXT:
@@ -117,6 +134,15 @@ class Reading:
             self.deviate(f"{name_of(attribute.tag)} holds no whole number of 64 bit")
             return None
         return int(number)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered(
+    tag: int, vr: bytes, value: bytes, encodings: tuple[str, ...], little_endian: bool
+) -> tuple[Value, tuple[str, ...]]:
+    """A value with its deviations."""
+    said: list[str] = []
+    return Reading(encodings, little_endian, said.append)._read(BY_TAG[tag], vr, value), tuple(said)
 
 
 def decoded(value: bytes, encodings: Sequence[str]) -> tuple[str, bool]:

@@ -26,7 +26,7 @@ from catalog.database import Catalog
 from catalog.index import index_paths
 
 PER_SERIES = 250
-PEER_FILES = 200
+PEER_FILES = 2_000
 WANTED_PER_SECOND, WANTED_ORTHANC, WANTED_FILE_SET = 2_500, 20, 5
 
 
