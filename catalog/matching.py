@@ -67,6 +67,8 @@ def attribute_named(name: str) -> Attribute:
     QuestionError
         If the catalog keeps no such attribute; names the nearest.
     """
+    if not isinstance(name, str):
+        raise QuestionError(f"an attribute is named by a text, not by {type(name).__name__}")
     found = _BY_NAME.get(name)
     if found is None:
         alike = [each for each in _BY_NAME if each.islower() == name.islower()]

@@ -111,3 +111,8 @@ def test_a_series_that_loses_its_last_place_is_neither_found_nor_counted_whoever
     assert now(files.update().values(state="indexed")) == ({here, there}, 2, 2)
     assert now(remotes.delete()) == ({here}, 1, 1)
     assert now(files.update().values(instance=None)) == (set(), 0, 0)
+
+
+def test_a_list_of_names_is_told_to_be_no_name(sqlite_catalog: Catalog) -> None:
+    with pytest.raises(QuestionError, match="named by a text, not by list"):
+        count_facets(sqlite_catalog, ["modality"])  # type: ignore[arg-type]
