@@ -41,7 +41,7 @@ lab: $(VENV)/installed-user ## JupyterLab on the demo's bench
 
 test: check ## everything that must hold; installs what it needs
 	@sh tests/install_system.sh
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup $(PYTEST_ARGS)
+	@sh tests/cut_off.sh $(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup $(PYTEST_ARGS)
 
 check: $(VENV)/installed-dev ## lint, types, layers
 	@$(BIN)/ruff check
