@@ -7,7 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from catalog.errors import CatalogError, SettingsError
+from catalog.errors import CatalogError, ConflictError, SettingsError
+from catalog.locks import writer_of
 from catalog.migrations import migrate
 
 BUSY_TIMEOUT_SECONDS = 60
@@ -51,9 +52,15 @@ class Catalog:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """Read one consistent state without waiting for, or holding up, a writer."""
-        with self._in_words(), self.engine.connect().execution_options(reading=True) as connection:
+        """Read one consistent state, however many questions, without waiting for, or holding up, a writer."""
+        with self._in_words(), self.engine.connect().execution_options(**self._reading) as connection:
             yield connection
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        if self.engine.dialect.name == "sqlite":
+            return {"reading": True}
+        return {"isolation_level": "REPEATABLE READ"}  # else every statement sees a state of its own
 
     def close(self) -> None:
         """Give up the connections."""
@@ -68,29 +75,48 @@ class Catalog:
             raise
         except sa.exc.DatabaseError as error:
             said = str(error.orig).splitlines()[0]
+            name = self.engine.url.render_as_string(hide_password=True).removeprefix("sqlite:///")
+            if getattr(error.orig, "sqlstate", None) in _UNDONE:
+                raise ConflictError(f"{_CONFLICT} {name}; do the same again when it is done") from None
             words = next((words for sign, words in _REASONS.items() if sign in said), None)
             if words is None and not isinstance(error, sa.exc.OperationalError):
                 raise
-            name = self.engine.url.render_as_string(hide_password=True).removeprefix("sqlite:///")
+            if words is _LOCKED:
+                words = words.format(holder=writer_of(name), seconds=BUSY_TIMEOUT_SECONDS)
             raise CatalogError(f"the catalog {name} {words or f'cannot be used: {said}'}") from None
 
 
+_FULL = "cannot grow, its disk is full; make room and do the same again"
+_CUT_OFF = "was cut off by its server; what was written whole is kept, do the same again when it answers"
+_LOCKED = "was held by {holder} for more than {seconds} s; do the same again when it is done"
 _REASONS = {
-    "disk is full": "cannot grow, its disk is full; make room and do the same again",
+    "disk is full": _FULL,
     "disk I/O error": "cannot be read or written: input or output error of its disk",
     "readonly": "is read-only for this user; take another --home, or ask for the right to write",
     "malformed": "is damaged; put back a copy, or move the file away and index the archive again",
     "unable to open": "cannot be opened; its folder must exist and be writable",
-    "is locked": f"was held by another process for more than {BUSY_TIMEOUT_SECONDS} s; do the same again",
+    "is locked": _LOCKED,
+    "No space left on device": _FULL,
+    "terminating connection": _CUT_OFF,
+    "server closed the connection": _CUT_OFF,
+    "the connection is closed": _CUT_OFF,
+    "connection is lost": _CUT_OFF,
 }
-"""What SQLite says, and what it means to a person."""
+"""What SQLite and PostgreSQL say, and what it means to a person."""
+_UNDONE = ("40001", "40P01")
+"""PostgreSQL's states of a transaction that it ended for another's sake: serialisation, deadlock."""
+_CONFLICT = "another process changed the same rows at the same time in the catalog"
 
 
 def _engine(url: str) -> sa.Engine:
     # Values of statements are patients' data: they stay out of the texts of errors.
     if url.startswith(("postgresql:", "postgres:")):
         try:
-            engine = sa.create_engine("postgresql+psycopg:" + url.partition(":")[2], hide_parameters=True)
+            engine = sa.create_engine(
+                "postgresql+psycopg:" + url.partition(":")[2],
+                hide_parameters=True,
+                isolation_level="READ COMMITTED",  # whatever the server's default is
+            )
         except ModuleNotFoundError:
             raise SettingsError(
                 "a catalog in PostgreSQL needs psycopg: pip install 'psycopg[binary]'"

@@ -10,6 +10,7 @@ WorkbenchError
 ├── NotFoundError (LookupError)       no such series, array, run, node or object here
 ├── SettingsError (ValueError)        workbench.toml or the environment says something impossible
 ├── CatalogError                      the catalog cannot be read or written: disk full, read-only, damaged
+│   ├── ConflictError                 for now: another process changed the same rows at the same time
 │   └── SchemaError                   it was made by a newer (or no) workbench
 ├── HeaderError (ValueError)          a file is no readable DICOM; in bulk work it becomes an `Unreadable`
 ├── GeometryError (ValueError)        planes that do not form a regular volume; names the UIDs
@@ -42,6 +43,10 @@ class SettingsError(WorkbenchError, ValueError):
 
 class CatalogError(WorkbenchError):
     """The catalog cannot be read or written."""
+
+
+class ConflictError(CatalogError):
+    """The database undid a transaction in favour of another; nothing of it is there, it may be done again."""
 
 
 class SchemaError(CatalogError):

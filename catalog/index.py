@@ -30,7 +30,7 @@ from catalog.content import Contents
 from catalog.database import Catalog
 from catalog.documents import note_documents
 from catalog.doubts import settle as settle_doubts
-from catalog.errors import CatalogError, HeaderError
+from catalog.errors import CatalogError, ConflictError, HeaderError
 from catalog.findings import record_indexed
 from catalog.headers import read_header
 from catalog.models import files, index_reports, instances
@@ -306,7 +306,7 @@ def _index(
             found = [each for each in found if each not in entered]
         try:
             outcomes = settle(catalog, changed, headers, rows)
-        except (OvertakenError, sa.exc.IntegrityError) as error:
+        except (OvertakenError, ConflictError, sa.exc.IntegrityError) as error:
             _give_up_after(attempt, error)
             ahead = {}  # another process indexed some of these files meanwhile: look again
             continue
@@ -380,7 +380,7 @@ def _settle_again(catalog: Catalog, batch: Sequence[Pair]) -> list[Outcome]:
             rows = _known(connection, found)
         try:
             return settle(catalog, found, headers, rows)
-        except (OvertakenError, sa.exc.IntegrityError) as error:
+        except (OvertakenError, ConflictError, sa.exc.IntegrityError) as error:
             _give_up_after(attempt, error)
     raise AssertionError("it ends with a result or an error")
 

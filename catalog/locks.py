@@ -68,3 +68,22 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+_WRITERS_BYTE = "120"
+"""Of the index of SQLite's log, whose lock makes the writer (https://www.sqlite.org/walformat.html)."""
+
+
+def writer_of(path: str) -> str:
+    """Say who writes an SQLite file, as far as Linux tells: `process 123 (python)`."""
+    try:
+        node = Path(f"{path}-shm").stat()
+        device = f"{os.major(node.st_dev):02x}:{os.minor(node.st_dev):02x}:{node.st_ino}"
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if fields[-3:] == [device, _WRITERS_BYTE, _WRITERS_BYTE] and "->" not in fields:
+                name = Path(f"/proc/{fields[-4]}/comm").read_text().strip()
+                return f"process {fields[-4]} ({name})"
+    except OSError:
+        pass  # there is no such file elsewhere, and a process may end
+    return "another process"
