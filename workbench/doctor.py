@@ -21,6 +21,7 @@ from catalog.errors import WorkbenchError, words_of
 from catalog.records import as_dict
 from pipelines.store.places import at
 from workbench.leftovers import Leftover, Survey, survey
+from workbench.pacs.dimse_node import DimseNode
 from workbench.settings import SETTINGS_FILE, Settings
 from workbench.tables import Table, plain
 
@@ -310,24 +311,18 @@ def _leftovers(examined: Examined) -> Iterator[Finding]:
 
 
 def _nodes(examined: Examined) -> Iterator[Finding]:
-    from dataclasses import replace
-
-    for name, node in (examined.settings.nodes if examined.settings else {}).items():
+    settings = examined.settings
+    for name, node in (settings.nodes if settings else {}).items():
         subject = f"node {name}"
+        calling = settings.ae_title if settings else ""
         try:
-            from workbench.pacs.dimse import echo
+            node.called(name, calling).echo()
+            yield _fine(subject, f"{node.place} answers")
         except ModuleNotFoundError:
             yield _mend(subject, "pynetdicom is not installed", "pip install 'imaging-workbench[pacs]'")
-            continue
-        calling = examined.settings.ae_title if examined.settings else node.calling_ae_title
-        try:
-            echo(replace(node, name=name, calling_ae_title=calling))
-            yield _fine(subject, f"{node.ae_title} at {node.host}:{node.port} answers C-ECHO")
         except WorkbenchError as error:
-            mend = (
-                f"start it, or correct [nodes.{name}] in {SETTINGS_FILE}; it must know the AE title {calling}"
-            )
-            yield _mend(subject, str(error), mend)
+            knows = f"; it must know the AE title {calling}" if isinstance(node, DimseNode) else ""
+            yield _mend(subject, str(error), f"start it, or correct [nodes.{name}] in {SETTINGS_FILE}{knows}")
 
 
 def _scheduler(examined: Examined) -> Iterator[Finding]:

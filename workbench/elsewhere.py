@@ -6,7 +6,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from catalog.errors import QuestionError
+from catalog.errors import DeliveryError, QuestionError
+from catalog.identifiers import folder_name
 from catalog.records import Progress, RemoteReport, RemoteSeries
 from workbench.pacs.node import node_in
 from workbench.progress import bar
@@ -41,13 +42,11 @@ def index_elsewhere(
     from catalog.remotes import record_remotes
 
     if (name := node_in(str(path))) is not None:
-        from workbench.pacs.survey import survey
-
         if not name:
             raise QuestionError("pacs://NODE names a node of the settings; pacs:// names none")
         started, node = monotonic(), node_named(name)
         with bar("index", "series", quiet=quiet) as progress:
-            told = _counted(survey(node, matching), progress)
+            told = _counted(node.survey(matching), progress)
             report = record_remotes(catalog, node.address, told, complete=not matching)
         return replace(report, seconds=monotonic() - started)
     if matching:
@@ -66,27 +65,25 @@ def retrieve_series(
     folder: Path,
     *,
     quiet: bool,
-) -> list[Path]:
+) -> tuple[list[Path], DeliveryError | None]:
     """Get series from the nodes that told of them into folders, which are returned.
 
-    Raises
-    ------
-    catalog.errors.DeliveryError
-        If a node does not answer, or does not give all of a series; what came before it is there.
+    The first error ends it, and is returned beside the folders of what came before, that of its own series
+    included; so what came can be indexed, and the error raised then.
     """
-    from workbench.pacs.receive import Listener
-    from workbench.pacs.retrieve import retrieve
-
-    folders = []
+    folders: list[Path] = []
     with bar("fetch", "series", quiet=quiet) as progress:
         for done, each in enumerate(told, start=1):
             node = node_named(node_in(each.address) or "")
             study, series = (str(each.values[name]) for name in _UIDS)
-            with Listener(node, listen) as listener:
-                files = retrieve(node, study, series, folder, listener)
-            folders.append(files[0].parent)
+            place = folder / folder_name(series)
+            try:
+                node.retrieve(study, series, folder, listen)
+            except DeliveryError as error:
+                return folders + [place] * place.is_dir(), error
+            folders.append(place)
             progress(done, len(told))
-    return folders
+    return folders, None
 
 
 def _counted(told: Iterable[RemoteSeries], progress: Progress) -> Iterator[RemoteSeries]:

@@ -17,7 +17,7 @@ from catalog.corrections import deleted_series
 from catalog.database import Catalog
 from catalog.documents import make_due
 from catalog.durable import make_folder
-from catalog.errors import NotFoundError, QuestionError, SettingsError, words_of
+from catalog.errors import NotFoundError, QuestionError, RefusedError, SettingsError, words_of
 from catalog.facets import count_facets
 from catalog.fetch import Local
 from catalog.findings import find_findings, record_ingested
@@ -215,7 +215,7 @@ class Bench:
         read by ranges; `AWS_…` variables of the environment are who asks. `"idc"` stands for the
         index of the NCI Imaging Data Commons (extra `idc`): every series of it is recorded with the address
         of its bucket, without a file. A Parquet file of that form is read in the same way. `"pacs://NODE"`
-        asks a node of the settings for its series (C-FIND), without a file either; `matching` are
+        asks a node of the settings for its series (C-FIND or QIDO-RS), without a file either; `matching` are
         attributes of patient, study and series that it shall match: `study_date="20260101-"`.
 
         Parameters
@@ -269,7 +269,7 @@ class Bench:
 
         The objects of a bucket are indexed where they lie, and copied when they are read; public buckets need
         `AWS_SKIP_SIGNATURE=true`. What a node has is copied into the folder `received` of this bench, by
-        C-GET or C-MOVE.
+        C-GET or C-MOVE, or by WADO-RS.
 
         Raises
         ------
@@ -278,7 +278,7 @@ class Bench:
         catalog.errors.SettingsError
             If credentials are missing.
         catalog.errors.DeliveryError
-            If a node does not answer, or does not give all of a series.
+            If a node does not answer, or does not give all of a series; what came is indexed before.
         OSError
             If a server refuses or does not answer.
         """
@@ -293,8 +293,14 @@ class Bench:
         if not (of_nodes or places):
             raise NotFoundError("none of these series has an address elsewhere; index their files")
         listen = ListenAddress(self.settings.listen_host, self.settings.listen_port)
-        places += retrieve_series(of_nodes, self.node, listen, self.settings.home / RECEIVED, quiet=quiet)
-        return self._index_files(places, quiet=quiet)
+        into = self.settings.home / RECEIVED
+        came, error = retrieve_series(of_nodes, self.node, listen, into, quiet=quiet)
+        places += came
+        if error is None:
+            return self._index_files(places, quiet=quiet)
+        if places:  # what came is kept, and known
+            self._index_files(places, quiet=quiet)
+        raise error
 
     def last_index(self) -> Indexed:
         """Report of the last index.
@@ -1098,7 +1104,7 @@ class Bench:
             there = ", ".join(sorted(known)) or "none yet"
             file = self.settings.home / SETTINGS_FILE
             raise NotFoundError(f"no node {name!r}; {file} has {there}. Add a table [nodes.{name}] to it")
-        return replace(known[name], name=name, calling_ae_title=self.settings.ae_title)
+        return known[name].called(name, self.settings.ae_title)
 
     def send(
         self, objects: Iterable[OutputRecord | str | Path], *, to: "str | Node", quiet: bool = False
@@ -1121,11 +1127,14 @@ class Bench:
             If a file is no readable DICOM.
         """
         from workbench.pacs.deliver import deliver
+        from workbench.pacs.dimse_node import DimseNode
         from workbench.pacs.node import ListenAddress
         from workbench.pacs.posting import post
         from workbench.pacs.receipt import Receipt
 
         node = self.node(to) if isinstance(to, str) else to
+        if not isinstance(node, DimseNode):
+            raise RefusedError(f"{node.name} is a DICOMweb node, and this bench sends by DIMSE only yet")
         folder = self.settings.outbox_folder
         posted = [
             post(self.catalog, path, node.name, outbox_folder=folder, now=_now())

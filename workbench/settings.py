@@ -2,9 +2,9 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -15,9 +15,25 @@ from pydantic_settings.exceptions import SettingsError as ValueUnreadableError
 
 from catalog.errors import SettingsError
 from pipelines.store.places import S3, at
-from workbench.pacs.node import Node
+from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.web.node import WebNode
 
 SETTINGS_FILE = "workbench.toml"
+
+
+def _kind(node: Any) -> str:
+    """Whichever has an address on the web is asked there."""
+    return "web" if isinstance(node, WebNode) or (isinstance(node, dict) and "url" in node) else "dimse"
+
+
+type AnyNode = Annotated[
+    Annotated[DimseNode, Tag("dimse")] | Annotated[WebNode, Tag("web")], Discriminator(_kind)
+]
+
+
+def _setting(place: tuple[int | str, ...]) -> str:
+    """Name of a setting as it stands in the file; pydantic tells the kind of a node, too."""
+    return ".".join(str(each) for at, each in enumerate(place) if (place[0], at) != ("nodes", 2))
 
 
 class Settings(BaseSettings):
@@ -30,6 +46,10 @@ class Settings(BaseSettings):
         ae_title = "PACS"
         host = "pacs.example.org"
         port = 104
+
+        [nodes.ARCHIVE]
+        url = "https://archive.example.org/dicom-web"
+        token_variable = "ARCHIVE_TOKEN"
     """
 
     model_config = SettingsConfigDict(env_prefix="WORKBENCH_", frozen=True, extra="forbid")
@@ -58,8 +78,8 @@ class Settings(BaseSettings):
     """Address of a Dask scheduler; a cluster on this machine when left out."""
     fetched_gb: float = Field(default=20.0, ge=0)
     """How much is kept of copies of what lies in archives and buckets; the least recently used go first."""
-    nodes: dict[str, Node] = Field(default_factory=dict)
-    """PACS nodes by the name used in `send(…, to=name)`."""
+    nodes: dict[str, AnyNode] = Field(default_factory=dict)
+    """PACS nodes by the name used in `send(…, to=name)` and `pacs://NAME`; with a `url` by DICOMweb."""
 
     @model_validator(mode="after")
     def _arrays_have_a_place(self) -> Self:
@@ -97,7 +117,7 @@ class Settings(BaseSettings):
             raise SettingsError(f"the environment: {error}; tables are written as JSON there") from None
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
+                f"{_setting(each['loc'])}: {each['msg'].removeprefix('Value error, ')}"
                 for each in error.errors(include_input=False, include_url=False)
             )
             raise SettingsError(f"{home / SETTINGS_FILE} or the environment: {faults}") from None

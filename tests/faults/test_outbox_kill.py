@@ -29,7 +29,8 @@ from pathlib import Path
 
 from catalog.database import Catalog
 from workbench.pacs.deliver import deliver
-from workbench.pacs.node import ListenAddress, Node
+from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.node import ListenAddress
 
 port, start, catalogs = json.load(sys.stdin)
 
@@ -48,7 +49,7 @@ ends = []
 for deadly, catalog in enumerate(catalogs, start=1):
     child = os.fork()
     if not child:
-        deliver(Catalog(Path(catalog)), Node("PACS", "127.0.0.1", port), listen=ListenAddress(),
+        deliver(Catalog(Path(catalog)), DimseNode("PACS", "127.0.0.1", port), listen=ListenAddress(),
                 now=clock(deadly), wait=timedelta(seconds=5))
         os._exit(0)
     ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -22,16 +22,30 @@ from pipelines.encode.part10 import write_object
 from pipelines.encode.report import report
 from pipelines.encode.segmentation import segmentation
 from workbench.pacs import embedded
-from workbench.pacs.node import ListenAddress, Node
+from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.node import ListenAddress
+from workbench.pacs.web.node import WebNode
 
 START_SECONDS = 30.0
+TOKEN = "ORTHANC_OF_THE_TESTS"
 
 
 @dataclass(frozen=True)
 class Peer:
     """A node, and where it expects the bench to listen."""
 
-    node: Node
+    node: DimseNode
+    listen: ListenAddress
+    http_port: int = 0
+    """Of an Orthanc."""
+
+
+@dataclass(frozen=True)
+class WebPeer:
+    """One server by DIMSE and by DICOMweb."""
+
+    dimse: DimseNode
+    web: WebNode
     listen: ListenAddress
 
 
@@ -116,8 +130,8 @@ def start_orthanc(
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
         running.append(process)
         _wait_for(log, process)
-        node = Node("ORTHANC", "127.0.0.1", settings["DicomPort"], answer_seconds=20)
-        return Peer(node, ListenAddress(port=listen_port))
+        node = DimseNode("ORTHANC", "127.0.0.1", settings["DicomPort"], answer_seconds=20)
+        return Peer(node, ListenAddress(port=listen_port), http_port)
 
     yield start
     for process in running:
@@ -161,6 +175,19 @@ def pacs(start_embedded: Callable[..., Peer]) -> Peer:
 def orthanc(start_orthanc: Callable[..., Peer]) -> Peer:
     """An Orthanc that tests share, each with a study of its own."""
     return start_orthanc()
+
+
+@pytest.fixture(scope="session")
+def dicomweb(start_orthanc: Callable[..., Peer], missing: Callable[[str], NoReturn]) -> Iterator[WebPeer]:
+    """An Orthanc with its DICOMweb plugin, known in both ways; tests share it."""
+    plugins = sorted(Path("/usr/lib/orthanc").glob("libOrthancDicomWeb.so*"))
+    if not plugins:
+        missing("Orthanc has no DICOMweb: apt-get install orthanc-dicomweb, or tests/install_system.sh")
+    peer = start_orthanc(Plugins=[str(plugins[-1])], DicomWeb={"Enable": True, "Root": "/dicom-web/"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(TOKEN, "Basic dTpw")  # u:p
+        url = f"http://127.0.0.1:{peer.http_port}/dicom-web"
+        yield WebPeer(peer.node, WebNode(url, name=peer.node.name, token_variable=TOKEN), peer.listen)
 
 
 @pytest.fixture(scope="session", params=["embedded", pytest.param("orthanc", marks=pytest.mark.pacs)])

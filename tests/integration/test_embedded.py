@@ -25,8 +25,9 @@ from workbench.pacs import dimse, embedded
 from workbench.pacs.association import associate, contexts_for
 from workbench.pacs.commitment import Committed, NotOffered, Reports, request_commitment
 from workbench.pacs.deliver import deliver
+from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.instance import Instance
-from workbench.pacs.node import ListenAddress, Node
+from workbench.pacs.node import ListenAddress
 from workbench.pacs.readback import compare, get_back
 from workbench.pacs.receive import Listener
 from workbench.pacs.sop_classes import PATIENT_ROOT_FIND
@@ -37,7 +38,7 @@ type Start = Callable[..., Any]
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 
 
-def store(node: Node, path: Path) -> Any:
+def store(node: DimseNode, path: Path) -> Any:
     meta = pydicom.dcmread(path, stop_before_pixels=True).file_meta
     pair = (str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID))
     with associate(node, contexts_for([pair])) as association:
@@ -134,7 +135,7 @@ def test_commitment_names_what_is_there_and_what_is_not(pacs: Any, objects: Obje
         (sr.sop_class_uid, "1.2.3"),
         (CTImageStorage, "1.2.3"),
     ]
-    unknown = Node("PACS", pacs.node.host, pacs.node.port, calling_ae_title="STRANGER")
+    unknown = DimseNode("PACS", pacs.node.host, pacs.node.port, calling_ae_title="STRANGER")
     answer = request_commitment(
         unknown, references, transaction_uid="2.25.77", reports=Reports(), seconds=10
     )  # to a caller without an address the report comes on the same association
@@ -144,7 +145,7 @@ def test_commitment_names_what_is_there_and_what_is_not(pacs: Any, objects: Obje
 def test_commitment_of_another_sop_class_is_a_conflict(pacs: Any, objects: Objects) -> None:
     sr = objects["SR"]
     store(pacs.node, sr.path)
-    unknown = Node("PACS", pacs.node.host, pacs.node.port, calling_ae_title="STRANGER")
+    unknown = DimseNode("PACS", pacs.node.host, pacs.node.port, calling_ae_title="STRANGER")
     answer = request_commitment(
         unknown,
         [(CTImageStorage, sr.sop_instance_uid)],
@@ -182,7 +183,7 @@ def test_a_uid_that_is_a_path_reaches_no_file(pacs: Any, tmp_path: Path) -> None
     assert answer.event is Event.REFUSED
 
 
-def _send_raw(node: Node, data: bytes) -> socket.socket:
+def _send_raw(node: DimseNode, data: bytes) -> socket.socket:
     raw = socket.create_connection((node.host, node.port), timeout=5)
     raw.sendall(data)
     return raw

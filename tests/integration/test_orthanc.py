@@ -12,7 +12,8 @@ from catalog import outbox
 from catalog.database import Catalog
 from pipelines.encode.part10 import write_object
 from workbench.pacs.deliver import deliver
-from workbench.pacs.node import ListenAddress, Node
+from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.node import ListenAddress
 
 pytestmark = pytest.mark.pacs
 
@@ -80,7 +81,11 @@ def test_a_node_that_is_down_gets_it_later(
 ) -> None:
     queue(catalog, objects["SEG"])
     (down,) = deliver(
-        catalog, Node("ORTHANC", "127.0.0.1", free_port), listen=ListenAddress(), now=lambda: NOW, wait=WAIT
+        catalog,
+        DimseNode("ORTHANC", "127.0.0.1", free_port),
+        listen=ListenAddress(),
+        now=lambda: NOW,
+        wait=WAIT,
     )
     assert down.state == "queued"
     assert "cannot be reached" in down.reason
@@ -97,7 +102,7 @@ def test_a_node_that_does_not_know_us_postpones_and_says_what_to_enter(
 ) -> None:
     peer = start_orthanc()
     queue(catalog, objects["SEG"])
-    wrong = Node("ANOTHER", peer.node.host, peer.node.port, name="ORTHANC")
+    wrong = DimseNode("ANOTHER", peer.node.host, peer.node.port, name="ORTHANC")
     (receipt,) = deliver(catalog, wrong, listen=peer.listen, now=lambda: NOW, wait=WAIT)
     assert receipt.state == "queued"
     assert "rejected the association of WORKBENCH: called ae title not recognised" in receipt.reason

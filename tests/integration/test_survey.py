@@ -18,7 +18,7 @@ from pipelines import phantoms
 from workbench.cli import app
 from workbench.pacs import dimse
 from workbench.pacs.association import associate, contexts_for
-from workbench.pacs.node import Node
+from workbench.pacs.dimse_node import DimseNode
 from workbench.session import Bench
 
 type Peer = Any
@@ -26,7 +26,7 @@ type Peer = Any
 PLANES = 4
 
 
-def fill(node: Node, folder: Path, study: str, patient_id: str = "SURVEY") -> phantoms.Phantom:
+def fill(node: DimseNode, folder: Path, study: str, patient_id: str = "SURVEY") -> phantoms.Phantom:
     """Send a small CT series of a study of its own to a node, by C-STORE."""
     ct = phantoms.write_series(
         folder, planes=PLANES, study=study, patient_id=patient_id, patient_name="Prüfung^Ümit"
@@ -97,7 +97,7 @@ def test_a_node_that_is_asked_again_adds_nothing_and_takes_away_what_it_lost(
 
 
 def test_what_a_node_cannot_be_asked_says_so(tmp_path: Path, peer: Peer, free_port: int) -> None:
-    nobody = Node("NOBODY", "127.0.0.1", free_port, connection_seconds=2)
+    nobody = DimseNode("NOBODY", "127.0.0.1", free_port, connection_seconds=2)
     with workbench.open(tmp_path / "bench", nodes={"PACS": peer.node, "NOBODY": nobody}) as bench:
         with pytest.raises(QuestionError, match="SliceThickness is of the level of instances"):
             bench.index("pacs://PACS", slice_thickness="1")

@@ -11,7 +11,7 @@ from pynetdicom.events import Event
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from workbench.pacs.commitment import Committed, Reports, request_commitment
-from workbench.pacs.node import Node
+from workbench.pacs.dimse_node import DimseNode
 
 
 class Overtaken(Reports):
@@ -30,7 +30,7 @@ def answers() -> SimpleQueue[int | None]:
 
 
 @pytest.fixture
-def node(answers: SimpleQueue[int | None]) -> Iterator[Node]:
+def node(answers: SimpleQueue[int | None]) -> Iterator[DimseNode]:
     """A node that reports on the association it was asked on."""
     reporting: list[threading.Thread] = []
 
@@ -50,14 +50,14 @@ def node(answers: SimpleQueue[int | None]) -> Iterator[Node]:
     entity = AE("NODE")
     entity.add_supported_context(StorageCommitmentPushModel)
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_ACTION, report)])
-    yield Node("NODE", "127.0.0.1", server.socket.getsockname()[1])
+    yield DimseNode("NODE", "127.0.0.1", server.socket.getsockname()[1])
     for thread in reporting:
         thread.join(10)
     server.shutdown()
 
 
 def test_a_report_is_answered_before_the_association_is_released(
-    node: Node, answers: SimpleQueue[int | None]
+    node: DimseNode, answers: SimpleQueue[int | None]
 ) -> None:
     uid = "2.25.1"
     told = request_commitment(

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from workbench.pacs.node import Node
+from workbench.pacs.dimse_node import DimseNode
 
 
 def test_a_node_is_called_by_its_ae_title_unless_it_has_a_name() -> None:
-    assert Node("PACS", "localhost", 104).name == "PACS"
-    assert Node("PACS", "localhost", 104, name="archive").name == "archive"
+    assert DimseNode("PACS", "localhost", 104).name == "PACS"
+    assert DimseNode("PACS", "localhost", 104, name="archive").name == "archive"
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,4 @@ def test_a_node_is_called_by_its_ae_title_unless_it_has_a_name() -> None:
 )
 def test_what_no_node_can_have_is_refused(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Node(**{"ae_title": "PACS", "host": "localhost", "port": 104} | wrong)
+        DimseNode(**{"ae_title": "PACS", "host": "localhost", "port": 104} | wrong)

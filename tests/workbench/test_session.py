@@ -16,10 +16,10 @@ from catalog.records import RemoteSeries
 from catalog.remotes import record_remotes
 from pipelines import phantoms, samples
 from workbench.demo import start_node
-from workbench.pacs.node import Node
+from workbench.pacs.dimse_node import DimseNode
 from workbench.session import Bench
 
-NOBODY = Node("NOBODY", "127.0.0.1", 1)
+NOBODY = DimseNode("NOBODY", "127.0.0.1", 1)
 
 
 def test_a_bench_indexes_searches_and_opens_a_volume_lazily(bench: Bench, ct: phantoms.Phantom) -> None:

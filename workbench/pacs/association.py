@@ -12,7 +12,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiat
 from pynetdicom.presentation import PresentationContext, build_context
 
 from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError, words_of
-from workbench.pacs.node import Node
+from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.transport import PromptEntity, make_prompt
 
 _REJECTED = (1, 2)  # permanently, for now (PS3.8 section 9.3.4)
@@ -42,7 +42,7 @@ def contexts_for(pairs: Sequence[tuple[str, str]]) -> list[PresentationContext]:
 
 @contextmanager
 def associate(
-    node: Node,
+    node: DimseNode,
     contexts: Sequence[PresentationContext],
     *,
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
@@ -97,11 +97,11 @@ def _answer(association: Association) -> A_ASSOCIATE | None:
     return answer if isinstance(answer, A_ASSOCIATE) else None
 
 
-def _where(node: Node) -> str:
+def _where(node: DimseNode) -> str:
     return f"{node.name} ({node.ae_title} at {node.host}:{node.port})"
 
 
-def _why_not(node: Node, association: Association) -> DeliveryError:
+def _why_not(node: DimseNode, association: Association) -> DeliveryError:
     where = _where(node)
     answer = _answer(association)
     if answer is not None and answer.result in _REJECTED:

@@ -16,7 +16,7 @@ from pynetdicom.presentation import build_context
 
 from catalog.errors import NodeUnavailableError, RefusedError
 from workbench.pacs.association import associate
-from workbench.pacs.node import Node
+from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.sop_classes import STORAGE_COMMITMENT_PUSH_MODEL, STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE
 
 SAME_ASSOCIATION_SECONDS = 2.0
@@ -123,7 +123,7 @@ class _Answer:
 
 
 def request_commitment(
-    node: Node,
+    node: DimseNode,
     references: Sequence[tuple[str, str]],
     *,
     transaction_uid: str,

@@ -18,8 +18,9 @@ from catalog.records import Delivery, Progress, no_progress
 from workbench.pacs import dimse
 from workbench.pacs.association import associate, contexts_for
 from workbench.pacs.commitment import Committed, request_commitment
+from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.instance import Instance, Unfit, examine
-from workbench.pacs.node import ListenAddress, Node
+from workbench.pacs.node import ListenAddress
 from workbench.pacs.readback import read_back
 from workbench.pacs.receipt import Receipt
 from workbench.pacs.receive import Listener
@@ -36,7 +37,7 @@ LOST_ASSOCIATIONS_AT_MOST = 3
 
 def deliver(
     catalog: Catalog,
-    node: Node,
+    node: DimseNode,
     *,
     listen: ListenAddress,
     now: Callable[[], datetime],
@@ -85,7 +86,7 @@ class _Sender:
     """One sender at work on batches for one node."""
 
     catalog: Catalog
-    node: Node
+    node: DimseNode
     listener: Listener
     now: Callable[[], datetime]
     wait: timedelta

@@ -15,7 +15,7 @@ from pynetdicom.presentation import build_context
 from catalog.deliveries import Meaning, store_meaning
 from catalog.errors import NodeUnavailableError, RefusedError
 from workbench.pacs.association import associate
-from workbench.pacs.node import Node
+from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.sop_classes import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE, VERIFICATION
 
 ANSWERS_AT_MOST = 100_000
@@ -51,7 +51,7 @@ class SubOperations:
     failed: int
 
 
-def echo(node: Node) -> None:
+def echo(node: DimseNode) -> None:
     """Ask a node whether it is there (C-ECHO, PS3.4 annex A).
 
     Raises
@@ -65,7 +65,7 @@ def echo(node: Node) -> None:
             raise RefusedError(f"{node.name} answered C-ECHO with status {status:04X}")
 
 
-def find(node: Node, identifier: Dataset) -> list[Dataset]:
+def find(node: DimseNode, identifier: Dataset) -> list[Dataset]:
     """Ask a node which patients, studies, series or instances match (C-FIND, Study Root, PS3.4 C.6.2).
 
     Parameters

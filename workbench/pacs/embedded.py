@@ -23,8 +23,8 @@ from pynetdicom import _config
 from catalog.database import Catalog
 from catalog.errors import DeliveryError
 from workbench.pacs.association import application_entity
+from workbench.pacs.dimse_node import DimseNode, check_ae_title
 from workbench.pacs.embedded_services import EmbeddedServices
-from workbench.pacs.node import Node, check_ae_title
 from workbench.pacs.sop_classes import (
     PATIENT_ROOT_FIND,
     PATIENT_ROOT_GET,
@@ -57,7 +57,7 @@ _LOG = logging.getLogger(__name__)
 class EmbeddedPacs:
     """A running embedded PACS; as a context it ends with its block, and in any case with this process."""
 
-    node: Node
+    node: DimseNode
     directory: Path
     process: subprocess.Popen[bytes]
 
@@ -118,7 +118,7 @@ def start(
     if not line:
         _stop(process)
         raise DeliveryError(f"The embedded PACS did not start; {log} says why")
-    node = Node(ae_title, HOST, int(json.loads(line)["port"]), name=name)
+    node = DimseNode(ae_title, HOST, int(json.loads(line)["port"]), name=name)
     return EmbeddedPacs(node, directory, process)
 
 

@@ -22,7 +22,7 @@ from catalog.identifiers import folder_name, is_uid
 from catalog.index import index_paths
 from catalog.query import find_level
 from workbench.pacs.association import CONTEXTS_AT_MOST, associate
-from workbench.pacs.node import Node
+from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.sop_classes import (
     STORAGE_COMMITMENT_PUSH_MODEL,
     STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
@@ -182,7 +182,7 @@ class EmbeddedServices:
         if address is None:
             _send_report(asking, result)
             return
-        node = Node(caller, *address, calling_ae_title=self.ae_title)
+        node = DimseNode(caller, *address, calling_ae_title=self.ae_title)
         role = build_role(STORAGE_COMMITMENT_PUSH_MODEL, scp_role=True)
         try:
             with associate(node, [build_context(STORAGE_COMMITMENT_PUSH_MODEL)], roles=[role]) as association:

@@ -14,9 +14,9 @@ from catalog.deliveries import Event, Meaning
 from catalog.errors import RefusedError
 from workbench.pacs import dimse
 from workbench.pacs.association import associate, contexts_for
+from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.fingerprint import differences, fingerprint
 from workbench.pacs.instance import Instance
-from workbench.pacs.node import Node
 from workbench.pacs.receive import Listener, answer_store
 from workbench.pacs.sop_classes import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 
@@ -24,7 +24,7 @@ KEYWORDS_AT_MOST = 8
 """Differing attributes that a receipt names."""
 
 
-def read_back(node: Node, instance: Instance, listener: Listener) -> Meaning:
+def read_back(node: DimseNode, instance: Instance, listener: Listener) -> Meaning:
     """Find an instance at a node, retrieve it by C-GET, or else by C-MOVE, and compare it with what was sent.
 
     Raises
@@ -45,7 +45,7 @@ def read_back(node: Node, instance: Instance, listener: Listener) -> Meaning:
     raise RefusedError(f"{node.name} does not give the instance back. {'. '.join(refusals)}")
 
 
-def get_back(node: Node, instance: Instance, _listener: Listener) -> Dataset:
+def get_back(node: DimseNode, instance: Instance, _listener: Listener) -> Dataset:
     """Retrieve an instance by C-GET, on an association this bench opens (PS3.4 C.4.3).
 
     Raises
@@ -64,7 +64,7 @@ def get_back(node: Node, instance: Instance, _listener: Listener) -> Dataset:
     return _data_set(received, "C-GET", counts)
 
 
-def move_back(node: Node, instance: Instance, listener: Listener) -> Dataset:
+def move_back(node: DimseNode, instance: Instance, listener: Listener) -> Dataset:
     """Retrieve an instance by C-MOVE, which the node sends to where this bench listens (PS3.4 C.4.2).
 
     Raises

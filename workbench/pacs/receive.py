@@ -14,7 +14,8 @@ from pynetdicom.sop_class import uid_to_service_class
 
 from workbench.pacs.association import application_entity
 from workbench.pacs.commitment import Reports
-from workbench.pacs.node import ListenAddress, Node
+from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.node import ListenAddress
 from workbench.pacs.sop_classes import STORAGE_COMMITMENT_PUSH_MODEL, VERIFICATION
 from workbench.pacs.transport import serve
 
@@ -40,7 +41,7 @@ class Listener:
         On entering, if the address is taken.
     """
 
-    def __init__(self, node: Node, address: ListenAddress) -> None:
+    def __init__(self, node: DimseNode, address: ListenAddress) -> None:
         self.reports = Reports()
         self.port = address.port
         self._address = address

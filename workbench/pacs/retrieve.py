@@ -33,10 +33,10 @@ from pynetdicom.presentation import build_context
 
 from catalog.durable import make_folder, write
 from catalog.errors import RefusedError
-from catalog.identifiers import digest, is_uid
+from catalog.identifiers import folder_name, is_uid
 from workbench.pacs import dimse
 from workbench.pacs.association import CONTEXTS_AT_MOST, associate
-from workbench.pacs.node import Node
+from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.receive import Listener, answer_store, know_storage_class
 from workbench.pacs.sop_classes import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 
@@ -50,7 +50,7 @@ SYNTAXES = (
 
 
 def retrieve(
-    node: Node, study_instance_uid: str, series_instance_uid: str, folder: Path, listener: Listener
+    node: DimseNode, study_instance_uid: str, series_instance_uid: str, folder: Path, listener: Listener
 ) -> Sequence[Path]:
     """Write every instance of a series that a node has into a folder, each durable before it is answered for.
 
@@ -70,7 +70,7 @@ def retrieve(
     classes = sorted({str(each.get("SOPClassUID", "")) for each in found} - {""})
     if not found or not all(map(is_uid, (*uids, *classes))):
         raise RefusedError(f"{node.name} does not find the instances of series {series_instance_uid}")
-    into = folder / digest(series_instance_uid.encode())[:32]
+    into = folder / folder_name(series_instance_uid)
     make_folder(into)
     kept = _Kept(into)
     refusals = []
@@ -100,7 +100,7 @@ class _Kept:
         self.error: OSError | None = None
 
     def __call__(self, uid: str, content: bytes) -> None:
-        path = self._folder / f"{digest(uid.encode())[:32]}.dcm"
+        path = self._folder / f"{folder_name(uid)}.dcm"
         try:
             write(path, content)
         except OSError as error:  # the node is told of it, and the caller
@@ -110,7 +110,11 @@ class _Kept:
 
 
 def _get(
-    node: Node, identifier: Dataset, classes: Sequence[str], expected: dict[str, _Kept], _listener: Listener
+    node: DimseNode,
+    identifier: Dataset,
+    classes: Sequence[str],
+    expected: dict[str, _Kept],
+    _listener: Listener,
 ) -> None:
     handlers: list[EventHandlerType] = [(evt.EVT_C_STORE, lambda event: answer_store(event, expected))]
     some = classes[: CONTEXTS_AT_MOST - 1]
@@ -125,7 +129,11 @@ def _get(
 
 
 def _move(
-    node: Node, identifier: Dataset, classes: Sequence[str], expected: dict[str, _Kept], listener: Listener
+    node: DimseNode,
+    identifier: Dataset,
+    classes: Sequence[str],
+    expected: dict[str, _Kept],
+    listener: Listener,
 ) -> None:
     pairs = [(each, str(syntax)) for each in classes for syntax in SYNTAXES]
     for kept in list(expected.values())[:1]:

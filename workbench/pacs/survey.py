@@ -2,24 +2,24 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pynetdicom.presentation import build_context
 
-from catalog.attributes import PATIENT, SERIES, STUDY, Attribute, Kind
-from catalog.errors import QuestionError
-from catalog.matching import attribute_named
+from catalog.attributes import Attribute, Kind
 from catalog.records import RemoteSeries, Value
 from workbench.pacs import dimse
 from workbench.pacs.association import associate
-from workbench.pacs.node import Node
+from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.matching import OF_SERIES, OF_STUDY, asked_of
 from workbench.pacs.sop_classes import STUDY_ROOT_FIND
 
-_OF_STUDY, _OF_SERIES = (*PATIENT, *STUDY), SERIES
 _COUNT = "NumberOfSeriesRelatedInstances"
 
 
-def survey(node: Node, matching: Mapping[str, str]) -> Iterator[RemoteSeries]:
+def survey(node: DimseNode, matching: Mapping[str, str]) -> Iterator[RemoteSeries]:
     """Ask a node for studies, and for the series of each, on one association.
 
     Parameters
@@ -37,29 +37,23 @@ def survey(node: Node, matching: Mapping[str, str]) -> Iterator[RemoteSeries]:
     catalog.errors.DeliveryError
         If the node does not answer, refuses, or finds more studies than one question may.
     """
-    asked = {attribute_named(name): str(value) for name, value in matching.items()}
-    for attribute in asked:
-        if attribute not in (*_OF_STUDY, *_OF_SERIES):
-            raise QuestionError(
-                f"{attribute.keyword} is of the level of instances; a node is asked for studies and series"
-            )
-    return _survey(node, asked)
+    return _survey(node, asked_of(matching))
 
 
-def _survey(node: Node, asked: Mapping[Attribute, str]) -> Iterator[RemoteSeries]:
+def _survey(node: DimseNode, asked: Mapping[Attribute, str]) -> Iterator[RemoteSeries]:
     with associate(node, [build_context(STUDY_ROOT_FIND)]) as association:
-        studies = list(dimse.matches(association, _identifier("STUDY", _OF_STUDY, asked)))
+        studies = list(dimse.matches(association, _identifier("STUDY", OF_STUDY, asked)))
         for study in studies:
-            of_study = _values(study, _OF_STUDY)
+            of_study = _values(study, OF_STUDY)
             uid = of_study.get("study_instance_uid")
             if not uid:
                 continue  # an answer without its unique key names nothing (PS3.4 C.2.2.1)
-            identifier = _identifier("SERIES", _OF_SERIES, asked)
+            identifier = _identifier("SERIES", OF_SERIES, asked)
             identifier.StudyInstanceUID = str(uid)
             setattr(identifier, _COUNT, None)
             for series in dimse.matches(association, identifier):
                 yield RemoteSeries(
-                    of_study | _values(series, _OF_SERIES),
+                    of_study | _values(series, OF_SERIES),
                     node.address,
                     node.address,
                     instances=_number(series.get(_COUNT), int),
@@ -71,8 +65,13 @@ def _identifier(level: str, attributes: Sequence[Attribute], asked: Mapping[Attr
     identifier.SpecificCharacterSet = "ISO_IR 192"
     identifier.QueryRetrieveLevel = level
     for attribute in attributes:
-        setattr(identifier, attribute.keyword, asked.get(attribute))
+        identifier.add(_key(attribute, asked.get(attribute)))
     return identifier
+
+
+def _key(attribute: Attribute, value: str | None) -> DataElement:
+    """A key as it was asked for: pydicom would tell the log of a wildcard, and its value."""
+    return DataElement(attribute.tag, attribute.vr, value, validation_mode=IGNORE)
 
 
 def _values(answer: Dataset, attributes: Sequence[Attribute]) -> dict[str, Value]:
