@@ -1,0 +1,273 @@
+"""What is taken in is durable, told in the catalog, in exactly one state; a crash leaves nothing to mend."""
+
+import errno
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pydicom
+import pytest
+import sqlalchemy as sa
+
+from catalog import locks
+from catalog.database import Catalog
+from catalog.durable import file_digest
+from catalog.errors import CatalogError
+from catalog.identifiers import digest
+from catalog.index import index_paths
+from catalog.intake import Claim, Intake, Status, Taken, _Arrival, sweep
+from pipelines import phantoms
+
+NOTHING = Claim()
+
+
+@pytest.fixture
+def catalog(catalog_url: str) -> Iterator[Catalog]:
+    opened = Catalog(catalog_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def intake(catalog: Catalog, tmp_path: Path) -> Iterator[Intake]:
+    with Intake(catalog, tmp_path / "received") as opened:
+        yield opened
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> list[bytes]:
+    return [path.read_bytes() for path in phantoms.write_series(tmp_path / "ct", planes=5).paths]
+
+
+def give(intake: Intake, content: bytes, claim: Claim = NOTHING) -> Taken:
+    with intake.incoming() as incoming:
+        for at in range(0, len(content), 1000):
+            incoming.write(content[at : at + 1000])
+        return intake.take(incoming, claim)
+
+
+def rows(catalog: Catalog) -> list[tuple[str, str, str]]:
+    with catalog.reading() as connection:
+        return [
+            (os.path.join(row.folder, row.name), row.state, row.content_digest or "")  # noqa: PTH118
+            for row in connection.execute(sa.text("SELECT folder, name, state, content_digest FROM files"))
+        ]
+
+
+def on_disk(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != locks.LOCK)
+
+
+def changed(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def test_P2_stored_bytes_are_those_that_came_and_their_digest_is_kept(
+    intake: Intake, catalog: Catalog, objects: list[bytes]
+) -> None:
+    taken = [give(intake, content) for content in objects]
+    assert {each.status for each in taken} == {Status.STORED}
+    for each, content in zip(taken, objects, strict=True):
+        assert Path(each.path).read_bytes() == content
+        assert each.digest == digest(content)
+    assert sorted(rows(catalog)) == sorted((each.path, "indexed", each.digest) for each in taken)
+    assert on_disk(intake.folder) == sorted(Path(each.path) for each in taken)
+    assert len({Path(each.path).parent for each in taken}) == 1, "a series lies together"
+
+
+def test_P3_the_same_bytes_again_are_a_success_that_changes_nothing(
+    intake: Intake, catalog: Catalog, objects: list[bytes]
+) -> None:
+    first = give(intake, objects[0])
+    before = rows(catalog), on_disk(intake.folder)
+    again = give(intake, objects[0])
+    assert (again.status, again.path) == (Status.DUPLICATE, first.path)
+    assert (rows(catalog), on_disk(intake.folder)) == before
+
+
+def test_P3_a_duplicate_whose_file_is_gone_is_stored_again(intake: Intake, objects: list[bytes]) -> None:
+    Path(give(intake, objects[0]).path).unlink()
+    again = give(intake, objects[0])
+    assert again.status is Status.STORED
+    assert Path(again.path).read_bytes() == objects[0]
+
+
+def test_P3_other_bytes_under_a_known_UID_are_kept_beside_and_nothing_is_written_over(
+    intake: Intake, catalog: Catalog, objects: list[bytes]
+) -> None:
+    first, other = give(intake, objects[0]), give(intake, changed(objects[0]))
+    assert other.status is Status.CONFLICT
+    assert "with other bytes" in other.reason
+    assert Path(first.path).read_bytes() == objects[0]
+    assert Path(other.path).read_bytes() == changed(objects[0])
+    assert {state for _, state, _ in rows(catalog)} == {"indexed", "conflict"}
+    assert give(intake, changed(objects[0])).status is Status.CONFLICT
+    assert len(on_disk(intake.folder)) == 2, "the same conflict again is no third file"
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        (Claim(sop_instance_uid="1.2.3"), "another SOP Instance UID"),
+        (Claim(sop_class_uid="1.2.3"), "another SOP Class UID"),
+    ],
+)
+def test_P3_what_is_not_what_it_was_said_to_be_is_quarantined(
+    intake: Intake, catalog: Catalog, objects: list[bytes], claim: Claim, words: str
+) -> None:
+    taken = give(intake, objects[0], claim)
+    assert taken.status is Status.QUARANTINED
+    assert words in taken.reason
+    assert Path(taken.path).read_bytes() == objects[0]
+    assert [state for _, state, _ in rows(catalog)] == ["rejected"]
+    assert give(intake, objects[0], claim).path == taken.path
+    assert len(on_disk(intake.folder)) == 1
+
+
+def test_P3_what_is_cut_is_never_stored_as_complete(intake: Intake, objects: list[bytes]) -> None:
+    for length in (0, 3, 131, 200, 400, len(objects[0]) - 500, len(objects[0]) - 1):
+        taken = give(intake, objects[0][:length])
+        assert taken.status is Status.QUARANTINED, length
+        assert taken.reason
+    assert give(intake, objects[0]).status is Status.STORED, "the whole one is not held back by them"
+
+
+@pytest.mark.parametrize("uid", ["../../etc/passwd", "/etc/passwd", "1.2/../../3", "..", "1" * 64])
+def test_no_text_of_an_object_is_ever_part_of_a_path(
+    intake: Intake, objects: list[bytes], tmp_path: Path, uid: str
+) -> None:
+    marked = tmp_path / "marked.dcm"
+    (tmp_path / "marked.dcm").write_bytes(objects[0])
+    ds = pydicom.dcmread(marked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of what it writes all the same
+        ds.SeriesInstanceUID = ds.StudyInstanceUID = uid
+        ds.PatientID = "../../secret"
+        ds.save_as(marked)
+    before = set(on_disk(tmp_path))
+    taken = give(intake, marked.read_bytes())
+    (new,) = set(on_disk(tmp_path)) - before
+    assert Path(taken.path) == new
+    assert new.is_relative_to(intake.folder)
+    assert set("".join(new.relative_to(intake.folder).parts)) <= set("0123456789abcdef-.dcmquarantine")
+
+
+def test_P3_twenty_threads_with_the_same_objects_leave_one_file_each(
+    intake: Intake, catalog: Catalog, objects: list[bytes]
+) -> None:
+    with ThreadPoolExecutor(20) as threads:
+        taken = list(threads.map(lambda content: give(intake, content), objects * 20))
+    assert [each.status for each in taken].count(Status.STORED) == len(objects)
+    assert {each.status for each in taken} == {Status.STORED, Status.DUPLICATE}
+    assert len(on_disk(intake.folder)) == len(rows(catalog)) == len(objects)
+
+
+def test_P3_two_processes_with_the_same_objects_lose_none(
+    intake: Intake, catalog: Catalog, objects: list[bytes]
+) -> None:
+    with Intake(catalog, intake.folder) as other, ThreadPoolExecutor(8) as threads:
+        doors = [intake, other] * len(objects) * 2
+        taken = list(threads.map(give, doors, [each for each in objects for _ in range(4)]))
+    assert {each.status for each in taken} <= {Status.STORED, Status.DUPLICATE}
+    assert {file_digest(path) for path in on_disk(intake.folder)} == {digest(each) for each in objects}
+    assert {path for path, _, _ in rows(catalog)} == {str(path) for path in on_disk(intake.folder)}
+
+
+def test_P1_a_disk_that_is_nearly_full_is_told_before_it_is(
+    catalog: Catalog, tmp_path: Path, objects: list[bytes]
+) -> None:
+    with Intake(catalog, tmp_path / "received", reserve=1 << 60) as intake:
+        with pytest.raises(OSError, match="free") as raised:
+            intake.begin()
+        assert raised.value.errno == errno.ENOSPC
+    assert on_disk(tmp_path / "received") == []
+
+
+def test_P8_a_failed_commit_leaves_nothing_after_the_next_start(
+    catalog: Catalog, tmp_path: Path, objects: list[bytes]
+) -> None:
+    with Intake(catalog, tmp_path / "received") as intake:
+        with catalog.transaction() as connection:
+            connection.execute(sa.text("ALTER TABLE files RENAME TO elsewhere"))
+        with pytest.raises(CatalogError, match="cannot be"):
+            give(intake, objects[0])
+        with catalog.transaction() as connection:
+            connection.execute(sa.text("ALTER TABLE elsewhere RENAME TO files"))
+        taken = give(intake, objects[1])
+        assert taken.status is Status.STORED
+    with Intake(catalog, tmp_path / "received") as intake:
+        assert [path for path, _, _ in rows(catalog)] == [taken.path]
+        assert [str(path) for path in on_disk(intake.folder)] == [taken.path]
+
+
+class TestSweep:
+    """P8: what a crash left is finished or taken back by the next start."""
+
+    @pytest.fixture
+    def left(self, intake: Intake) -> Path:
+        folder = intake.folder / "incoming" / "00"
+        folder.mkdir()
+        return folder
+
+    def test_a_file_that_was_still_coming_goes(
+        self, intake: Intake, catalog: Catalog, left: Path, objects: list[bytes]
+    ) -> None:
+        (left / "aa.partial").write_bytes(objects[0][:300])
+        assert sweep(catalog, intake.folder) == 1
+        assert on_disk(intake.folder) == []
+        assert not left.exists()
+
+    @pytest.mark.parametrize("length", [None, 300])
+    def test_a_file_that_has_its_place_and_no_row_goes(
+        self, intake: Intake, catalog: Catalog, left: Path, objects: list[bytes], length: int | None
+    ) -> None:
+        crashed = Intake(catalog, intake.folder)
+        crashed._own = left
+        incoming = crashed.begin()
+        incoming.write(objects[0][:length])
+        arrival = _Arrival(
+            incoming.path, incoming.token, incoming.sync(), crashed._examine(incoming, Claim())
+        )
+        crashed._give_places([arrival], {})
+        assert len(on_disk(intake.folder)) == 2
+        assert sweep(catalog, intake.folder) == 1
+        assert on_disk(intake.folder) == rows(catalog) == []
+
+    def test_a_file_that_has_its_row_stays(
+        self, intake: Intake, catalog: Catalog, left: Path, objects: list[bytes]
+    ) -> None:
+        taken = Path(give(intake, objects[0]).path)
+        os.link(taken, left / f"{taken.stem.partition('-')[2]}.partial")
+        assert sweep(catalog, intake.folder) == 1
+        assert on_disk(intake.folder) == [taken]
+
+    def test_processes_at_work_are_left_alone(
+        self, intake: Intake, catalog: Catalog, objects: list[bytes]
+    ) -> None:
+        with intake.incoming() as incoming:
+            incoming.write(objects[0])
+            assert sweep(catalog, intake.folder) == 0
+            assert intake.take(incoming).status is Status.STORED
+
+
+def test_what_was_received_is_found_unchanged_by_the_index(
+    intake: Intake, catalog: Catalog, objects: list[bytes]
+) -> None:
+    for content in objects:
+        give(intake, content)
+    report = index_paths(catalog, [intake.folder])
+    assert (report.unchanged, report.added, report.vanished) == (len(objects), 0, ())
+
+
+def test_nothing_is_taken_in_after_the_end(catalog: Catalog, tmp_path: Path, objects: list[bytes]) -> None:
+    intake = Intake(catalog, tmp_path / "received")
+    with intake:
+        incoming = intake.begin()
+        incoming.write(objects[0])
+    with pytest.raises(OSError, match="any more"):
+        intake.take(incoming)
+    assert on_disk(tmp_path / "received") == []
+    assert all(thread.name != "intake" for thread in threading.enumerate())
