@@ -183,3 +183,9 @@ ATTRIBUTES: tuple[Attribute, ...] = PATIENT + STUDY + SERIES + INSTANCE
 BY_KEYWORD = {attribute.keyword: attribute for attribute in ATTRIBUTES}
 BY_COLUMN = {attribute.column: attribute for attribute in ATTRIBUTES}
 BY_TAG = {attribute.tag: attribute for attribute in ATTRIBUTES}
+
+SEARCHED = (
+    "PatientID", "PatientName", "StudyDescription", "AccessionNumber", "Modality", "SeriesDescription",
+    "BodyPartExamined", "ProtocolName", "StudyDate", "Manufacturer",
+)  # fmt: skip
+"""Attributes a plain word is looked for in; `catalog.texts` has an index of them."""

@@ -42,7 +42,7 @@ def count_facets(
     with catalog.reading() as connection:
         for attribute in asked:
             column, counts = column_of(attribute), Counter[Value]()
-            for sign, rows in counting_series(where, matching, attribute.level):
+            for sign, rows in counting_series(connection, where, matching, attribute.level):
                 for value, number in connection.execute(
                     rows.add_columns(column, sa.func.count()).group_by(column)
                 ):

@@ -22,7 +22,8 @@ from catalog.models import checks, doubts, files, instances, patients, remotes, 
 from catalog.places import State
 from catalog.records import InstanceRecord, PixelData, SeriesRecord, Value
 from catalog.scan import openable
-from catalog.where import BESIDE, compile_where, names_in
+from catalog.texts import Candidates, are_few, first, is_candidate, text_row
+from catalog.where import BESIDE, candidates_of, compile_where, names_in
 
 _LEVELS = tuple(Level)
 _AT_ONCE = 500
@@ -39,6 +40,8 @@ class _Demand:
     """What is asked of a series without a file; `None` where nothing of it could be true."""
     names_above: bool = False
     """Whether a patient or study is asked about, too."""
+    candidates: Candidates | None = None
+    """The series that an index tells of; all that are meant are among them."""
 
 
 def find_series(
@@ -71,12 +74,17 @@ def find_series(
     QuestionError
         If a name is unknown or a value cannot be compared; names the nearest.
     """
-    asked = matching_series(where, matching).add_columns(series.c.id)
+    demands = _demands(where, matching)
     if limit is not None:
         _check(limit, page)
-        asked = asked.order_by(series.c.id).limit(limit).offset((page - 1) * limit)
-    statement = _records(asked.cte("asked"), in_catalog_order=limit is not None)
     with catalog.reading() as connection:
+        lead = _lead(connection, demands)
+        asked = _select(Level.SERIES, demands, joined=_is_joined(Level.SERIES, demands), lead=lead)
+        asked = asked.add_columns(series.c.id)
+        if limit is not None:
+            order = series.c.id if lead is None else text_row()
+            asked = asked.order_by(order).limit(limit).offset((page - 1) * limit)
+        statement = _records(asked.cte("asked"), in_catalog_order=limit is not None)
         return [SeriesRecord(**row) for row in connection.execute(statement).mappings()]
 
 
@@ -85,14 +93,16 @@ def count_series(catalog: Catalog, *, where: str | None = None, **matching: Any)
     with catalog.reading() as connection:
         return sum(
             sign * connection.execute(asked.add_columns(sa.func.count())).scalar_one()
-            for sign, asked in counting_series(where, matching)
+            for sign, asked in counting_series(connection, where, matching)
         )
 
 
-def matching_series(
-    where: str | None, matching: Mapping[str, Any], level: Level = Level.SERIES
-) -> sa.Select[Any]:
-    """Return a statement without columns over the series that are asked for.
+def counting_series(
+    connection: sa.Connection, where: str | None, matching: Mapping[str, Any], level: Level = Level.SERIES
+) -> list[tuple[int, sa.Select[Any]]]:
+    """Return statements over the series that are asked for, whose counts are added or, with -1, subtracted.
+
+    All rows of an index are counted in no time; those that have no place are among the few that are doubted.
 
     Parameters
     ----------
@@ -105,21 +115,12 @@ def matching_series(
         As `find_series`.
     """
     demands = _demands(where, matching)
-    return _select(Level.SERIES, demands, joined=_is_joined(level, demands))
-
-
-def counting_series(
-    where: str | None, matching: Mapping[str, Any], level: Level = Level.SERIES
-) -> list[tuple[int, sa.Select[Any]]]:
-    """Return statements as `matching_series`, whose counts are added or, with -1, subtracted.
-
-    All rows of an index are counted in no time; those that have no place are among the few that are doubted.
-    """
-    demands = _demands(where, matching)
-    rows = _rows(Level.SERIES, joined=_is_joined(level, demands))
+    lead = _lead(connection, demands)
+    joined = _is_joined(level, demands)
     if any(each.level is Level.INSTANCE for each in demands):
-        return [(1, matching_series(where, matching, level))]
-    every = sa.select().select_from(rows).where(*(each.condition for each in demands))
+        return [(1, _select(Level.SERIES, demands, joined=joined, lead=lead))]
+    rows = _rows(Level.SERIES, joined=joined, lead=lead)
+    every = sa.select().select_from(rows).where(*_led_by(lead), *(each.condition for each in demands))
     hidden = sa.not_(sa.or_(_is_elsewhere(series), _has_place(series)))
     return [(1, every), (-1, every.where(series.c.id.in_(sa.select(doubts.c.series)), hidden))]
 
@@ -131,6 +132,23 @@ def _demands(where: str | None, matching: Mapping[str, Any]) -> list[_Demand]:
 
 def _is_joined(level: Level, demands: Iterable[_Demand]) -> bool:
     return level is not Level.SERIES or any(each.names_above for each in demands)
+
+
+def _lead(connection: sa.Connection, demands: Sequence[_Demand]) -> Candidates | None:
+    """The candidates to look at one by one, where that is quicker than going through all series.
+
+    When they are many, other demands may have a better index, and a walk soon has a page full. Without
+    others all of them are looked at in any case, and for a page in its order until it is full.
+    """
+    found = next((each.candidates for each in demands if each.candidates is not None), None)
+    if found is None:
+        return None
+    is_alone = found.is_all and len(demands) == 1
+    return found if is_alone or are_few(connection, found) else None
+
+
+def _led_by(lead: Candidates | None) -> list[Condition]:
+    return [] if lead is None else [is_candidate(lead)]
 
 
 def _check(limit: int, page: int) -> None:
@@ -299,14 +317,16 @@ def find_level(
 
 def _where(expression: str) -> _Demand:
     """What an expression asks, of the level that has all it names: what is asked of a series need no file."""
+    condition, candidates = compile_where(expression), candidates_of(expression)
     levels = [
         BY_COLUMN[name].level if name in BY_COLUMN else Level.SERIES if name in BESIDE else Level.INSTANCE
         for name in names_in(expression)
     ]
-    condition = compile_where(expression)
     if Level.INSTANCE in levels:
-        return _Demand(Level.INSTANCE, condition, compile_where(expression, has_file=False), names_above=True)
-    return _Demand(Level.SERIES, condition, condition, names_above={*levels} != {Level.SERIES})
+        elsewhere = compile_where(expression, has_file=False)
+        return _Demand(Level.INSTANCE, condition, elsewhere, names_above=True, candidates=candidates)
+    names_above = {*levels} != {Level.SERIES}
+    return _Demand(Level.SERIES, condition, condition, names_above, candidates)
 
 
 def _conditions(matching: Mapping[str, Any]) -> list[_Demand]:
@@ -327,15 +347,20 @@ def _conditions(matching: Mapping[str, Any]) -> list[_Demand]:
     return found
 
 
-def _select(level: Level, demands: Sequence[_Demand], *, joined: bool = True) -> sa.Select[Any]:
+def _select(
+    level: Level, demands: Sequence[_Demand], *, joined: bool = True, lead: Candidates | None = None
+) -> sa.Select[Any]:
     """Rows of a level, joined with those above, of which one instance or series elsewhere is as demanded."""
     depth = _LEVELS.index(level)
     here = [each.condition for each in demands if _LEVELS.index(each.level) <= depth]
     below = [each for each in demands if _LEVELS.index(each.level) > depth]
-    return sa.select().select_from(_rows(level, joined=joined)).where(*here, _is_there(level, below))
+    rows = _rows(level, joined=joined, lead=lead)
+    return sa.select().select_from(rows).where(*_led_by(lead), *here, _is_there(level, below))
 
 
-def _rows(level: Level, *, joined: bool) -> sa.FromClause:
+def _rows(level: Level, *, joined: bool, lead: Candidates | None = None) -> sa.FromClause:
+    if lead is not None:
+        return first([(each, each.c.id == _above(below)) for below, each in _ABOVE_SERIES] if joined else [])
     tables = [TABLES[each] for each in _LEVELS[: _LEVELS.index(level) + 1]]
     rows: sa.FromClause = patients if joined else TABLES[level]
     for above, table in pairwise(tables if joined else ()):
@@ -360,6 +385,7 @@ def _is_there(level: Level, demands: Sequence[_Demand]) -> Condition:
     return there
 
 
+_ABOVE_SERIES = ((series, studies), (studies, patients))
 _PLACE, _REMOTE = files.alias(), remotes.alias()
 _IS_PLACE = _PLACE.c.state == State.INDEXED.value
 

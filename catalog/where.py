@@ -25,7 +25,7 @@ valid report with these words, in any form (`catalog.words`); `report is present
 
 import operator
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import accumulate
 from typing import Any
 
@@ -48,6 +48,7 @@ from catalog.matching import (
 )
 from catalog.mentions import is_reported
 from catalog.models import findings, instances, remotes, series
+from catalog.texts import INDEXED, Candidates, containing, either, every
 from catalog.vocabulary import kind_named
 
 LENGTH_LIMIT = 10_000
@@ -127,6 +128,12 @@ def compile_where(expression: str, *, has_file: bool = True) -> Condition:
     return condition
 
 
+def candidates_of(expression: str) -> Candidates | None:
+    """Return which series an expression may be true of, as an index tells; `None` where none does."""
+    found: Candidates | None = _Narrowing().transform(_tree(expression))
+    return found
+
+
 def names_in(expression: str) -> set[str]:
     """Return the columns and the keys of the header that an expression names; raises as `compile_where`."""
     compile_where(expression)
@@ -135,6 +142,7 @@ def names_in(expression: str) -> set[str]:
     }
 
 
+@lru_cache(64)
 def _tree(expression: str) -> Tree[Token]:
     depths = accumulate({"LPAR": 1, "RPAR": -1}.get(each.type, 0) for each in _parser().lex(expression))
     if max(depths, default=0) > NESTING_LIMIT:
@@ -253,6 +261,28 @@ class _Elsewhere(_Compiler):
 
     def is_present(self, children: list[Token]) -> Condition:
         return super().is_present(children) if _is_told(children[0]) else _UNKNOWN
+
+
+class _Narrowing(Transformer[Token, Candidates | None]):
+    """What an index knows of an expression: of texts that contain others, of nothing else."""
+
+    def __default__(self, data: Any, children: Any, meta: Any) -> None:
+        return None
+
+    def disjunction(self, parts: list[Candidates | None]) -> Candidates | None:
+        return either(parts)
+
+    def conjunction(self, parts: list[Candidates | None]) -> Candidates | None:
+        return every(parts)
+
+    def contains(self, children: list[Token]) -> Candidates | None:
+        name, comparison, value = children
+        if comparison == "!~" or key_of(str(name)) is not None:
+            return None
+        attribute, text = _attribute(name), _text(value)
+        if attribute.column not in INDEXED or not is_storable(text):
+            return None
+        return containing(text_of(attribute, text).casefold())
 
 
 _UNKNOWN: Condition = sa.literal_column("NULL", sa.Boolean())

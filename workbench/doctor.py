@@ -240,10 +240,17 @@ def _catalog(examined: Examined) -> Iterator[Finding]:
         yield _note("catalog", "nothing was indexed yet", "workbench index FOLDER")
         return
     from catalog.query import count_series
+    from catalog.texts import is_indexed
 
     try:
         examined.catalog = Catalog(settings.catalog_url)
         yield _fine("catalog", f"{count_series(examined.catalog):,} series")
+        with examined.catalog.reading() as connection:
+            if not is_indexed(connection):
+                yield _note(
+                    "search", "PostgreSQL has no pg_trgm: a word is looked for in every text",
+                    "let its administrator install postgresql-contrib; a new catalog then has the index",
+                )  # fmt: skip
     except WorkbenchError as error:
         yield _mend("catalog", str(error), "see its last words; a copy or a new index brings it back")
 

@@ -2,11 +2,7 @@
 
 from collections.abc import Sequence
 
-SEARCHED = (
-    "PatientID", "PatientName", "StudyDescription", "AccessionNumber", "Modality", "SeriesDescription",
-    "BodyPartExamined", "ProtocolName", "StudyDate", "Manufacturer",
-)  # fmt: skip
-"""Attributes a plain word is looked for in."""
+from catalog.attributes import SEARCHED
 
 
 def question(words: Sequence[str], where: str | None) -> tuple[str | None, dict[str, str | list[str]]]:

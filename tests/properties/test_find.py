@@ -7,13 +7,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from catalog.attributes import BY_KEYWORD
+from catalog.attributes import BY_KEYWORD, SEARCHED
 from catalog.database import Catalog
 from catalog.errors import QuestionError
 from catalog.query import count_series, find_series
 from catalog.records import RemoteSeries, Value
 from catalog.remotes import record_remotes
-from workbench.question import SEARCHED, question
+from workbench.question import question
 
 PIECES = (
     "Liver", "liver", "pig", "T1", "%", "_", "\\", "'", '"', "O'Neil", "*", "?", "[a]", "äÄ", "漢", ";--",
