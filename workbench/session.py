@@ -1091,6 +1091,11 @@ class Bench:
 
     # --- nodes ---------------------------------------------------------------------------------------
 
+    @property
+    def nodes(self) -> "dict[str, Node]":
+        """Nodes of the settings by name: `bench.nodes["PACS"].echo()`."""
+        return {name: self.node(name) for name in self.settings.nodes}
+
     def node(self, name: str) -> "Node":
         """Node of the settings by its name.
 

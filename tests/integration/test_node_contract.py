@@ -60,8 +60,11 @@ def uids_of(ct: phantoms.Phantom) -> tuple[str, str]:
     return str(head.StudyInstanceUID), str(head.SeriesInstanceUID)
 
 
-def test_a_node_that_is_there_answers(node: Node) -> None:
+def test_a_node_that_is_there_answers(node: Node, tmp_path: Path) -> None:
     node.echo()
+    with workbench.open(tmp_path / "bench", nodes={"PACS": node}) as bench:
+        bench.nodes["PACS"].echo()
+        assert bench.nodes["PACS"].address == "pacs://PACS"
 
 
 def test_the_same_records_come_by_qido_as_by_c_find(dicomweb: Web, ct: phantoms.Phantom) -> None:

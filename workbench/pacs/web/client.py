@@ -45,7 +45,8 @@ class Answer:
     def __init__(self, node: WebNode, response: http.client.HTTPResponse) -> None:
         self._node = node
         self._response = response
-        self.status = response.status
+        self.announced = response.length
+        """Bytes of the body, as the node says; `None` where it does not."""
         self.warned = "299" in response.getheader("Warning", "").split(" ", 1)[:1]
         """Whether the node says that this is not all (PS3.18 section 8.3.4.4)."""
         self._type = Message()
@@ -69,7 +70,7 @@ class Answer:
         catalog.errors.NodeUnavailableError
             If it ends before its announced length, stops, or comes too slowly to be an answer.
         """
-        announced, came = self._response.length, 0
+        announced, came = self.announced, 0
         begun, before = time.monotonic(), 0
         try:
             while piece := self._response.read1(PIECE):
@@ -175,7 +176,10 @@ class Client:
         overdue.daemon = True
         overdue.start()  # a time-out of the socket begins anew with every byte
         try:
-            return connection.getresponse()
+            response = connection.getresponse()
+            if overdue.finished.is_set():  # headers that were cut off here look as if they had ended
+                raise TimeoutError
+            return response
         except (http.client.HTTPException, OSError):
             if overdue.finished.is_set():
                 raise TimeoutError from None

@@ -81,7 +81,7 @@ def _page(client: Client, path: str, parts: Sequence[str]) -> tuple[list[Row], b
     """Rows of a page, and whether the node warns that there are more (PS3.18 section 8.3.4.4)."""
     with client.get(f"{path}?{'&'.join(parts)}", JSON) as answer:
         content = answer.read(PAGE_BYTES)
-        if answer.status == 204:
+        if answer.announced == 0:  # as with status 204; a body that is only missing is no answer
             return [], False
         try:
             return rows_in(content), answer.warned

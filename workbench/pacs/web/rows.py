@@ -14,15 +14,13 @@ _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 def rows_in(content: bytes) -> list[Row]:
-    """Return the rows of an answer; an empty body is none.
+    """Return the rows of an answer.
 
     Raises
     ------
     ValueError
         If it is no array of objects in JSON.
     """
-    if not content.strip():
-        return []
     try:
         rows = json.loads(content.decode("utf-8-sig"), parse_constant=_no_number)
     except RecursionError:
