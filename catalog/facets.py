@@ -9,6 +9,7 @@ from catalog.attributes import Attribute, Level
 from catalog.database import Catalog
 from catalog.errors import QuestionError
 from catalog.matching import attribute_named, column_of
+from catalog.models import series
 from catalog.query import counting_series
 from catalog.records import FacetCount, Value
 
@@ -42,7 +43,10 @@ def count_facets(
     with catalog.reading() as connection:
         for attribute in asked:
             column, counts = column_of(attribute), Counter[Value]()
-            for sign, rows in counting_series(connection, where, matching, attribute.level):
+            asked_for = counting_series(connection, where, matching, attribute.level)
+            if not where and not matching and _is_skipped(connection, column):
+                counts, asked_for = _counted(connection, column), asked_for[1:]
+            for sign, rows in asked_for:
                 for value, number in connection.execute(
                     rows.add_columns(column, sa.func.count()).group_by(column)
                 ):
@@ -53,6 +57,42 @@ def count_facets(
             )
             found += [FacetCount(attribute.column, *each) for each in there[:most]]
     return found
+
+
+def _is_skipped(connection: sa.Connection, column: sa.Column[Any]) -> bool:
+    """Whether the values of a column can be counted one after the other through an index.
+
+    Not in PostgreSQL, which may have to look at every row for each, and counts with several processes.
+    """
+    first = {next(iter(index.columns)) for index in series.indexes}
+    return connection.dialect.name == "sqlite" and column in first
+
+
+def _counted(connection: sa.Connection, column: sa.Column[Any]) -> Counter[Value]:
+    """Count all series by a column with an index: every value but a frequent one, and the rest is its own.
+
+    SQLite counts a whole table ten times as fast as the rows of a value.
+    """
+    value = sa.select(sa.func.min(column).label("value")).cte("distinct_values", recursive=True)
+    greater = sa.select(sa.func.min(column)).where(column > value.c.value).scalar_subquery()
+    value = value.union_all(sa.select(greater).where(value.c.value.is_not(None)))
+    last = connection.scalar(sa.select(sa.func.max(series.c.id))) or 0
+    some = range(1, last + 1, last // _SAMPLE + 1)
+    sample = Counter(connection.scalars(sa.select(column).where(series.c.id.in_(some))))
+    frequent = max(sample, key=sample.__getitem__, default=None)
+    number = sa.select(sa.func.count()).select_from(series)  # without more it is the fast one
+    its_own = number.where(column == value.c.value).scalar_subquery()
+    others = sa.select(value.c.value, its_own).where(
+        value.c.value.is_distinct_from(frequent), value.c.value.is_not(None)
+    )
+    counts = Counter[Value]({row[0]: row[1] for row in connection.execute(others)})
+    if frequent is not None:
+        counts[None] = connection.scalar(number.where(column.is_(None))) or 0
+    counts[frequent] = (connection.scalar(number) or 0) - counts.total()
+    return counts
+
+
+_SAMPLE = 200
 
 
 def _of_series(name: str) -> Attribute:
