@@ -55,9 +55,6 @@ def _copied(
     connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> sa.Select[Any]:
     """Copy rows into a temporary table of this connection, and return what selects them in their order."""
-    import psycopg
-    from psycopg import sql
-
     temporary = sa.table(f"copied_{table.name}", *(sa.column(name, table.c[name].type) for name in names))
     like = sa.select(*(table.c[name] for name in names)).compile(connection)
     connection.exec_driver_sql(
@@ -65,16 +62,41 @@ def _copied(
     )
     connection.execute(temporary.delete())
     as_json = {name for name in names if isinstance(table.c[name].type, sa.JSON)}
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier(temporary.name), sql.SQL(", ").join(map(sql.Identifier, names))
+    values = ([json.dumps(row[name]) if name in as_json else row[name] for name in names] for row in rows)
+    fill(connection, temporary.name, names, values)
+    return sa.select(*temporary.c).order_by(sa.text("ctid"))
+
+
+def fill(connection: sa.Connection, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write many rows into a table of which nobody else knows, such as a temporary one.
+
+    Parameters
+    ----------
+    connection
+        In a transaction.
+    name, columns
+        Words of our own, never of an outsider.
+    rows
+        Values as the columns have them.
+    """
+    if connection.dialect.name == "sqlite":
+        marks = ", ".join("?" * len(columns))
+        statement = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({marks})"
+        if values := [tuple(row) for row in rows]:
+            connection.exec_driver_sql(statement, values)
+        return
+    import psycopg
+    from psycopg import sql
+
+    copying = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, columns))
     )
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     try:
-        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        with driver.cursor() as cursor, cursor.copy(copying) as copy:
             for row in rows:
-                copy.write_row([json.dumps(row[name]) if name in as_json else row[name] for name in names])
+                copy.write_row(row)
     except psycopg.Error as error:
         error.args = (str(error).splitlines()[0],)  # the rest repeats values
         raise sa.exc.DBAPIError.instance("COPY", None, error, psycopg.Error, hide_parameters=True) from None
-    return sa.select(*temporary.c).order_by(sa.text("ctid"))

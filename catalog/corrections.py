@@ -8,6 +8,7 @@ files that are read again, or arrive later, are corrected as well. Undoing is a 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import batched
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,6 +32,8 @@ from catalog.places import State
 MERGE, MOVE, CORRECT, DELETE, UNDO = "merge", "move", "correct", "delete", "undo"
 LONGEST = 1000
 """Characters of a reason or a value."""
+_TOGETHER = 10_000
+"""Studies of one statement."""
 CORRECTABLE = tuple(each.column for each in PATIENT)
 
 
@@ -254,15 +257,21 @@ def deleted_series(catalog: Catalog) -> set[str]:
 
 def reapply(connection: sa.Connection, sop_instance_uids: Sequence[str]) -> None:
     """Apply the log to what was just written of some instances; in the same transaction."""
-    if connection.scalar(sa.select(corrections.c.id).where(corrections.c.active).limit(1)) is None:
-        return
     of_batch = sa.select(instances.c.series).where(instances.c.sop_instance_uid.in_(sop_instance_uids))
-    written = list(connection.scalars(sa.select(series.c.study).where(series.c.id.in_(of_batch)).distinct()))
-    _place_studies(connection, written)
-    of_studies = sa.select(studies.c.patient).where(studies.c.id.in_(written))
-    origins = sa.select(study_origins.c.patient).where(study_origins.c.study.in_(written))
-    _value_patients(connection, list(connection.scalars(of_studies.union(origins))))
-    bury(connection, sop_instance_uids)
+    if reapply_studies(connection, sa.select(series.c.study).where(series.c.id.in_(of_batch)).distinct()):
+        bury(connection, sop_instance_uids)
+
+
+def reapply_studies(connection: sa.Connection, of_studies: sa.Select[Any]) -> bool:
+    """Apply the log to what was just written of some studies and their patients; whether there is a log."""
+    if connection.scalar(sa.select(corrections.c.id).where(corrections.c.active).limit(1)) is None:
+        return False
+    for some in batched(list(connection.scalars(of_studies)), _TOGETHER):
+        _place_studies(connection, some)
+        of_patients = sa.select(studies.c.patient).where(studies.c.id.in_(some))
+        origins = sa.select(study_origins.c.patient).where(study_origins.c.study.in_(some))
+        _value_patients(connection, list(connection.scalars(of_patients.union(origins))))
+    return True
 
 
 def bury(connection: sa.Connection, sop_instance_uids: Sequence[str] | None = None) -> None:

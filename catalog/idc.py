@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, SettingsError
-from catalog.records import Progress, RemoteReport, RemoteSeries, Value, no_progress
-from catalog.remotes import record_remotes
+from catalog.records import Progress, RemoteReport, Value, no_progress
+from catalog.remotes import BATCH, record_columns
+from catalog.told import Columns
 
 if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 SOURCE = "idc"
 SUFFIX = ".parquet"
-_ROWS = 20_000
 _MEGABYTE = 1_000_000
 _TEXT_LIMIT = 10_000
 
@@ -56,7 +57,8 @@ def index_idc(catalog: Catalog, path: Path, *, progress: Progress = no_progress)
     """
     started, file = monotonic(), _opened(path)
     return replace(
-        record_remotes(catalog, SOURCE, _told(file, progress), complete=True), seconds=monotonic() - started
+        record_columns(catalog, SOURCE, _batches(file, progress), complete=True),
+        seconds=monotonic() - started,
     )
 
 
@@ -67,7 +69,7 @@ def _opened(path: Path) -> "pq.ParquetFile":
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False)
     except FileNotFoundError:
         raise NotFoundError(f"no file {path}") from None
     except pa.ArrowInvalid:
@@ -78,28 +80,23 @@ def _opened(path: Path) -> "pq.ParquetFile":
     return file
 
 
-def _told(file: "pq.ParquetFile", progress: Progress) -> Iterator[RemoteSeries]:
-    names = [name for name in (*_ATTRIBUTES, *_BESIDE) if name in file.schema_arrow.names]
+def _batches(file: "pq.ParquetFile", progress: Progress) -> Iterator[Columns]:
+    names = [name for name in _COLUMNS if name in file.schema_arrow.names]
     done, total = 0, file.metadata.num_rows
-    for batch in file.iter_batches(_ROWS, columns=names):
-        columns = {name: batch.column(name).to_pylist() for name in names}
-        attributes = [
-            (column, [convert(value) for value in columns[name]])
-            for name, (column, convert) in _ATTRIBUTES.items()
-            if name in columns
-        ]
-        beside = [
-            (field, [convert(value) for value in columns[name]])
-            for name, (field, convert) in _BESIDE.items()
-            if name in columns
-        ]
-        for at in range(batch.num_rows):
-            values = {column: each[at] for column, each in attributes if each[at] is not None}
-            said: dict[str, Any] = {field: each[at] for field, each in beside}
-            address = said.pop("address", None) or f"{SOURCE}:{values.get('series_instance_uid', '')}"
-            yield RemoteSeries(values, SOURCE, address, **said)
+    for batch in file.iter_batches(BATCH, columns=names):
+        columns = {_COLUMNS[name][0]: _values(batch.column(name), _COLUMNS[name][1]) for name in names}
+        nowhere: list[Value] = [None] * batch.num_rows
+        addresses = zip(columns.get("address", nowhere), columns["series_instance_uid"], strict=True)
+        yield columns | {"address": [address or f"{SOURCE}:{uid or ''}" for address, uid in addresses]}
         done += batch.num_rows
         progress(done, total)
+
+
+def _values(column: "pa.Array", convert: Callable[[Any], Value]) -> list[Value]:
+    """The values as the catalog has them; each that occurs is converted once."""
+    encoded = column.dictionary_encode()
+    values = [*map(convert, encoded.dictionary.to_pylist()), None]
+    return [values[at] for at in encoded.indices.fill_null(-1).to_pylist()]
 
 
 def _text(value: Any) -> str | None:
@@ -129,7 +126,7 @@ def _bucket(value: Any) -> str | None:
 
 
 type _Column = tuple[str, Callable[[Any], Value]]
-_ATTRIBUTES: dict[str, _Column] = {
+_COLUMNS: dict[str, _Column] = {
     "PatientID": ("patient_id", _text),
     "PatientSex": ("patient_sex", _text),
     "StudyInstanceUID": ("study_instance_uid", _text),
@@ -144,9 +141,6 @@ _ATTRIBUTES: dict[str, _Column] = {
     "BodyPartExamined": ("body_part_examined", _text),
     "Manufacturer": ("manufacturer", _text),
     "ManufacturerModelName": ("manufacturer_model_name", _text),
-}
-"""Columns of the index that are attributes of patient, study or series."""
-_BESIDE: dict[str, _Column] = {
     "series_aws_url": ("address", _bucket),
     "instanceCount": ("instances", _integer),
     "series_size_MB": ("bytes", _bytes),
@@ -155,5 +149,5 @@ _BESIDE: dict[str, _Column] = {
     "license_short_name": ("license", _text),
     "source_DOI": ("doi", _text),
 }
-"""Columns that stand beside the attributes. Those of instances (SOP class, transfer syntax) are left out: the
+"""Columns of the index and of the catalog. Those of instances (SOP class, transfer syntax) are left out: the
 index has one value where instances may differ."""

@@ -1,27 +1,27 @@
 """Series that are known from elsewhere: what a bucket or a PACS tells of them, without a file here."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import batched
-from operator import attrgetter
 
 import sqlalchemy as sa
 
-from catalog.attributes import PATIENT, SERIES, STUDY, Kind
+from catalog.attributes import PATIENT, SERIES, STUDY
+from catalog.corrections import reapply_studies
 from catalog.database import Catalog
 from catalog.doubts import settle
 from catalog.errors import NotFoundError
-from catalog.identifiers import digest, is_uid
 from catalog.matching import is_storable
-from catalog.models import instances, patients, remotes, series, studies, upserting
-from catalog.records import Rejection, RemoteReport, RemoteSeries
-from catalog.upsert import write_series
+from catalog.models import patients, remotes, series, studies
+from catalog.records import RemoteReport, RemoteSeries
+from catalog.staging import forget_unchanged, known, stage, told, write
+from catalog.told import SAID, Columns, Sifted, columns_of, sifted
 
-BATCH = 10_000
+BATCH = 20_000
 """Series in one transaction."""
-_NUMBERS = frozenset(each.column for each in (*STUDY, *SERIES) if each.kind in (Kind.INTEGER, Kind.REAL))
-_LARGEST = 2**63
-_SAID = ("address", "instances", "bytes", "collection", "analysis_result", "license", "doi")
+_CACHE_KIB, _USUAL_CACHE_KIB = 64_000, 2_000
 
 
 def record_remotes(
@@ -41,28 +41,81 @@ def record_remotes(
     complete
         Whether these are all: rows of the source for other series are then taken away in the end.
     """
-    report, named = RemoteReport(source), set[str]()
-    for some in batched(told, BATCH):
-        with catalog.transaction() as connection:
-            report = _plus(report, _record(connection, source, some))
-        if complete:
-            named.update(map(_uid, some))
-    withdrawn = _withdraw(catalog, source, named) if complete else 0
+    return record_columns(catalog, source, map(columns_of, batched(told, BATCH)), complete=complete)
+
+
+def record_columns(
+    catalog: Catalog, source: str, batches: Iterable[Columns], *, complete: bool = False
+) -> RemoteReport:
+    """The same for batches of columns, each recorded in a transaction of its own."""
+    report, named = RemoteReport(source), array("q")
+    with catalog.reading() as connection:
+        of_source = sa.select(sa.func.max(remotes.c.id)).where(remotes.c.source == source)
+        last = connection.scalar(of_source) or 0
+    for columns in batches:
+        sound = sifted(columns)
+        with catalog.transaction() as connection, _roomy(connection):
+            report = _plus(report, _record(connection, source, sound, named))
+    withdrawn = _withdraw(catalog, source, named, last) if complete and last else 0
     settle(catalog)
     return replace(report, withdrawn=withdrawn)
 
 
-def _withdraw(catalog: Catalog, source: str, named: Set[str]) -> int:
-    """Take away the rows of a source for series that are not named; those of the series stay."""
-    uid = series.c.series_instance_uid
-    known = (
-        sa.select(remotes.c.id, uid)
-        .join(series, series.c.id == remotes.c.series)
-        .where(remotes.c.source == source)
+def _record(connection: sa.Connection, source: str, sound: Sifted, named: "array[int]") -> RemoteReport:
+    stage(connection, sound)
+    before = known(connection, source)
+    named.extend(row for row, _ in before)
+    named.extend(_rows_of(connection, source, [each.path for each in sound.rejected]))
+    series, unchanged = len(sound.digests), sum(same for _, same in before)
+    if unchanged:
+        forget_unchanged(connection, source)
+    if unchanged < series:
+        write(connection, source, sound)
+        reapply_studies(
+            connection,
+            sa.select(studies.c.id).where(
+                studies.c.study_instance_uid.in_(sa.select(told.c.study_instance_uid))
+            ),
+        )
+    return RemoteReport(
+        source, series - len(before), len(before) - unchanged, unchanged + sound.twice, sound.rejected
+    )
+
+
+@contextmanager
+def _roomy(connection: sa.Connection) -> Iterator[None]:
+    """More pages in memory, where SQLite writes: entries of an index come in no order."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    for schema in ("main", "temp"):
+        connection.exec_driver_sql(f"PRAGMA {schema}.cache_size = -{_CACHE_KIB}")
+    yield
+    for schema in ("main", "temp"):
+        connection.exec_driver_sql(f"PRAGMA {schema}.cache_size = -{_USUAL_CACHE_KIB}")
+
+
+def _rows_of(connection: sa.Connection, source: str, uids: Iterable[str]) -> list[int]:
+    """Rows of `remotes` that a source has for series."""
+    found: list[int] = []
+    for some in batched(filter(is_storable, uids), BATCH):
+        statement = sa.select(remotes.c.id).join(series, series.c.id == remotes.c.series)
+        found += connection.scalars(
+            statement.where(remotes.c.source == source, series.c.series_instance_uid.in_(some))
+        )
+    return found
+
+
+def _withdraw(catalog: Catalog, source: str, named: "array[int]", last: int) -> int:
+    """Take away the rows of a source, up to the last there was, that are not named; those of series stay."""
+    of_source = (
+        sa.select(remotes.c.id)
+        .where(remotes.c.source == source, remotes.c.id <= last)
         .execution_options(yield_per=BATCH)
     )
+    kept = set(named)
     with catalog.reading() as connection:
-        gone = [row.id for row in connection.execute(known) if row.series_instance_uid not in named]
+        gone = [row for row in connection.scalars(of_source) if row not in kept]
     for some in batched(gone, BATCH):
         with catalog.transaction() as connection:
             connection.execute(sa.delete(remotes).where(remotes.c.id.in_(some)))
@@ -85,7 +138,7 @@ def remote_of(catalog: Catalog, series_instance_uid: str) -> RemoteSeries | None
         row = connection.execute(statement.order_by(remotes.c.id).limit(1)).mappings().first()
         if row is not None:
             return RemoteSeries(
-                _values(connection, row["series"]), row["source"], **{name: row[name] for name in _SAID}
+                _values(connection, row["series"]), row["source"], **{name: row[name] for name in SAID}
             )
         if connection.scalar(of_series) is None:
             raise NotFoundError(f"no series {series_instance_uid} in the catalog")
@@ -116,94 +169,3 @@ def _plus(report: RemoteReport, more: RemoteReport) -> RemoteReport:
         unchanged=report.unchanged + more.unchanged,
         rejected=report.rejected + more.rejected,
     )
-
-
-def _record(connection: sa.Connection, source: str, told: Sequence[RemoteSeries]) -> RemoteReport:
-    rejected: list[Rejection] = []
-    sound: dict[str, RemoteSeries] = {}  # of one told twice, the last one counts
-    for each in told:
-        if reason := _fault(each):
-            rejected.append(Rejection(_uid(each)[:64], reason))
-        else:
-            sound[_uid(each)] = each
-    twice = len(told) - len(rejected) - len(sound)
-    known = _known(connection, source, list(sound))
-    digests = {uid: _digest(each) for uid, each in sound.items()}
-    new = [each for uid, each in sound.items() if known.get(uid) != digests[uid]]
-    here = _with_instances(connection, [str(each.values["study_instance_uid"]) for each in new])
-    for overwrite in (True, False):
-        some = [each for each in new if (each.values["study_instance_uid"] in here) is not overwrite]
-        _write(connection, source, some, digests, overwrite=overwrite)
-    updated = sum(_uid(each) in known for each in new)
-    return RemoteReport(source, len(new) - updated, updated, len(sound) - len(new) + twice, tuple(rejected))
-
-
-def _uid(told: RemoteSeries) -> str:
-    return str(told.values.get("series_instance_uid") or "")
-
-
-def _fault(told: RemoteSeries) -> str:
-    """Why a series cannot be recorded; empty where it can."""
-    values = told.values
-    for name in ("series_instance_uid", "study_instance_uid"):
-        if not is_uid(str(values.get(name) or "")):
-            return f"its {name} is no UID"
-    for name in _NUMBERS & values.keys():
-        value = values[name]
-        if value is not None and not (isinstance(value, int | float) and abs(value) < _LARGEST):
-            return f"its {name} is no number"
-    texts = [each for each in (*values.values(), *_said(told)) if isinstance(each, str)]
-    return "" if is_storable("".join(texts)) else "a value of it is no text"
-
-
-def _digest(told: RemoteSeries) -> str:
-    values = sorted((name, value) for name, value in told.values.items() if value is not None)
-    return digest(repr((values, _said(told))).encode())[:32]
-
-
-_said = attrgetter(*_SAID)
-
-
-def _known(connection: sa.Connection, source: str, uids: Sequence[str]) -> Mapping[str, str]:
-    found = connection.execute(
-        sa.select(series.c.series_instance_uid, remotes.c.digest)
-        .join(remotes, remotes.c.series == series.c.id)
-        .where(remotes.c.source == source, series.c.series_instance_uid.in_(uids))
-    )
-    return {row.series_instance_uid: row.digest for row in found}
-
-
-def _with_instances(connection: sa.Connection, study_uids: Sequence[str]) -> set[str]:
-    """Those of the studies that a file here tells of."""
-    there = (
-        sa.select(sa.literal(1))
-        .select_from(series)
-        .join(instances, instances.c.series == series.c.id)
-        .where(series.c.study == studies.c.id)
-        .correlate(studies)
-        .exists()
-    )
-    of_study = studies.c.study_instance_uid
-    found = connection.scalars(sa.select(of_study).where(of_study.in_(list(set(study_uids))), there))
-    return set(found)
-
-
-def _write(
-    connection: sa.Connection,
-    source: str,
-    told: Sequence[RemoteSeries],
-    digests: Mapping[str, str],
-    *,
-    overwrite: bool,
-) -> None:
-    if not told:
-        return
-    ids, _ = write_series(connection, [each.values for each in told], overwrite=overwrite)
-    rows = [
-        {"series": row, "source": source, "digest": digests[_uid(each)]}
-        | dict(zip(_SAID, _said(each), strict=True))
-        for row, each in zip(ids, told, strict=True)
-    ]
-    insert = upserting(connection, remotes)
-    written = {name: insert.excluded[name] for name in (*_SAID, "digest")}
-    connection.execute(insert.on_conflict_do_update(index_elements=["series", "source"], set_=written), rows)

@@ -116,7 +116,7 @@ _ABOVE = (
 )
 
 
-def _identity(values: Mapping[str, Value]) -> str:
+def identity(values: Mapping[str, Value]) -> str:
     """What tells patients apart: ID, issuer and name; without an ID also the study.
 
     The name is there because many anonymous archives give every patient the same ID.
@@ -214,7 +214,7 @@ def _write_level(
     keys: list[Value] = []
     rows: dict[Value, dict[str, Value]] = {}
     for said, parent in zip(values, parents, strict=True):
-        key = said[level.key] if level.key in said else _identity(said)
+        key = said[level.key] if level.key in said else identity(said)
         keys.append(key)
         row = rows.setdefault(key, {level.key: key} | ({level.parent: parent} if level.parent else {}))
         for name in names:

@@ -1,10 +1,14 @@
 """Series known from elsewhere: recorded once, found by what stands of them, and never by what is unknown."""
 
+import random
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from catalog.attributes import Level
+from catalog.corrections import Author, correct_patient, merge_patients
 from catalog.database import Catalog
 from catalog.errors import NotFoundError
 from catalog.index import index_paths
@@ -108,11 +112,55 @@ def test_what_a_file_says_stays_and_its_series_is_here(catalog: Catalog, ct: pha
         ({"series_number": "seven"}, "series_number is no number"),
         ({"series_number": 2**70}, "series_number is no number"),
         ({"patient_weight": float("nan")}, "patient_weight is no number"),
+        ({"series_number": 1.5}, "series_number is no number"),
+        ({"series_number": True}, "series_number is no number"),
+        ({"patient_weight": "heavy"}, "patient_weight is no number"),
+        ({"series_instance_uid": 12}, "series_instance_uid is no UID"),
+        ({"study_instance_uid": "1." * 40 + "1"}, "study_instance_uid is no UID"),
+        ({"modality": 7}, "modality is no text"),
+        ({"modality": ["CT"]}, "modality is no text"),
+        ({"patient_id": "漢" * 201}, "patient_id is no text of at most 200 characters"),
+        ({"series_description": "x" * 10_001}, "series_description is no text of at most 10,000 characters"),
     ],
 )
 def test_what_cannot_be_recorded_is_a_reason_and_the_rest_is_there(
-    catalog: Catalog, values: dict[str, Value], words: str
+    catalog: Catalog, values: dict[str, Any], words: str
 ) -> None:
     report = record_remotes(catalog, "idc", [told(1, **values), told(2)])
     assert (report.added, len(report.rejected)) == (1, 1)
     assert words in report.rejected[0].reason
+    assert [each.series_instance_uid for each in find_series(catalog)] == ["1.2.2"]
+
+
+def test_the_longest_keys_are_recorded(catalog: Catalog) -> None:
+    dice = random.Random(3)
+    names = ("patient_id", "issuer_of_patient_id", "patient_name", "modality", "body_part_examined")
+    values = {name: "".join(chr(dice.randint(0x1F300, 0x1F5FF)) for _ in range(200)) for name in names}
+    assert record_remotes(catalog, "idc", [told(1, **values)]).rejected == ()
+    assert find_series(catalog, modality=values["modality"]) == find_series(catalog)
+
+
+def test_what_stands_beside_is_looked_at_too(catalog: Catalog) -> None:
+    hostile: dict[str, Any] = {"instances": "many", "bytes": 2**70, "address": None, "license": "a\0"}
+    series = [replace(told(at), **{name: value}) for at, (name, value) in enumerate(hostile.items())]
+    report = record_remotes(catalog, "idc", [*series, told(9)])
+    assert [each.reason.split()[1] for each in report.rejected] == list(hostile)
+    assert report.added == 1
+
+
+def test_what_is_refused_now_stays_as_it_was_told_before(catalog: Catalog) -> None:
+    record_remotes(catalog, "idc", [told(1), told(2)], complete=True)
+    report = record_remotes(catalog, "idc", [told(1, modality="a\0")], complete=True)
+    assert (len(report.rejected), report.withdrawn) == (1, 1)
+    assert [each.modality for each in find_series(catalog)] == ["CT"]
+
+
+def test_a_correction_holds_for_what_is_told_anew(catalog: Catalog) -> None:
+    record_remotes(catalog, "idc", [told(1), told(2, study_instance_uid="1.5", patient_id="Q")])
+    author = Author("x", "one person", datetime.now(UTC))
+    merge_patients(catalog, "Q", "P", author)
+    correct_patient(catalog, "P", author, {"patient_sex": "F"})
+    changed = told(2, study_instance_uid="1.5", patient_id="Q", modality="MR", patient_sex="M")
+    record_remotes(catalog, "idc", [told(1, patient_sex="M"), changed])
+    found = find_series(catalog, where="PatientSex = 'F'")
+    assert [(each.patient_id, each.modality) for each in found] == [("P", "CT"), ("P", "MR")]
