@@ -41,7 +41,7 @@ OFFLINE = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements"
 
 
 app.add_typer(cohort_commands.app, name="cohort")
-for _command in (correction_commands.delete, correction_commands.restore, correction_commands.corrections):
+for _command in correction_commands.COMMANDS:
     app.command()(_command)
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from workbench.corrections import Correction
 
 Uid = Annotated[str, typer.Argument(metavar="UID", help="Series or Study Instance UID.")]
+PATIENT_HELP = "Patient ID; where several have it, a Study Instance UID of the one that is meant."
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the log.")]
 
 
@@ -31,6 +32,55 @@ def restore(context: typer.Context, uid: Uid, why: Why, home: Home = None, as_js
         _said(bench.restore(uid, why=why), as_json=as_json)
 
 
+def merge(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="PATIENT", help=PATIENT_HELP)],
+    into: Annotated[str, typer.Argument(metavar="INTO", help="The patient that remains.")],
+    why: Why,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put every study of one patient under another, those that arrive later too; files stay.
+
+    Example: workbench merge PAT-7 PAT-1 --why "one person, registered twice"
+    """
+    with opened(context, home) as bench:
+        _said(bench.merge_patients(source, into, why=why), as_json=as_json)
+
+
+def move(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Study Instance UID.")],
+    patient: Annotated[str, typer.Argument(metavar="PATIENT", help=PATIENT_HELP)],
+    why: Why,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put one study under another patient, what arrives of it later too; files stay.
+
+    Example: workbench move 1.2.840.1 PAT-1 --why "wrong patient chosen at the scanner"
+    """
+    with opened(context, home) as bench:
+        _said(bench.move_study(study, patient, why=why), as_json=as_json)
+
+
+def correct(
+    context: typer.Context,
+    patient: Annotated[str, typer.Argument(metavar="PATIENT", help=PATIENT_HELP)],
+    values: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="What it is instead.")],
+    why: Why,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a patient another ID, name, birth date, sex or species; files stay.
+
+    Example: workbench correct PAT-1 PatientBirthDate=19800131 --why "typing error"
+    """
+    said = dict(map(_value, values))
+    with opened(context, home) as bench:
+        _said(bench.correct(patient, why=why, **said), as_json=as_json)
+
+
 def corrections(
     context: typer.Context,
     undo: Annotated[int | None, typer.Option("--undo", metavar="NO.", help="Undo this one.")] = None,
@@ -48,6 +98,23 @@ def corrections(
             return
         found = bench.corrections
     show(found.as_json(), found.as_text(), as_json=as_json)
+
+
+def _value(text: str) -> tuple[str, str]:
+    """Column and value of NAME=VALUE, the name as a keyword or a column."""
+    from catalog.attributes import BY_KEYWORD
+    from catalog.corrections import CORRECTABLE
+
+    name, equals, value = text.partition("=")
+    column = BY_KEYWORD[name].column if name in BY_KEYWORD else name
+    if not equals or column not in CORRECTABLE:
+        allowed = ", ".join(each for each in BY_KEYWORD if BY_KEYWORD[each].column in CORRECTABLE)
+        raise typer.BadParameter(f"NAME=VALUE gives one of {allowed}")  # the text may be a patient's
+    return column, value
+
+
+COMMANDS = (delete, restore, merge, move, correct, corrections)
+"""In the order of the help."""
 
 
 def _said(made: "Correction", *, as_json: bool) -> None:

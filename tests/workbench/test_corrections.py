@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
+from click.testing import Result
+from typer.testing import CliRunner
 
 from catalog.errors import CorrectionError, NotFoundError
 from pipelines.samples.volumes import ct_tilted
+from workbench.cli import app
 from workbench.session import Bench
 
 
@@ -83,3 +86,44 @@ def test_the_command_line_deletes_restores_and_lists(bench: Bench, archive: Path
     assert [(each["kind"], each["active"]) for each in said] == [("delete", False), ("undo", True)]
     assert command("corrections", "--undo", "2", "--why", "test").returncode == 0
     assert not bench.series(modality="MR")
+
+
+def test_the_command_line_merges_moves_and_corrects(bench: Bench, archive: Path) -> None:
+    bench.index(archive, quiet=True)
+    study = bench.series(patient_id="M1")[0].study_instance_uid
+
+    def command(*words: str) -> Result:
+        return CliRunner().invoke(app, [*words, "--home", str(bench.settings.home)])
+
+    def holding() -> list[str]:
+        said = json.loads(command("corrections", "--json").stdout)
+        return [each["kind"] for each in said if each["active"]]
+
+    made = json.loads(command("merge", "M1", "PHANTOM", "--why", "one person", "--json").stdout)
+    assert (made["kind"], made["why"], made["number"]) == ("merge", "one person", 1)
+    assert not bench.series(patient_id="M1")
+    assert command("corrections", "--undo", "1", "--why", "two people").exit_code == 0
+    assert command("move", study, "PHANTOM", "--why", "wrong patient chosen").exit_code == 0
+    assert not bench.series(patient_id="M1")
+    words = ("PatientSex=F", "patient_name=Doe^Jane=")
+    assert command("correct", "PHANTOM", *words, "--why", "typing error").exit_code == 0
+    assert {each.patient_name for each in bench.series()} == {"Doe^Jane="}
+    assert len(bench.series(where="PatientSex = 'F'")) == len(bench.series())
+    assert holding() == ["undo", "move", "correct"]
+
+    for wrong in (
+        ("merge", "PHANTOM", "PHANTOM", "--why", "x"),
+        ("merge", "nobody", "PHANTOM", "--why", "x"),
+        ("move", "1.9", "PHANTOM", "--why", "x"),
+        ("move", study, "PHANTOM", "--why", " "),
+        ("correct", "PHANTOM", "Modality=MR", "--why", "x"),
+        ("correct", "PHANTOM", "why=MR", "--why", "x"),
+        ("correct", "PHANTOM", "PatientSex", "--why", "x"),
+        ("correct", "PHANTOM", "PatientSex=F", "--why", "x"),
+        ("merge", "M1", "PHANTOM"),
+    ):
+        refused = command(*wrong)
+        assert refused.exit_code in (1, 2)
+        assert refused.stderr
+        assert "Traceback" not in refused.output
+    assert holding() == ["undo", "move", "correct"]
