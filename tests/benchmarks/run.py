@@ -19,6 +19,7 @@ REPEATS = 7
 SCRIPTS = (
     "index_speed.py",
     "catalog_speed.py",
+    "catalog_scale.py",
     "index_peers.py",
     "planes_speed.py",
     "regions_speed.py",
