@@ -5,6 +5,7 @@ and series. What it would take a file to know is unknown, and what is unknown is
 `SliceThickness < 1` nor `not SliceThickness < 1` finds it.
 """
 
+from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
@@ -86,6 +87,34 @@ def find_series(
             asked = asked.order_by(order).limit(limit).offset((page - 1) * limit)
         statement = _records(asked.cte("asked"), in_catalog_order=limit is not None)
         return [SeriesRecord(**row) for row in connection.execute(statement).mappings()]
+
+
+def find_rows(
+    catalog: Catalog, where: str | None, matching: Mapping[str, Any], *, limit: int | None = None
+) -> "array[int]":
+    """Return the rows of the series that `find_series` finds, in the order in which they came.
+
+    Raises
+    ------
+    QuestionError
+        As `find_series`.
+    """
+    demands = _demands(where, matching)
+    with catalog.reading() as connection:
+        lead = _lead(connection, demands)
+        asked = _select(Level.SERIES, demands, joined=_is_joined(Level.SERIES, demands), lead=lead)
+        order = series.c.id if lead is None else text_row()
+        found = connection.execution_options(yield_per=_AT_ONCE * 20)
+        return array("q", found.scalars(asked.add_columns(series.c.id).order_by(order).limit(limit)))
+
+
+def series_of_rows(catalog: Catalog, rows: Sequence[int]) -> dict[int, SeriesRecord]:
+    """Return the series of rows that are there, by patient, study date and time, series number."""
+    asked = sa.select(series.c.id).where(series.c.id.in_(list(rows))).cte("asked")
+    statement = _records(asked, in_catalog_order=False).add_columns(asked.c.id.label("row"))
+    with catalog.reading() as connection:
+        found = [dict(row) for row in connection.execute(statement).mappings()]
+    return {row.pop("row"): SeriesRecord(**row) for row in found}
 
 
 def count_series(catalog: Catalog, *, where: str | None = None, **matching: Any) -> int:

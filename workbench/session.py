@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
@@ -26,6 +27,7 @@ from catalog.identifiers import is_uid
 from catalog.locks import shared
 from catalog.objects import S3
 from catalog.outbox import delivery
+from catalog.pages import FEW, found_series
 from catalog.query import count_series, find_series, instances_of
 from catalog.records import (
     ArrayRecord,
@@ -324,7 +326,9 @@ class Bench:
     ) -> FoundSeries:
         """Find series: DICOM matching on attributes, and an expression over them.
 
-        `.contact_sheet()` of what is found draws a picture of each.
+        `.contact_sheet()` of what is found draws a picture of each. Of more than ten thousand series the
+        records are read when they are wanted, in the order in which they came into the catalog; fewer are
+        sorted by patient.
 
         Parameters
         ----------
@@ -345,13 +349,17 @@ class Bench:
         """
         if where is not None and not isinstance(where, str):
             raise QuestionError(f"where is an expression in a text, not {type(where).__name__}")
-        found = find_series(self.catalog, where=where, limit=limit, page=page, **matching)
+        found: Sequence[SeriesRecord]
+        if limit is None:
+            found = found_series(self.catalog, where, matching)
+        else:
+            found = find_series(self.catalog, where=where, limit=limit, page=page, **matching)
         note = "" if found or where or matching or page > 1 else INDEX_FIRST
         if limit is not None and len(found) == limit:
             note = f"page {page}, more with page={page + 1}"
         return FoundSeries(
             found,
-            SERIES_COLUMNS | (ELSEWHERE if any(each.remote for each in found) else {}),
+            SERIES_COLUMNS | (ELSEWHERE if any(each.remote for each in islice(found, FEW)) else {}),
             catalog=self.catalog,
             settings=self.settings,
             question=Question(where, matching) if limit is None else None,

@@ -1,6 +1,7 @@
 """Tables to look at: HTML without script in a notebook, aligned text elsewhere, a DataFrame on request."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, overload
 
 from markupsafe import Markup
@@ -29,7 +30,7 @@ class Table[R](Sequence[R]):
     Parameters
     ----------
     records
-        Frozen dataclasses or mappings.
+        Frozen dataclasses or mappings; of a list as it is now.
     columns
         Field name to the heading it is shown under; the others come with `to_pandas`.
     noun
@@ -41,7 +42,7 @@ class Table[R](Sequence[R]):
     def __init__(
         self, records: Sequence[R], columns: Mapping[str, str], *, noun: str, note: str = ""
     ) -> None:
-        self.records = tuple(records)
+        self.records = tuple(records) if isinstance(records, list) else records
         self.columns = dict(columns)
         self.noun = noun
         self.note = note
@@ -85,7 +86,8 @@ class Table[R](Sequence[R]):
         return text_table(list(self.columns.values()), self._shown(rows), footer=self._footer(rows))
 
     def _shown(self, rows: int) -> list[list[Any]]:
-        return [[row.get(column) for column in self.columns] for row in map(self._row, self.records[:rows])]
+        shown = islice(self.records, rows)
+        return [[row.get(column) for column in self.columns] for row in map(self._row, shown)]
 
     def _row(self, record: R) -> Mapping[str, Any]:
         return _fields(record)
