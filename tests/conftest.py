@@ -1,5 +1,6 @@
 """What every test may use: the shared real data, phantoms, and one rule for parts that are missing."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,3 +243,57 @@ def _answers(server: S3Server, process: subprocess.Popen[bytes]) -> bool:
             place.remove()
             return True
     return False
+
+
+@dataclass(frozen=True)
+class Receiving:
+    """`workbench receive` in a process of its own; it ends with the tests."""
+
+    home: Path
+    port: int
+    process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """Everything below its folder of received objects, but for locks."""
+        found = (self.home / "received").rglob("*")
+        return sorted(path for path in found if path.is_file() and path.name != ".lock")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it said so far."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def end(self, seconds: float = 40.0) -> int:
+        """Ask it to end and wait for it."""
+        self.process.terminate()
+        return self.process.wait(seconds)
+
+
+@pytest.fixture(scope="session")
+def start_receive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Receiving]]:
+    """Start `workbench receive` on a home with some options; every one ends with the tests."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(
+        home: Path, *options: str, before: Sequence[str | Path] = (), anyone: bool = True, port: int = 0
+    ) -> Receiving:
+        command = [*before, sys.executable, "-m", "workbench", "receive", "--home", home, "--json"]
+        command += ["--port", str(port), *(["--anyone-here"] if anyone else []), *options]
+        log = tmp_path_factory.mktemp("receive") / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, text=True)
+        running.append(process)
+        until = time.monotonic() + 120
+        while not (said := log.read_text()).endswith("\n") or '"listening"' not in said:
+            if process.poll() is not None or time.monotonic() > until:
+                raise AssertionError(f"it does not receive: {said[-2000:]}")
+            time.sleep(0.02)
+        line = next(line for line in said.splitlines() if '"listening"' in line)
+        return Receiving(home, json.loads(line)["port"], process, log)
+
+    yield start
+    for process in running:
+        process.kill()
+    for process in running:
+        process.wait()

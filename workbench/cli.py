@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from workbench import cohort_commands, correction_commands
+from workbench import cohort_commands, correction_commands, receive_commands
 from workbench.commands import STOPPED, AsJson, Home, Where, in_words
 from workbench.commands import fail as _fail
 from workbench.commands import opened as _bench
@@ -43,6 +43,7 @@ OFFLINE = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements"
 app.add_typer(cohort_commands.app, name="cohort")
 for _command in correction_commands.COMMANDS:
     app.command()(_command)
+app.command()(receive_commands.receive)
 
 
 @app.callback()

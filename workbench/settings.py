@@ -64,6 +64,18 @@ class Settings(BaseSettings):
     """Address this bench listens on for storage commitment results and C-MOVE."""
     listen_port: int = Field(default=0, ge=0, le=65535)
     """Its port; 0 takes a free one, which only a node on this machine can learn of."""
+    receive_host: str = "127.0.0.1"
+    """Address `workbench receive` listens on; others than this machine's own need TLS and nodes."""
+    receive_port: int = Field(default=11112, ge=0, le=65535)
+    """Its port; 2762 is the one of DICOM with TLS, 11112 and 104 of DICOM without."""
+    receive_free_mb: int = Field(default=1024, ge=0)
+    """What `workbench receive` leaves free on the disk: before that it refuses objects, and goes on later."""
+    tls_certificate: Path | None = None
+    """Certificate of this bench, PEM, with which `workbench receive` proves who it is; it means TLS."""
+    tls_key: Path | None = None
+    """Its key."""
+    tls_authorities: Path | None = None
+    """Certificates of those who vouch for callers, PEM; a caller without one of theirs is refused."""
     commitment_seconds: float = Field(default=60.0, ge=0)
     """How long `send` waits for a node's storage commitment before it goes on to read back."""
     threads: int | None = Field(default=None, ge=1)
@@ -84,6 +96,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _arrays_have_a_place(self) -> Self:
         at(self.arrays_address)
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        given = [self.tls_certificate, self.tls_key, self.tls_authorities]
+        if any(given) and not all(given):
+            raise ValueError("TLS needs all of tls_certificate, tls_key and tls_authorities")
         return self
 
     @classmethod
@@ -157,6 +176,11 @@ class Settings(BaseSettings):
     def fetched_folder(self) -> Path:
         """Where copies of instances are kept that lie in archives and buckets."""
         return self.home / "fetched"
+
+    @property
+    def received_folder(self) -> Path:
+        """Where objects are kept that others sent to this bench."""
+        return self.home / "received"
 
     @property
     def outbox_folder(self) -> Path:

@@ -11,6 +11,9 @@ from workbench.pacs.node import SCHEME, ListenAddress
 AE_TITLE_LENGTH = 16
 """The longest an AE title may be (PS3.5 section 6.2)."""
 
+SERVICES = ("store", "commit", "find", "get", "move")
+"""What a node may be allowed to ask of this bench."""
+
 
 def check_ae_title(ae_title: str) -> None:
     """Raise ValueError unless a text can be an AE title (PS3.5 section 6.2)."""
@@ -38,6 +41,10 @@ class DimseNode:
     """How long to wait for each answer, and for a connection that has fallen silent."""
     maximum_pdu: int = 262144
     """Largest P-DATA PDU to receive, in bytes (PS3.8 annex D.1)."""
+    may: tuple[str, ...] = ("store", "commit")
+    """What it may ask of `workbench receive`: store, commit, find, get, move; every node may verify."""
+    certificate: str = ""
+    """SHA-256 of the certificate it calls with, 64 hexadecimal digits; then its address is not looked at."""
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -50,6 +57,8 @@ class DimseNode:
             raise ValueError(f"The time-outs of node {self.name} must be positive")
         if self.maximum_pdu < 4096:
             raise ValueError(f"The largest PDU of node {self.name} must be 4096 bytes or more")
+        if unknown := set(self.may) - set(SERVICES):
+            raise ValueError(f"A node may {', '.join(SERVICES)}, not {', '.join(sorted(unknown))}")
 
     @property
     def address(self) -> str:

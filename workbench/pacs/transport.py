@@ -3,6 +3,7 @@
 import socket
 import socketserver
 import time
+from collections.abc import Callable
 from ssl import SSLContext
 from threading import Thread
 from typing import Any
@@ -105,8 +106,8 @@ class PduGuard:
         return length
 
 
-class GuardedSocket(socket.socket):
-    """A connection whose PDUs are bounded in size, and in the time that one may take to arrive."""
+class Guarded:
+    """What bounds the PDUs of a connection in size, and in the time that one may take to arrive."""
 
     guard: PduGuard
     _pdu_seconds = 0.0
@@ -114,18 +115,22 @@ class GuardedSocket(socket.socket):
 
     def allow(self, seconds: float | None) -> None:
         """Set how long a PDU, and each wait for a part of it, may take."""
-        self.settimeout(seconds)
+        self.settimeout(seconds)  # type: ignore[attr-defined]
         self._pdu_seconds = seconds or 0.0
 
-    def recv(self, size: int, flags: int = 0) -> bytes:
+    def recv(self, size: int = 1024, flags: int = 0) -> bytes:
         """Receive bytes of the current PDU."""
         if self.guard.between:
             self._begun = time.monotonic()
         elif time.monotonic() - self._begun > self._pdu_seconds:
             raise TimeoutError(f"A PDU did not arrive within {self._pdu_seconds:g} seconds")
-        received = super().recv(size, flags)
+        received: bytes = super().recv(size, flags)  # type: ignore[misc]
         self.guard.follow(received)
         return received
+
+
+class GuardedSocket(Guarded, socket.socket):
+    """A connection whose PDUs are bounded."""
 
 
 class BoundedServer(ThreadedAssociationServer):
@@ -136,12 +141,17 @@ class BoundedServer(ThreadedAssociationServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection, put the guard on it, and give it little time to ask for an association."""
-        accepted, address = super().get_request()
-        guarded = GuardedSocket(fileno=accepted.detach())
-        guarded.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        assert self.socket is not None
+        accepted, address = self.socket.accept()
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        guarded = self.guarded(accepted)
         guarded.guard = PduGuard(self.ae.maximum_pdu_size)
         guarded.allow(self.ae.acse_timeout)
         return guarded, address
+
+    def guarded(self, accepted: socket.socket) -> Any:
+        """Return the connection as one that can bear a guard."""
+        return GuardedSocket(fileno=accepted.detach())
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Turn away a connection too many before it costs anything."""
@@ -150,15 +160,27 @@ class BoundedServer(ThreadedAssociationServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Forget a connection that failed before it became an association."""
 
-    def shutdown(self) -> None:
-        """Stop serving, end all associations and close the socket."""
+    def stop_listening(self) -> None:
+        """Accept nobody any more; associations go on."""
         socketserver.TCPServer.shutdown(self)
-        for association in self.active_associations:
-            association.abort()
         self.server_close()
 
+    def shutdown(self) -> None:
+        """Stop serving, end all associations and close the socket."""
+        self.stop_listening()
+        for association in self.active_associations:
+            association.abort()
 
-def serve(ae: ApplicationEntity, host: str, port: int, handlers: list[EventHandlerType]) -> BoundedServer:
+
+def serve(
+    ae: ApplicationEntity,
+    host: str,
+    port: int,
+    handlers: list[EventHandlerType],
+    *,
+    tls: SSLContext | None = None,
+    server_class: Callable[..., BoundedServer] = BoundedServer,
+) -> BoundedServer:
     """Serve an application entity in threads of this process until `shutdown()` of the returned server.
 
     Raises
@@ -169,12 +191,18 @@ def serve(ae: ApplicationEntity, host: str, port: int, handlers: list[EventHandl
     ae.maximum_associations = CONNECTIONS_AT_MOST
     handlers = [(evt.EVT_ACCEPTED, _allow_more), (evt.EVT_CONN_CLOSE, _forget), *handlers]
     try:
-        server = ae.make_server((host, port), evt_handlers=handlers, server_class=BoundedServer)
+        made = ae.make_server(
+            (host, port),
+            evt_handlers=handlers,
+            ssl_context=tls,
+            server_class=server_class,  # type: ignore[arg-type]
+        )
     except OSError as error:
         raise DeliveryError(
             f"Cannot listen on {host}:{port} ({error.strerror}); set another address or end what is using it"
         ) from error
-    assert isinstance(server, BoundedServer)
+    assert isinstance(made, BoundedServer)
+    server = made
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     return server
 
@@ -182,7 +210,7 @@ def serve(ae: ApplicationEntity, host: str, port: int, handlers: list[EventHandl
 def _allow_more(event: Event) -> None:
     """Give an associated peer the time of the network, not only that of a stranger."""
     wire = event.assoc.dul.socket
-    if wire is not None and isinstance(wire.socket, GuardedSocket):
+    if wire is not None and isinstance(wire.socket, Guarded):
         wire.socket.allow(event.assoc.network_timeout)
 
 
