@@ -2,6 +2,7 @@
 
 WorkbenchError
 ├── DeliveryError                     an instance did not reach its node
+│   ├── InvalidObjectError (ValueError)  it is not fit to be sent, and was not queued
 │   ├── RefusedError                  for good: the same bytes will be refused again
 │   └── NodeUnavailableError (ConnectionError)  for now: the same delivery may succeed later
 ├── DecodeError (ValueError)          pixel data that cannot be turned into stored values
@@ -103,6 +104,10 @@ class EncodeError(WorkbenchError, ValueError):
 
 class DeliveryError(WorkbenchError):
     """An instance did not reach its node."""
+
+
+class InvalidObjectError(DeliveryError, ValueError):
+    """An object that must not be sent as it is; its text says what was found in it."""
 
 
 class RefusedError(DeliveryError):

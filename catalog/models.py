@@ -318,6 +318,10 @@ deliveries = sa.Table(
     sa.Column("next_attempt", Moment(), nullable=False),
     sa.Column("transaction_uid", sa.Text, nullable=True, index=True),
     sa.Column("claimed_until", Moment(), nullable=True),  # the lease of the sender at work
+    sa.Column("validated", sa.Text, nullable=False, server_default=""),  # by whom, in words
+    sa.Column("study_instance_uid", sa.Text, nullable=False, server_default="", index=True),
+    sa.Column("series_instance_uid", sa.Text, nullable=False, server_default="", index=True),
+    sa.Column("is_result", sa.Boolean, nullable=False, server_default=sa.false()),  # no acquired image
     sa.UniqueConstraint("sop_instance_uid", "node"),
 )
 

@@ -20,6 +20,8 @@ from catalog.models import stages
 from catalog.records import Delivery, Stage
 
 _OPEN = tuple(state.value for state in State if state not in TERMINAL)
+_UNSENT = tuple(state.value for state in (State.QUEUED, State.VALIDATED, State.SENDING))
+_CLAIMING = 0x4F5554  # the first key of PostgreSQL's advisory locks of those who claim
 
 
 def queue(
@@ -31,6 +33,10 @@ def queue(
     sop_class_uid: str,
     digest: str,
     now: datetime,
+    validated: str = "",
+    study_instance_uid: str = "",
+    series_instance_uid: str = "",
+    is_result: bool = False,
 ) -> Delivery:
     """Put one file into the outbox for one node; twice is once.
 
@@ -46,6 +52,12 @@ def queue(
         Name of the node.
     digest
         SHA-256 of the file's bytes; what is sent must match it.
+    validated
+        Who judged the object and found it fit, in words for the receipt.
+    study_instance_uid
+        Instances of one study go to a node in the order in which they were queued.
+    series_instance_uid, is_result
+        A series of results that were sent is known as such when it comes back.
 
     Raises
     ------
@@ -70,6 +82,10 @@ def queue(
                 digest=digest,
                 state=State.QUEUED.value,
                 next_attempt=now,
+                validated=validated,
+                study_instance_uid=study_instance_uid,
+                series_instance_uid=series_instance_uid,
+                is_result=is_result,
             )
             identity = connection.execute(row.returning(table.c.id)).scalar_one()
             _add_stage(connection, identity, State.QUEUED.value, now, "")
@@ -81,7 +97,7 @@ def queue(
             )
         if known.state == State.FAILED.value:
             decision = decide(State.FAILED, Event.REQUEUE, attempts=known.attempts, now=now)
-            _write(connection, known.id, decision, attempts=0, path=str(path), reason="")
+            _write(connection, known.id, decision, attempts=0, path=str(path), reason="", validated=validated)
             _add_stage(connection, known.id, State.QUEUED.value, now, "queued again")
         elif State(known.state) in WAITING and known.next_attempt > now:
             decision = decide(State(known.state), Event.HURRY, attempts=known.attempts, now=now)
@@ -92,13 +108,18 @@ def queue(
 def claim(catalog: Catalog, node: str, now: datetime, lease: timedelta, *, limit: int = 1) -> list[Delivery]:
     """Take up to `limit` due deliveries for one node, oldest first; nobody else gets them during the lease.
 
+    Instances of one study go in the order in which they were queued: none is taken up while one before it
+    waits to be sent again. One that failed for good holds up nobody.
+
     One that a dead sender left behind comes back as QUEUED, or as STORED or COMMITTED where the node had
     answered. One that was taken up too often ends as FAILED and is not among the returned.
     """
     claimed = []
     with catalog.transaction() as connection:
-        due_rows = sa.select(table).where(_is_due(node, now)).order_by(table.c.id).limit(limit)
-        rows = connection.execute(due_rows.with_for_update(skip_locked=True)).all()
+        if connection.dialect.name == "postgresql":  # whoever claims sees what the one before claimed
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLAIMING, sa.func.hashtext(node))))
+        due_rows = sa.select(table).where(_is_due(node, now), ~_waits_for_another(now))
+        rows = connection.execute(due_rows.order_by(table.c.id).limit(limit).with_for_update()).all()
         for row in rows:
             state = State(row.state)
             decision = decide(state, Event.CLAIM, attempts=row.attempts, now=now)
@@ -169,7 +190,14 @@ def release(catalog: Catalog, claimed: Collection[Delivery]) -> None:
 def due(catalog: Catalog, node: str, now: datetime) -> list[Delivery]:
     """Return the deliveries a sender could claim now, oldest first."""
     with catalog.reading() as connection:
-        return _read(connection, _is_due(node, now))
+        return _read(connection, _is_due(node, now) & ~_waits_for_another(now))
+
+
+def due_nodes(catalog: Catalog, now: datetime) -> list[str]:
+    """Return the names of the nodes for which something is due."""
+    wanted = sa.select(table.c.node).distinct().where(_takes_up(now))
+    with catalog.reading() as connection:
+        return sorted(connection.scalars(wanted))
 
 
 def deliveries(
@@ -211,8 +239,26 @@ def _given_up(attempts: int, reason: str) -> str:
 
 
 def _is_due(node: str, now: datetime) -> sa.ColumnElement[bool]:
+    return (table.c.node == node) & _takes_up(now)
+
+
+def _takes_up(now: datetime) -> sa.ColumnElement[bool]:
     free = table.c.claimed_until.is_(None) | (table.c.claimed_until <= now)
-    return sa.and_(table.c.node == node, table.c.state.in_(_OPEN), table.c.next_attempt <= now, free)
+    return table.c.state.in_(_OPEN) & (table.c.next_attempt <= now) & free
+
+
+def _waits_for_another(now: datetime) -> sa.ColumnElement[bool]:
+    """Whether an instance of the same study was queued before, is not at the node, and is not due now."""
+    before = table.alias()
+    is_before = sa.and_(
+        before.c.node == table.c.node,
+        before.c.study_instance_uid == table.c.study_instance_uid,
+        before.c.id < table.c.id,
+        before.c.state.in_(_UNSENT),
+    )
+    resting = (before.c.next_attempt > now) | (before.c.claimed_until > now)
+    in_a_study = table.c.study_instance_uid != ""
+    return in_a_study & sa.exists().where(is_before, resting).correlate(table)
 
 
 def _write(
@@ -254,6 +300,10 @@ def _read(connection: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Del
             attempts=row.attempts,
             next_attempt=row.next_attempt,
             transaction_uid=row.transaction_uid,
+            validated=row.validated,
+            study_instance_uid=row.study_instance_uid,
+            series_instance_uid=row.series_instance_uid,
+            is_result=row.is_result,
             stages=tuple(found[row.id]),
         )
         for row in rows

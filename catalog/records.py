@@ -432,6 +432,12 @@ class Delivery:
     next_attempt: datetime
     transaction_uid: str | None = None
     """Of the storage commitment request that is open (PS3.4 J.3.2)."""
+    validated: str = ""
+    """Who judged the object before it was queued, in words; empty where nobody did."""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    is_result: bool = False
+    """Whether it was made of images, and is none that was acquired."""
     stages: tuple[Stage, ...] = ()
 
 

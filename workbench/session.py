@@ -26,7 +26,6 @@ from catalog.home import default_home
 from catalog.identifiers import is_uid
 from catalog.locks import shared
 from catalog.objects import S3
-from catalog.outbox import delivery
 from catalog.pages import FEW, found_series
 from catalog.query import count_series, find_series, instances_of
 from catalog.records import (
@@ -1132,6 +1131,10 @@ class Bench:
         to
             A node of the settings by name, or a node.
 
+        Results (segmentations, reports, key objects, presentation states, captures, documents, maps, videos)
+        are judged first; one with a fault is not queued, its receipt is `refused` and names the fault. What
+        was acquired goes out as it is.
+
         Raises
         ------
         catalog.errors.NotFoundError
@@ -1142,17 +1145,18 @@ class Bench:
         from workbench.pacs.deliver import deliver
         from workbench.pacs.dimse_node import DimseNode
         from workbench.pacs.node import ListenAddress
-        from workbench.pacs.posting import post
-        from workbench.pacs.receipt import Receipt
+        from workbench.pacs.posting import examine_files
+        from workbench.sending import queue_all, receipts_of
 
         node = self.node(to) if isinstance(to, str) else to
         if not isinstance(node, DimseNode):
             raise RefusedError(f"{node.name} is a DICOMweb node, and this bench sends by DIMSE only yet")
-        folder = self.settings.outbox_folder
-        posted = [
-            post(self.catalog, path, node.name, outbox_folder=folder, now=_now())
-            for path in files_of(self.catalog, objects)
-        ]
+        judged = examine_files(
+            self.catalog, list(files_of(self.catalog, objects)), threads=self.settings.cores
+        )
+        queued = queue_all(
+            self.catalog, judged, node.name, outbox_folder=self.settings.outbox_folder, now=_now
+        )
         with bar("send", "objects", quiet=quiet) as progress:
             deliver(
                 self.catalog,
@@ -1162,4 +1166,4 @@ class Bench:
                 wait=timedelta(seconds=self.settings.commitment_seconds),
                 progress=progress,
             )
-        return Receipts([Receipt.of(delivery(self.catalog, each.delivery)) for each in posted])
+        return Receipts(receipts_of(self.catalog, queued))

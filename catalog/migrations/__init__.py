@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from catalog.errors import SchemaError
 
-HEAD = "0012"
+HEAD = "0013"
 """The revision this version works with: the last file of `versions`."""
 
 _ADVISORY_LOCK = 0x444943_4D

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version as distribution_version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from catalog.errors import EncodeError
@@ -89,10 +90,36 @@ def shortened(text: str, length: int = LONG_STRING) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+def coded(code: Code) -> Dataset:
+    """Item of a code sequence (PS3.3 table 8.8-1)."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code[:3]
+    return item
+
+
 @cache
 def software_version() -> str:
     """Version of the installed workbench."""
     return distribution_version("imaging-workbench")
+
+
+class Equipment(TypedDict):
+    """The workbench as the equipment that made an object (PS3.3 C.7.5.1, C.7.5.2), as highdicom takes it."""
+
+    manufacturer: str
+    manufacturer_model_name: str
+    software_versions: str
+    device_serial_number: str
+
+
+def equipment() -> Equipment:
+    """Say that this software made an object."""
+    return Equipment(
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MODEL,
+        software_versions=software_version(),
+        device_serial_number=DEVICE_UID,
+    )
 
 
 def coding_schemes() -> "list[CodingSchemeIdentificationItem]":

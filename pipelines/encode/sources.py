@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from typing import TypedDict
 
 import pydicom.config
 from pydicom.dataelem import DataElement
@@ -76,6 +77,35 @@ def inheritable(sources: Sequence[Dataset]) -> list[Dataset]:
     if first.PatientSex not in _SEXES:
         first.PatientSex = ""
     return [first, *sources[1:]]
+
+
+class Identity(TypedDict):
+    """Patient and study of an object (PS3.3 C.7.1.1, C.7.2.1), as highdicom takes them; no name."""
+
+    study_instance_uid: str
+    patient_id: str
+    patient_birth_date: str
+    patient_sex: str
+    accession_number: str
+    study_id: str
+    study_date: str
+    study_time: str
+    referring_physician_name: str
+
+
+def identity(header: Dataset) -> Identity:
+    """Say whom and what a new object is about, after a header that is fit to inherit from."""
+    return Identity(
+        study_instance_uid=str(header.StudyInstanceUID),
+        patient_id=header.PatientID,
+        patient_birth_date=header.PatientBirthDate,
+        patient_sex=header.PatientSex,
+        accession_number=header.AccessionNumber,
+        study_id=header.StudyID,
+        study_date=header.StudyDate,
+        study_time=header.StudyTime,
+        referring_physician_name=header.ReferringPhysicianName,
+    )
 
 
 def name_set_aside(header: Dataset) -> PersonName | str:

@@ -13,7 +13,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError, words_of
 from workbench.pacs.dimse_node import DimseNode
-from workbench.pacs.transport import PromptEntity, make_prompt
+from workbench.pacs.transport import PromptEntity, allow, make_prompt
 
 _REJECTED = (1, 2)  # permanently, for now (PS3.8 section 9.3.4)
 
@@ -47,8 +47,15 @@ def associate(
     *,
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
     handlers: Sequence[EventHandlerType] = (),
+    at_most: float | None = None,
 ) -> Iterator[Association]:
     """Hold an association with a node; it is released at the end, or aborted on an exception.
+
+    Parameters
+    ----------
+    at_most
+        Seconds after which the connection is cut, once the association is accepted; however slowly a node
+        answers. Whoever knows better sets another time by `transport.allow`.
 
     Raises
     ------
@@ -71,19 +78,26 @@ def associate(
             ae_title=node.ae_title,
             max_pdu=node.maximum_pdu,
             ext_neg=list(roles),
-            evt_handlers=[(evt.EVT_CONN_OPEN, make_prompt), *handlers],
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, make_prompt),
+                (evt.EVT_CONN_OPEN, lambda event: allow(event.assoc, node.connection_seconds)),
+                *handlers,
+            ],
         )
     except OSError as error:  # before a connection is tried: the name of the host is looked up
         words = words_of(error)
         raise NodeUnavailableError(f"{_where(node)} cannot be looked up: {words}") from error
     if not association.is_established:
         raise _why_not(node, association)
+    allow(association, at_most)
     try:
         yield association
     except BaseException:
+        allow(association, node.connection_seconds)
         association.abort()
         raise
     if association.is_established:
+        allow(association, node.connection_seconds)
         association.release()
 
 

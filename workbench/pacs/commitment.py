@@ -153,7 +153,8 @@ def request_commitment(
     answer = _Answer(reports)
     try:
         contexts = [build_context(STORAGE_COMMITMENT_PUSH_MODEL)]
-        with associate(node, contexts, handlers=answer.handlers) as association:
+        at_most = 2 * node.answer_seconds + SAME_ASSOCIATION_SECONDS
+        with associate(node, contexts, handlers=answer.handlers, at_most=at_most) as association:
             _ask(association, _request(references, transaction_uid))
             report = reports.wait(transaction_uid, min(SAME_ASSOCIATION_SECONDS, seconds))
             answer.wait(node.answer_seconds)

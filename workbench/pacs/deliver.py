@@ -111,7 +111,9 @@ class _Sender:
                 continue
             self.instances[each.delivery] = found
             if each.state == State.QUEUED.value:
-                fit += self._note(each, Event.VALID, "the file holds the bytes that were queued")
+                words = [each.validated] if each.validated else []
+                same = "the file holds the bytes that were queued"
+                fit += self._note(each, Event.VALID, "; ".join([*words, same]))
             else:
                 fit.append(each)
         return fit
@@ -124,21 +126,39 @@ class _Sender:
             if not pending:
                 break
             before = len(pending)
+            first = pending[0]
             instances = [self.instances[each.delivery] for each in pending]
             contexts = contexts_for([(each.sop_class_uid, each.transfer_syntax_uid) for each in instances])
             try:
                 with associate(self.node, contexts) as association:
                     while pending:
-                        stored += self._store(association, pending.pop(0))
+                        first = pending.pop(0)
+                        done = self._store(association, first)
+                        stored += done
+                        if not done and self._is_waiting(first):
+                            pending = self._held_up(pending, first)
             except RefusedError as error:
                 self._note_all(pending, Event.REFUSED, str(error))
                 return stored
             except NodeUnavailableError as error:
                 trouble = str(error)
+                if len(pending) < before:
+                    pending = self._held_up(pending, first)
             if len(pending) == before:
                 break
         self._note_all(pending, Event.UNAVAILABLE, trouble)
         return stored
+
+    def _is_waiting(self, delivery: Delivery) -> bool:
+        """Whether it goes out later, so that its study has to wait for it."""
+        return outbox.delivery(self.catalog, delivery.delivery).state == State.QUEUED.value
+
+    def _held_up(self, pending: Sequence[Delivery], first: Delivery) -> list[Delivery]:
+        """Postpone what belongs to the study of one that goes out later; return the rest."""
+        study = first.study_instance_uid
+        behind = [each for each in pending if study and each.study_instance_uid == study]
+        self._note_all(behind, Event.UNAVAILABLE, f"waits for {first.sop_instance_uid}, which goes before it")
+        return [each for each in pending if each not in behind]
 
     def _store(self, association: Association, delivery: Delivery) -> list[Delivery]:
         instance = self.instances[delivery.delivery]

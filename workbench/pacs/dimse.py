@@ -17,6 +17,10 @@ from catalog.errors import NodeUnavailableError, RefusedError
 from workbench.pacs.association import associate
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.sop_classes import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE, VERIFICATION
+from workbench.pacs.transport import allow
+
+LEAST_BYTES_PER_SECOND = 64 * 1024
+"""How fast a line must take an object, on average; what is slower is taken for a line that stands still."""
 
 ANSWERS_AT_MOST = 100_000
 """Matches of one C-FIND before the question counts as too wide."""
@@ -59,7 +63,7 @@ def echo(node: DimseNode) -> None:
     catalog.errors.DeliveryError
         If it is not, in plain words.
     """
-    with associate(node, [build_context(VERIFICATION)]) as association:
+    with associate(node, [build_context(VERIFICATION)], at_most=node.answer_seconds) as association:
         status = _status(association.send_c_echo(), "C-ECHO", association)
         if status != 0:
             raise RefusedError(f"{node.name} answered C-ECHO with status {status:04X}")
@@ -131,12 +135,14 @@ def store(
     # is set. This is what it does then: the file's bytes, in pieces, after its meta information.
     request._dataset_path = (path, split_dataset(path)[1])
     association._reactor_checkpoint.clear()
+    allow(association, (association.dimse_timeout or 0) + path.stat().st_size / LEAST_BYTES_PER_SECOND)
     try:
         while not association._is_paused:
             time.sleep(0.0001)
         association.dimse.send_msg(request, context_id)
         _, answer = association.dimse.get_msg(block=True)
     finally:
+        allow(association, None)
         association._reactor_checkpoint.set()
     status = answer.Status if isinstance(answer, C_STORE) else None
     if status is None:

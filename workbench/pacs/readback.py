@@ -18,7 +18,7 @@ from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.fingerprint import differences, fingerprint
 from workbench.pacs.instance import Instance
 from workbench.pacs.receive import Listener, answer_store
-from workbench.pacs.sop_classes import STUDY_ROOT_GET, STUDY_ROOT_MOVE
+from workbench.pacs.sop_classes import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE
 
 KEYWORDS_AT_MOST = 8
 """Differing attributes that a receipt names."""
@@ -32,7 +32,9 @@ def read_back(node: DimseNode, instance: Instance, listener: Listener) -> Meanin
     catalog.errors.DeliveryError
         If the node cannot be asked, or gives the instance back by neither service.
     """
-    if not dimse.find(node, _identifier(instance)):
+    with associate(node, [build_context(STUDY_ROOT_FIND)], at_most=2 * node.answer_seconds) as association:
+        found = list(dimse.matches(association, _identifier(instance)))
+    if not found:
         return Meaning(Event.MISSING, f"{node.name} does not find the instance (C-FIND)")
     refusals = []
     for service, retrieve in (("C-GET", get_back), ("C-MOVE", move_back)):
@@ -59,7 +61,8 @@ def get_back(node: DimseNode, instance: Instance, _listener: Listener) -> Datase
     ]
     contexts = [build_context(STUDY_ROOT_GET), *contexts_for(_pairs(instance))]
     role = build_role(UID(instance.sop_class_uid), scp_role=True)
-    with associate(node, contexts, roles=[role], handlers=handlers) as association:
+    at_most = _at_most(node, instance)
+    with associate(node, contexts, roles=[role], handlers=handlers, at_most=at_most) as association:
         counts = dimse.get(association, _identifier(instance))
     return _data_set(received, "C-GET", counts)
 
@@ -76,7 +79,7 @@ def move_back(node: DimseNode, instance: Instance, listener: Listener) -> Datase
     uids = [instance.sop_instance_uid]
     with (
         listener.expecting(uids, _pairs(instance), _keep(received)),
-        associate(node, [build_context(STUDY_ROOT_MOVE)]) as association,
+        associate(node, [build_context(STUDY_ROOT_MOVE)], at_most=_at_most(node, instance)) as association,
     ):
         counts = dimse.move(association, _identifier(instance), node.calling_ae_title)
     return _data_set(received, "C-MOVE", counts)
@@ -93,6 +96,11 @@ def compare(instance: Instance, returned: Dataset, service: str) -> Meaning:
         Event.DIFFERENT,
         f"the node holds another object under this UID, read back by {service}; it differs in {named}{more}",
     )
+
+
+def _at_most(node: DimseNode, instance: Instance) -> float:
+    """Seconds in which a node that is at work has given an instance back."""
+    return 2 * node.answer_seconds + instance.path.stat().st_size / dimse.LEAST_BYTES_PER_SECOND
 
 
 def _identifier(instance: Instance) -> Dataset:

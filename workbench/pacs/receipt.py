@@ -11,21 +11,15 @@ from pydicom.uid import UID
 from catalog.deliveries import State
 from catalog.identifiers import short_uid
 from catalog.records import Delivery, Stage
-
-_SHORT = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
-    "1.2.840.10008.5.1.4.1.1.66.7": "SEG",
-    "1.2.840.10008.5.1.4.1.1.88.22": "SR",
-    "1.2.840.10008.5.1.4.1.1.88.33": "SR",
-    "1.2.840.10008.5.1.4.1.1.88.34": "SR",
-    "1.2.840.10008.5.1.4.1.1.88.59": "KOS",
-}
-"""What people call the SOP classes of results."""
+from pipelines.validate.verdict import KINDS
 
 _NEXT = {
     State.CONFIRMED: "nothing: the node holds the same object",
     State.FAILED: "remove the cause, then send it again",
 }
+
+REFUSED = "refused"
+"""State of an object that was not queued, as it is not fit to be sent."""
 
 _ROW = Markup(
     '<tr><td style="text-align:left">{}</td><td>{:%H:%M:%S}</td><td style="text-align:left">{}</td></tr>'
@@ -46,10 +40,11 @@ class Receipt:
 
     sop_instance_uid: str
     kind: str
-    """`SEG`, `SR`, or the name of the SOP class."""
+    """`SEG`, `SR` and so on, or the name of the SOP class."""
     node: str
     state: str
-    """`confirmed` when the node gave back the same data set, `failed` for good, else where it waits."""
+    """`confirmed` when the node gave back the same data set, `failed` for good, `refused` where it was not
+    fit to be queued, else where it waits."""
     stages: tuple[Stage, ...]
     reason: str
     """Why it failed or waits; empty when confirmed."""
@@ -63,13 +58,22 @@ class Receipt:
         waits = f"it is due again at {delivery.next_attempt.astimezone():%d %b %H:%M}, or now: send it again"
         return cls(
             delivery.sop_instance_uid,
-            _SHORT.get(delivery.sop_class_uid) or UID(delivery.sop_class_uid).name.removesuffix(" Storage"),
+            _kind(delivery.sop_class_uid),
             delivery.node,
             delivery.state,
             delivery.stages,
             delivery.reason,
             _NEXT.get(state, waits),
         )
+
+    @classmethod
+    def refused(
+        cls, sop_instance_uid: str, sop_class_uid: str, node: str, *, reason: str, at: datetime
+    ) -> Self:
+        """Write the receipt of an object that was not queued."""
+        stages = (Stage(REFUSED, at, reason),)
+        mend = "mend what is named and make it again; nothing was queued"
+        return cls(sop_instance_uid, _kind(sop_class_uid), node, REFUSED, stages, reason, mend)
 
     @property
     def times(self) -> Mapping[str, datetime]:
@@ -85,7 +89,7 @@ class Receipt:
         return "\n".join([head, *stages, f"  next       {self.next_step}"])
 
     def _repr_html_(self) -> str:
-        stopped = {"failed", "postponed"}
+        stopped = {"failed", "postponed", REFUSED}
         last = len(self.stages) - 1
         rows = Markup("").join(
             (_FAILED_ROW if number == last and stage.name in stopped else _ROW).format(
@@ -95,3 +99,9 @@ class Receipt:
         )
         head = (self.kind, short_uid(self.sop_instance_uid), self.node, self.state)
         return _TABLE.format(*head, rows, self.next_step)
+
+
+def _kind(sop_class_uid: str) -> str:
+    """What people call a SOP class."""
+    kind = KINDS.get(sop_class_uid)
+    return kind.name if kind else UID(sop_class_uid).name.removesuffix(" Storage")

@@ -4,8 +4,9 @@ import socket
 import socketserver
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from ssl import SSLContext
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any
 
 from pynetdicom import evt
@@ -38,17 +39,48 @@ def make_prompt(event: Event) -> None:
 
 
 class PromptEntity(ApplicationEntity):
-    """An application entity whose connections are closed also where they could not be opened."""
+    """An application entity whose connections can have a deadline, and are closed in the end."""
 
     def _create_socket(
         self, assoc: Association, address: AddressInformation, tls_args: tuple[SSLContext, str] | None
     ) -> AssociationSocket:
-        wire = _ClosedSocket(assoc, address=address)
+        wire = _TimedSocket(assoc, address=address)
         wire.tls_args = tls_args
         return wire
 
 
-class _ClosedSocket(AssociationSocket):
+def allow(association: Association, seconds: float | None) -> None:
+    """Cut the connection of an association after so many seconds; `None` takes that back.
+
+    Time-outs bound each wait for some bytes; a peer that sends one a second never lets them run out.
+    """
+    wire = association.dul.socket
+    if isinstance(wire, _TimedSocket):
+        wire.allow(seconds)
+
+
+class _TimedSocket(AssociationSocket):
+    _timer: Timer | None = None
+
+    def allow(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if seconds is not None:
+            self._timer = Timer(seconds, self._cut)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _cut(self) -> None:
+        opened = self.socket
+        if opened is not None:
+            with suppress(OSError):  # closed in this moment
+                opened.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.allow(None)
+        super().close()
+
     def _shutdown_socket(self) -> None:  # pynetdicom's own leaves a socket that was never connected open
         opened = self.socket
         super()._shutdown_socket()
