@@ -5,7 +5,8 @@
       ├───────────── unavailable ────────┘                │  └─ same, no commitment given ─────┘
       └───────────── missing at the node ─────────────────┴──────────────────┘
 
-Anything for good ends in FAILED. QUEUED, STORED and COMMITTED wait for the next attempt. VALIDATED and
+Anything for good ends in FAILED, and what a person takes back in WITHDRAWN. QUEUED, STORED and COMMITTED
+wait for the next attempt. VALIDATED and
 SENDING last only as long as a sender works; a claim after its lease ran out puts them back to QUEUED, and the
 same bytes go out again. Nothing here does I/O or reads a clock.
 """
@@ -31,6 +32,8 @@ class State(Enum):
     CONFIRMED = "confirmed"
     """The node gave back the same data set."""
     FAILED = "failed"
+    WITHDRAWN = "withdrawn"
+    """A person took it back; it never goes out again."""
 
 
 class Event(Enum):
@@ -44,6 +47,7 @@ class Event(Enum):
     WARNING = "C-STORE answered with a warning"
     REFUSED = "refused for good"
     UNAVAILABLE = "no answer, or one that may be better later"
+    UNSENT = "the association ended before its turn came"
     ASK = "storage commitment was requested"
     COMMIT = "the node committed to storage"
     COMMIT_MISSING = "the node does not hold the instance it should commit to"
@@ -55,6 +59,7 @@ class Event(Enum):
     EXHAUSTED = "tried as often as is sensible"
     REQUEUE = "a person asked to try again"
     HURRY = "a person asked to try now"
+    WITHDRAW = "a person took it back"
 
 
 TRANSITIONS: Mapping[tuple[State, Event], State] = {
@@ -73,6 +78,7 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = {
     (State.SENDING, Event.WARNING): State.STORED,
     (State.SENDING, Event.REFUSED): State.FAILED,
     (State.SENDING, Event.UNAVAILABLE): State.QUEUED,
+    (State.SENDING, Event.UNSENT): State.VALIDATED,
     (State.SENDING, Event.EXHAUSTED): State.FAILED,
     (State.STORED, Event.CLAIM): State.STORED,
     (State.STORED, Event.INVALID): State.FAILED,
@@ -97,9 +103,14 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = {
     (State.QUEUED, Event.HURRY): State.QUEUED,
     (State.STORED, Event.HURRY): State.STORED,
     (State.COMMITTED, Event.HURRY): State.COMMITTED,
+    (State.QUEUED, Event.WITHDRAW): State.WITHDRAWN,
+    (State.STORED, Event.WITHDRAW): State.WITHDRAWN,
+    (State.COMMITTED, Event.WITHDRAW): State.WITHDRAWN,
+    (State.CONFIRMED, Event.WITHDRAW): State.WITHDRAWN,
+    (State.FAILED, Event.WITHDRAW): State.WITHDRAWN,
 }
 
-TERMINAL = frozenset({State.CONFIRMED, State.FAILED})
+TERMINAL = frozenset({State.CONFIRMED, State.FAILED, State.WITHDRAWN})
 """Nothing more happens by itself."""
 
 WAITING = frozenset({State.QUEUED, State.STORED, State.COMMITTED})

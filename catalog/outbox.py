@@ -4,7 +4,8 @@ A sender claims deliveries for a time. If it dies, its lease runs out and the ne
 bytes; if it was only slow, its later writes are refused because the count of attempts has moved on.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def queue(
     OSError
         If the file is not there or cannot be made durable.
     catalog.errors.DeliveryError
-        If the same SOP Instance UID is queued for this node with other bytes.
+        If the same SOP Instance UID is queued for this node with other bytes, or was withdrawn from it.
     """
     path = path.absolute()
     sync(path)
@@ -94,6 +95,10 @@ def queue(
             raise DeliveryError(
                 f"{sop_instance_uid} is in the outbox for {node} with other bytes (delivery {known.id}); "
                 "a changed object needs a SOP Instance UID of its own"
+            )
+        if known.state == State.WITHDRAWN.value:
+            raise DeliveryError(
+                f"{sop_instance_uid} was withdrawn from {node}; what is right needs a UID of its own"
             )
         if known.state == State.FAILED.value:
             decision = decide(State.FAILED, Event.REQUEUE, attempts=known.attempts, now=now)
@@ -161,22 +166,60 @@ def advance(
     catalog.errors.DeliveryError
         If another sender has taken the delivery up meanwhile; nothing is written.
     """
-    decision = decide(State(delivery.state), event, attempts=delivery.attempts, now=now)
-    if decision.state is State.FAILED and event in POSTPONING:
-        text = _given_up(delivery.attempts, text)
-    values: dict[str, Any] = {"reason": text if decision.stage in {"postponed", State.FAILED.value} else ""}
-    if transaction_uid is not None:
-        values["transaction_uid"] = transaction_uid
     with catalog.transaction() as connection:
-        still_ours = (table.c.state == delivery.state) & (table.c.attempts == delivery.attempts)
-        if not _write(connection, delivery.delivery, decision, still_ours, **values):
+        if not _advance(connection, Step(delivery, event, text), now, transaction_uid):
             raise DeliveryError(
                 f"Another sender has taken up delivery {delivery.delivery} of {delivery.sop_instance_uid} "
                 f"to {delivery.node}; this one leaves it alone"
             )
-        if decision.stage is not None:
-            _add_stage(connection, delivery.delivery, decision.stage, now, text)
         return _read(connection, table.c.id == delivery.delivery)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happened to one claimed delivery."""
+
+    delivery: Delivery
+    event: Event
+    text: str
+    """As in `advance`."""
+    at: datetime | None = None
+    """When it happened, where that was before it is written."""
+
+
+def advance_all(
+    catalog: Catalog, steps: Sequence[Step], now: datetime, *, transaction_uid: str | None = None
+) -> list[Delivery]:
+    """Write down what happened to several deliveries in one transaction, and return them as they stand now.
+
+    Those that another sender has taken up meanwhile are left alone, and left out.
+    """
+    if not steps:
+        return []
+    with catalog.transaction() as connection:
+        ours = [
+            each.delivery.delivery
+            for each in steps
+            if _advance(connection, each, each.at or now, transaction_uid)
+        ]
+        by_number = {each.delivery: each for each in _read(connection, table.c.id.in_(ours))}
+    return [by_number[number] for number in ours]
+
+
+def _advance(connection: sa.Connection, step: Step, now: datetime, transaction_uid: str | None) -> bool:
+    delivery, text = step.delivery, step.text
+    decision = decide(State(delivery.state), step.event, attempts=delivery.attempts, now=now)
+    if decision.state is State.FAILED and step.event in POSTPONING:
+        text = _given_up(delivery.attempts, text)
+    values: dict[str, Any] = {"reason": text if decision.stage in {"postponed", State.FAILED.value} else ""}
+    if transaction_uid is not None:
+        values["transaction_uid"] = transaction_uid
+    still_ours = (table.c.state == delivery.state) & (table.c.attempts == delivery.attempts)
+    if not _write(connection, delivery.delivery, decision, still_ours, **values):
+        return False
+    if decision.stage is not None:
+        _add_stage(connection, delivery.delivery, decision.stage, now, text)
+    return True
 
 
 def release(catalog: Catalog, claimed: Collection[Delivery]) -> None:

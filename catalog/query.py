@@ -19,11 +19,12 @@ from catalog.checks import rots
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, QuestionError
 from catalog.matching import TABLES, Condition, attribute_named, column_of, condition
-from catalog.models import checks, doubts, files, instances, patients, remotes, series, studies
+from catalog.models import checks, deliveries, doubts, files, instances, patients, remotes, series, studies
 from catalog.places import State
 from catalog.records import InstanceRecord, PixelData, SeriesRecord, Value
 from catalog.scan import openable
 from catalog.texts import Candidates, are_few, first, is_candidate, text_row
+from catalog.vocabulary import MANUFACTURER
 from catalog.where import BESIDE, candidates_of, compile_where, names_in
 
 _LEVELS = tuple(Level)
@@ -189,6 +190,15 @@ def _check(limit: int, page: int) -> None:
 _LARGEST = 2**31
 
 
+def _is_ours() -> sa.ColumnElement[bool]:
+    """Whether results of a series went out from here, or it says that a workbench made it."""
+    sent = sa.exists().where(
+        deliveries.c.series_instance_uid == series.c.series_instance_uid, deliveries.c.is_result
+    )
+    made = sa.func.coalesce(series.c.manufacturer, "") == MANUFACTURER
+    return sa.or_(made, sent.correlate(series))
+
+
 def _records(asked: sa.CTE, *, in_catalog_order: bool) -> sa.Select[Any]:
     """The fields of `SeriesRecord` for the rows of series that a statement selects."""
     names = [each.name for each in fields(SeriesRecord) if each.name in BY_COLUMN]
@@ -219,6 +229,7 @@ def _records(asked: sa.CTE, *, in_catalog_order: bool) -> sa.Select[Any]:
             sa.func.coalesce(counts.c.instances, remotes.c.instances, 0).label("instances"),
             sa.func.coalesce(counts.c.frames, 0).label("frames"),
             sa.case((counts.c.series.is_(None), remotes.c.address), else_="").label("remote"),
+            _is_ours().label("ours"),
         )
         .select_from(asked)
         .join(series, series.c.id == asked.c.id)

@@ -285,6 +285,8 @@ class SeriesRecord:
     """Of the instances that have a place."""
     remote: str = ""
     """Address where its pixels lie, when there is no file."""
+    ours: bool = False
+    """Whether it holds results that this bench sent, or that a workbench made: no new input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,7 +412,8 @@ class Stage:
     """One thing that happened to a delivery."""
 
     name: str
-    """`queued`, `validated`, `sending`, `stored`, `committed`, `confirmed`, `failed`, `postponed`."""
+    """`queued`, `validated`, `sending`, `stored`, `committed`, `confirmed`, `failed`, `postponed`,
+    `withdrawn`."""
     at: datetime
     text: str = ""
 

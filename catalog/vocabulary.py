@@ -1,6 +1,9 @@
-"""The words for what may be wrong with a series: the kinds of findings."""
+"""Words that several rooms use: the kinds of findings, and the name under which results are made."""
 
 from catalog.errors import QuestionError
+
+MANUFACTURER = "Imaging Workbench"
+"""Manufacturer (0008,0070) of every result that a workbench makes."""
 
 KINDS = {
     "deviation": "a departure of a header from the standard that is tolerated",

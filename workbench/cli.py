@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from workbench import cohort_commands, correction_commands, receive_commands
+from workbench import cohort_commands, correction_commands, receive_commands, sending_commands
 from workbench.commands import STOPPED, AsJson, Home, Where, in_words
 from workbench.commands import fail as _fail
 from workbench.commands import opened as _bench
@@ -41,7 +41,7 @@ OFFLINE = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements"
 
 
 app.add_typer(cohort_commands.app, name="cohort")
-for _command in correction_commands.COMMANDS:
+for _command in (*correction_commands.COMMANDS, *sending_commands.COMMANDS):
     app.command()(_command)
 app.command()(receive_commands.receive)
 
@@ -431,26 +431,6 @@ def experiment(
         problems = f"\n\n{found.problems.as_text()}" if found.problems else ""
         missing = f"\n\n{found.missing.as_text()}" if found.missing else ""
         _show(found.as_json(), found.as_text() + missing + problems, as_json=as_json)
-
-
-@app.command()
-def send(
-    context: typer.Context,
-    objects: Annotated[
-        list[str], typer.Argument(metavar="OBJECT...", help="SOP Instance UIDs of a run, or files.")
-    ],
-    to: Annotated[str, typer.Option("--to", metavar="NODE", help="A node of workbench.toml.")],
-    home: Home = None,
-    as_json: AsJson = False,
-) -> None:
-    """Put objects into the outbox and deliver them.
-
-    Example: workbench send 2.25.1234 --to PACS
-    """
-    with _bench(context, home) as bench:
-        receipts = bench.send(objects, to=to, quiet=as_json)
-    text = f"{receipts.line()}\n\n{receipts.as_text()}{receipts.reasons()}"
-    _show(receipts.as_json(), text, as_json=as_json, succeeded=receipts.succeeded)
 
 
 @app.command()

@@ -20,7 +20,7 @@ WHERE_HELP = "An expression over attributes: \"SliceThickness <= 1.5 and Modalit
 Where = Annotated[str | None, typer.Option("--where", metavar="EXPRESSION", help=WHERE_HELP)]
 
 GOES_ON = "what was done is kept, and the same command goes on from there"
-GOING_ON = frozenset({"index", "ingest", "run", "scrub", "send"})
+GOING_ON = frozenset({"index", "ingest", "run", "scrub", "send", "deliver"})
 """Commands that begin where they were stopped."""
 STOPPED = 130
 """Exit code after Ctrl-C, as shells give it."""

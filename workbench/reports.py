@@ -430,20 +430,24 @@ STAGES = {"queued": "queued", "validated": "validated", "stored": "stored", "com
 """Stages of a delivery a receipt shows, with the words for them; each says when."""
 
 
+_DONE = frozenset({"confirmed", "withdrawn"})
+"""States of deliveries about which nobody needs to do anything."""
+
+
 class Receipts(Table["Receipt"]):
     """One receipt an object: how far it came on its way to the node, and when."""
 
     def __init__(self, receipts: "Sequence[Receipt]") -> None:
         columns = {"kind": "receipt", "sop_instance_uid": "sop instance uid", "node": "node", **STAGES}
         columns |= {"state": "state", "reason": "reason", "next_step": "next"}
-        if all(each.state == "confirmed" for each in receipts):
+        if all(each.state in _DONE for each in receipts):
             del columns["reason"], columns["next_step"]
         super().__init__(receipts, columns, noun="receipts")
 
     @property
     def succeeded(self) -> bool:
-        """Whether every object was given back by its node as it was sent."""
-        return all(each.state == "confirmed" for each in self)
+        """Whether every object was given back by its node as it was sent, or taken back as was asked."""
+        return all(each.state in _DONE for each in self)
 
     def as_json(self) -> dict[str, Any]:
         """The receipts as `workbench send --json` prints them."""
@@ -465,7 +469,7 @@ class Receipts(Table["Receipt"]):
         lines = [
             f"{each.kind} {each.sop_instance_uid}: {each.reason}; {each.next_step}"
             for each in self
-            if each.state != "confirmed"
+            if each.state not in _DONE
         ]
         return "".join(f"\n   {plain(each)}" for each in lines)
 

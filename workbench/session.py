@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from pipelines.store.multiscales import Level
     from workbench.corrections import Correction, Corrections
     from workbench.pacs.node import Node
+    from workbench.pacs.receipt import Receipt
     from workbench.scrub import Scrubbed
     from workbench.structures import Structures
 
@@ -107,6 +108,8 @@ SERIES_COLUMNS = {
 FACET_COLUMNS = {"attribute": "attribute", "value": "value", "series": "series"}
 ELSEWHERE = {"remote": "elsewhere"}
 """The column of series whose pixels are not here; only where there are some."""
+OURS = {"ours": "our result"}
+"""The column of results of ours that came back; only where there are some."""
 
 
 def open(where: str | Path | None = None, **settings: Any) -> "Bench":
@@ -358,7 +361,9 @@ class Bench:
             note = f"page {page}, more with page={page + 1}"
         return FoundSeries(
             found,
-            SERIES_COLUMNS | (ELSEWHERE if any(each.remote for each in islice(found, FEW)) else {}),
+            SERIES_COLUMNS
+            | (ELSEWHERE if any(each.remote for each in islice(found, FEW)) else {})
+            | (OURS if any(each.ours for each in islice(found, FEW)) else {}),
             catalog=self.catalog,
             settings=self.settings,
             question=Question(where, matching) if limit is None else None,
@@ -726,7 +731,8 @@ class Bench:
     ) -> IngestReport:
         """Write the pixel data of series into Zarr; what is there and current stays as it is.
 
-        A series that is known only from elsewhere is left where it is, and the report says where.
+        A series that is known only from elsewhere is left where it is, and the report says where. Of every
+        series, results of ours that came back (`ours`) are left out: they are no new input.
 
         Parameters
         ----------
@@ -750,7 +756,7 @@ class Bench:
             raise QuestionError(f"video is 'chunks', 'left' or None, not {video!r}")
         started, selected = monotonic(), approved_series(self.catalog, series, _now().date())
         if series is None:
-            selected = [each for each in selected if not each.remote]
+            selected = [each for each in selected if not (each.remote or each.ours)]
         arrays: list[ArrayRecord] = []
         rejected: list[Rejected] = []
         left: dict[str, str] = {}
@@ -1052,14 +1058,15 @@ class Bench:
         catalog.errors.CohortError
             If a cohort is no longer what was frozen.
         catalog.errors.NotFoundError
-            If one of the series is known only from elsewhere; of every series, those are left out.
+            If one of the series is known only from elsewhere; of every series, those are left out,
+            and results of ours that came back.
         """
         from pipelines.runs.code import find_step
         from pipelines.runs.run import RunInput, keys, run_step
 
         selected = approved_series(self.catalog, series, _now().date())
         if series is None:
-            selected = [each for each in selected if not each.remote]
+            selected = [each for each in selected if not (each.remote or each.ours)]
         require_here(selected)
         function = find_step(step) if isinstance(step, str) else step
         ingested = self.ingest(selected, quiet=quiet)
@@ -1142,9 +1149,7 @@ class Bench:
         catalog.errors.HeaderError
             If a file is no readable DICOM.
         """
-        from workbench.pacs.deliver import deliver
         from workbench.pacs.dimse_node import DimseNode
-        from workbench.pacs.node import ListenAddress
         from workbench.pacs.posting import examine_files
         from workbench.sending import queue_all, receipts_of
 
@@ -1157,6 +1162,16 @@ class Bench:
         queued = queue_all(
             self.catalog, judged, node.name, outbox_folder=self.settings.outbox_folder, now=_now
         )
+        self._deliver(node, quiet=quiet)
+        return Receipts(receipts_of(self.catalog, queued))
+
+    def _deliver(self, node: "Node", *, quiet: bool) -> None:
+        from workbench.pacs.deliver import deliver
+        from workbench.pacs.dimse_node import DimseNode
+        from workbench.pacs.node import ListenAddress
+
+        if not isinstance(node, DimseNode):
+            raise RefusedError(f"{node.name} is a DICOMweb node, and this bench sends by DIMSE only yet")
         with bar("send", "objects", quiet=quiet) as progress:
             deliver(
                 self.catalog,
@@ -1166,4 +1181,89 @@ class Bench:
                 wait=timedelta(seconds=self.settings.commitment_seconds),
                 progress=progress,
             )
-        return Receipts(receipts_of(self.catalog, queued))
+
+    def deliver(self, nodes: Iterable[str] | None = None) -> Receipts:
+        """Deliver what is due in the outbox to nodes of the settings, to all at the same time.
+
+        Parameters
+        ----------
+        nodes
+            By name; those for which something is due when left out.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is no node of a name.
+        """
+        from catalog.outbox import due_nodes
+        from workbench.pacs.deliver import deliver_to_all
+        from workbench.pacs.dimse_node import DimseNode
+        from workbench.pacs.node import ListenAddress
+
+        due = [each for each in due_nodes(self.catalog, _now()) if each in self.settings.nodes]
+        named = [self.node(name) for name in (due if nodes is None else nodes)]
+        return Receipts(
+            deliver_to_all(
+                self.catalog,
+                [each for each in named if isinstance(each, DimseNode)],
+                listen=ListenAddress(self.settings.listen_host, self.settings.listen_port),
+                now=_now,
+                wait=timedelta(seconds=self.settings.commitment_seconds),
+            )
+        )
+
+    def outbox(self, node: str | None = None) -> Receipts:
+        """Everything that was ever queued, for one node or for all, and how far it came."""
+        from catalog.outbox import deliveries
+        from workbench.pacs.receipt import Receipt
+
+        return Receipts([Receipt.of(each) for each in deliveries(self.catalog, node=node)])
+
+    def withdraw(
+        self,
+        sent: "Receipt | OutputRecord | str",
+        *,
+        to: "str | Node",
+        why: str,
+        reason: str = "quality",
+        quiet: bool = True,
+    ) -> Receipts:
+        """Take back what was sent to a node: out of the outbox, or by a rejection note (IHE IOCM).
+
+        The receipts are that of the object, now `withdrawn`, and that of the note where one was needed.
+
+        Parameters
+        ----------
+        sent
+            Its receipt, the output of a run, or its SOP Instance UID.
+        why
+            In your words; it stands in the note, for those who read at the node.
+        reason
+            `quality`, `safety` (a danger to the patient), `worklist` (a wrong entry) or `retention`.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If it was never queued for this node.
+        catalog.errors.DeliveryError
+            If it was withdrawn before, or is on its way just now.
+        catalog.errors.EncodeError
+            If there is no such reason.
+        """
+        from workbench.sending import receipts_of
+        from workbench.withdrawal import withdraw
+
+        node = self.node(to) if isinstance(to, str) else to
+        uid = sent if isinstance(sent, str) else str(sent.sop_instance_uid)
+        taken = withdraw(
+            self.catalog,
+            uid,
+            node.name,
+            reason=reason,
+            why=why,
+            outbox_folder=self.settings.outbox_folder,
+            now=_now,
+        )
+        if len(taken) > 1:
+            self._deliver(node, quiet=quiet)
+        return Receipts(receipts_of(self.catalog, taken))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from catalog import vocabulary
 from catalog.errors import EncodeError
 
 if TYPE_CHECKING:  # highdicom takes a while to import, and every run has an algorithm
@@ -16,7 +17,7 @@ if TYPE_CHECKING:  # highdicom takes a while to import, and every run has an alg
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
     from highdicom.sr import AlgorithmIdentification
 
-MANUFACTURER = MODEL = "Imaging Workbench"
+MANUFACTURER = MODEL = vocabulary.MANUFACTURER
 DEVICE_UID = "2.25.313871645367149356140965361244290471179"
 """Of the software as an observing device (TID 1004), the same on every bench."""
 

@@ -27,7 +27,7 @@ from tests.peers.scripted import (
     Step,
     scripted,
 )
-from workbench.pacs.deliver import deliver
+from workbench.pacs.deliver import deliver, deliver_to_all
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.fingerprint import differences, fingerprint
 from workbench.pacs.node import ListenAddress
@@ -167,6 +167,29 @@ def test_27_one_that_failed_for_good_holds_up_nobody(
         send(sqlite_catalog, pacs.node())
     states = {each.sop_instance_uid: each.state for each in outbox.deliveries(sqlite_catalog)}
     assert states == {first: "failed", second: "confirmed"}
+
+
+def test_29_a_node_that_is_slow_holds_up_no_other(
+    sqlite_catalog: Catalog, tmp_path: Path, series: list[phantoms.Phantom]
+) -> None:
+    with scripted() as slow, scripted() as quick, line_to("127.0.0.1", slow.port, Fault(drip_s=1.0)) as line:
+        nodes = [
+            DimseNode(
+                "SCRIPTED", "127.0.0.1", line.port, name="A", answer_seconds=3.0, connection_seconds=3.0
+            ),
+            quick.node(name="B"),
+        ]
+        for node in nodes:
+            for path in series[0].paths:
+                post(sqlite_catalog, path, node.name, outbox_folder=tmp_path / "outbox", now=NOW)
+        clock = lambda: datetime.now(UTC)  # noqa: E731
+        deliver_to_all(sqlite_catalog, nodes, listen=ListenAddress(), now=clock, wait=WAIT)
+        last = {
+            name: [each.stages[-1] for each in outbox.deliveries(sqlite_catalog, node=name)] for name in "AB"
+        }
+    assert {stage.name for stage in last["A"]} == {"postponed"}
+    assert {stage.name for stage in last["B"]} == {"confirmed"}
+    assert max(stage.at for stage in last["B"]) < min(stage.at for stage in last["A"])
 
 
 # --- the line --------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ Nothing is called stored without the node's answer, and nothing confirmed before
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,6 +16,7 @@ from catalog.database import Catalog
 from catalog.deliveries import Event, Meaning, State, commitment_meaning
 from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError
 from catalog.identifiers import new_uid
+from catalog.outbox import Step
 from catalog.records import Delivery, Progress, no_progress
 from workbench.pacs import dimse
 from workbench.pacs.association import associate, contexts_for
@@ -39,7 +42,7 @@ def deliver(
     catalog: Catalog,
     node: DimseNode,
     *,
-    listen: ListenAddress,
+    listen: ListenAddress | Listener,
     now: Callable[[], datetime],
     wait: timedelta,
     progress: Progress = no_progress,
@@ -49,7 +52,7 @@ def deliver(
     Parameters
     ----------
     listen
-        Where this bench listens for commitment reports and C-MOVE meanwhile.
+        Where this bench listens for commitment reports and C-MOVE meanwhile, or what listens already.
     now
         The clock; its times carry a time zone.
     wait
@@ -65,7 +68,8 @@ def deliver(
     receipts: list[Receipt] = []
     if not total:
         return receipts
-    with Listener(node, listen) as listener:
+    listening = nullcontext(listen) if isinstance(listen, Listener) else Listener(node, listen)
+    with listening as listener:
         sender = _Sender(catalog, node, listener, now, wait)
         while len(receipts) < total:
             limit = min(BATCH, total - len(receipts))
@@ -79,6 +83,28 @@ def deliver(
             receipts += [Receipt.of(outbox.delivery(catalog, each.delivery)) for each in batch]
             progress(len(receipts), total)
     return receipts
+
+
+def deliver_to_all(
+    catalog: Catalog,
+    nodes: Sequence[DimseNode],
+    *,
+    listen: ListenAddress,
+    now: Callable[[], datetime],
+    wait: timedelta,
+) -> list[Receipt]:
+    """Deliver what is due to several nodes at the same time: one that is slow holds up no other.
+
+    Raises
+    ------
+    catalog.errors.DeliveryError
+        As `deliver`.
+    """
+    if not nodes:
+        return []
+    with Listener(nodes[0], listen) as listener, ThreadPoolExecutor(len(nodes)) as pool:
+        senders = [pool.submit(deliver, catalog, node, listen=listener, now=now, wait=wait) for node in nodes]
+    return [receipt for sender in senders for receipt in sender.result()]
 
 
 @dataclass(slots=True)
@@ -104,80 +130,96 @@ class _Sender:
 
     def _examined(self, batch: Sequence[Delivery]) -> list[Delivery]:
         fit: list[Delivery] = []
+        steps: list[Step] = []
         for each in batch:
             found = examine(self.catalog, each)
             if isinstance(found, Unfit):
-                self._note(each, Event.INVALID, found.reason)
+                steps.append(Step(each, Event.INVALID, found.reason))
                 continue
             self.instances[each.delivery] = found
             if each.state == State.QUEUED.value:
                 words = [each.validated] if each.validated else []
                 same = "the file holds the bytes that were queued"
-                fit += self._note(each, Event.VALID, "; ".join([*words, same]))
+                steps.append(Step(each, Event.VALID, "; ".join([*words, same])))
             else:
                 fit.append(each)
-        return fit
+        noted = self._write(steps)
+        return sorted(_in(noted, State.VALIDATED) + fit, key=lambda each: each.delivery)
 
     def _send(self, pending: list[Delivery]) -> list[Delivery]:
-        """Return what the node stored; an association that breaks costs only the instance it broke at."""
+        """Return what the node stored; an association that breaks costs the study it broke at."""
         stored: list[Delivery] = []
-        trouble = ""
+        trouble = "the associations ended before its turn came"
         for _ in range(LOST_ASSOCIATIONS_AT_MOST):
             if not pending:
                 break
-            before = len(pending)
-            first = pending[0]
             instances = [self.instances[each.delivery] for each in pending]
             contexts = contexts_for([(each.sop_class_uid, each.transfer_syntax_uid) for each in instances])
             try:
                 with associate(self.node, contexts) as association:
-                    while pending:
-                        first = pending.pop(0)
-                        done = self._store(association, first)
-                        stored += done
-                        if not done and self._is_waiting(first):
-                            pending = self._held_up(pending, first)
+                    done, pending = self._store_all(association, pending)
+                    stored += done
             except RefusedError as error:
                 self._note_all(pending, Event.REFUSED, str(error))
                 return stored
             except NodeUnavailableError as error:
                 trouble = str(error)
-                if len(pending) < before:
-                    pending = self._held_up(pending, first)
-            if len(pending) == before:
                 break
         self._note_all(pending, Event.UNAVAILABLE, trouble)
         return stored
 
-    def _is_waiting(self, delivery: Delivery) -> bool:
-        """Whether it goes out later, so that its study has to wait for it."""
-        return outbox.delivery(self.catalog, delivery.delivery).state == State.QUEUED.value
+    def _store_all(
+        self, association: Association, pending: Sequence[Delivery]
+    ) -> tuple[list[Delivery], list[Delivery]]:
+        """Return what the node stored, and what is left where the association broke.
 
-    def _held_up(self, pending: Sequence[Delivery], first: Delivery) -> list[Delivery]:
-        """Postpone what belongs to the study of one that goes out later; return the rest."""
-        study = first.study_instance_uid
-        behind = [each for each in pending if study and each.study_instance_uid == study]
-        self._note_all(behind, Event.UNAVAILABLE, f"waits for {first.sop_instance_uid}, which goes before it")
-        return [each for each in pending if each not in behind]
+        All are on record as on the wire before the first goes out, and what was answered is written once: a
+        sender that dies leaves some that were answered to be sent again, the same bytes under the same UIDs.
+        """
+        waiting = self._note_all(pending, Event.SEND, "")
+        steps: list[Step] = []
+        held_up: dict[str, str] = {}
+        while waiting:
+            each = waiting.pop(0)
+            if each.study_instance_uid in held_up:
+                first = held_up[each.study_instance_uid]
+                text = f"waits for {first}, which goes before it"
+                steps.append(Step(each, Event.UNAVAILABLE, text, self.now()))
+                continue
+            meaning, lost = self._store(association, each)
+            steps.append(Step(each, meaning.event, meaning.words, self.now()))
+            if meaning.event is Event.UNAVAILABLE and each.study_instance_uid:
+                held_up[each.study_instance_uid] = each.sop_instance_uid
+            if lost:
+                break
+        behind = [each for each in waiting if each.study_instance_uid in held_up]
+        steps += [
+            Step(
+                each, Event.UNAVAILABLE, f"waits for {held_up[each.study_instance_uid]}, which goes before it"
+            )
+            for each in behind
+        ]
+        unsent = [Step(each, Event.UNSENT, "") for each in waiting if each not in behind]
+        noted = self._write([*steps, *unsent])
+        left = {each.delivery.delivery for each in unsent}
+        return _in(noted, State.STORED), [each for each in noted if each.delivery in left]
 
-    def _store(self, association: Association, delivery: Delivery) -> list[Delivery]:
+    def _store(self, association: Association, delivery: Delivery) -> tuple[Meaning, bool]:
+        """Return what the node answered, and whether the association is lost."""
         instance = self.instances[delivery.delivery]
-        for sending in self._note(delivery, Event.SEND, ""):
-            try:
-                meaning = dimse.store(
-                    association,
-                    instance.path,
-                    sop_class_uid=instance.sop_class_uid,
-                    sop_instance_uid=instance.sop_instance_uid,
-                    transfer_syntax_uid=instance.transfer_syntax_uid,
-                )
-            except RefusedError as error:
-                meaning = Meaning(Event.REFUSED, str(error))
-            except NodeUnavailableError as error:
-                self._note(sending, Event.UNAVAILABLE, str(error))
-                raise
-            return _in(self._note(sending, meaning.event, meaning.words), State.STORED)
-        return []
+        try:
+            meaning = dimse.store(
+                association,
+                instance.path,
+                sop_class_uid=instance.sop_class_uid,
+                sop_instance_uid=instance.sop_instance_uid,
+                transfer_syntax_uid=instance.transfer_syntax_uid,
+            )
+        except RefusedError as error:
+            return Meaning(Event.REFUSED, str(error)), False
+        except NodeUnavailableError as error:
+            return Meaning(Event.UNAVAILABLE, str(error)), True
+        return meaning, False
 
     def _commit(self, stored: Sequence[Delivery]) -> tuple[list[Delivery], str]:
         """Return what goes on to be read back, and a remark where the node did not commit to it."""
@@ -196,11 +238,11 @@ class _Sender:
             return [], ""
         if not isinstance(answer, Committed):
             return asked, answer.words
-        onward: list[Delivery] = []
+        steps = []
         for each in asked:
             meaning = _commitment(answer, each.sop_instance_uid)
-            onward += _in(self._note(each, meaning.event, meaning.words), State.COMMITTED)
-        return onward, ""
+            steps.append(Step(each, meaning.event, meaning.words))
+        return _in(self._write(steps), State.COMMITTED), ""
 
     def _read_back(self, delivery: Delivery, remark: str) -> None:
         try:
@@ -208,28 +250,20 @@ class _Sender:
         except DeliveryError as error:
             meaning = Meaning(Event.UNAVAILABLE, str(error))
         remark = remark if delivery.state == State.STORED.value else ""
-        self._note(delivery, meaning.event, f"{meaning.words}; {remark}" if remark else meaning.words)
+        text = f"{meaning.words}; {remark}" if remark else meaning.words
+        self._write([Step(delivery, meaning.event, text)])
 
     def _note_all(
         self, deliveries: Sequence[Delivery], event: Event, text: str, *, transaction_uid: str | None = None
     ) -> list[Delivery]:
-        noted: list[Delivery] = []
-        for each in deliveries:
-            noted += self._note(each, event, text, transaction_uid=transaction_uid)
-        return noted
+        steps = [Step(each, event, text) for each in deliveries]
+        return self._write(steps, transaction_uid=transaction_uid)
 
-    def _note(
-        self, delivery: Delivery, event: Event, text: str, *, transaction_uid: str | None = None
-    ) -> list[Delivery]:
-        """Write down what happened; nothing comes back where another sender has taken the delivery up."""
-        try:
-            return [
-                outbox.advance(
-                    self.catalog, delivery, event, text, self.now(), transaction_uid=transaction_uid
-                )
-            ]
-        except DeliveryError:
+    def _write(self, steps: Sequence[Step], *, transaction_uid: str | None = None) -> list[Delivery]:
+        """Write down what happened; what another sender has taken up is left out."""
+        if not steps:
             return []
+        return outbox.advance_all(self.catalog, steps, self.now(), transaction_uid=transaction_uid)
 
 
 def _in(deliveries: Sequence[Delivery], state: State) -> list[Delivery]:

@@ -16,6 +16,7 @@ from pipelines.validate.verdict import KINDS
 _NEXT = {
     State.CONFIRMED: "nothing: the node holds the same object",
     State.FAILED: "remove the cause, then send it again",
+    State.WITHDRAWN: "nothing: it was taken back",
 }
 
 REFUSED = "refused"
@@ -43,8 +44,8 @@ class Receipt:
     """`SEG`, `SR` and so on, or the name of the SOP class."""
     node: str
     state: str
-    """`confirmed` when the node gave back the same data set, `failed` for good, `refused` where it was not
-    fit to be queued, else where it waits."""
+    """`confirmed` when the node gave back the same data set, `withdrawn`, `failed` for good, `refused` where
+    it was not fit to be queued, else where it waits."""
     stages: tuple[Stage, ...]
     reason: str
     """Why it failed or waits; empty when confirmed."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.service_class import ServiceClass, StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
+from catalog.errors import NodeUnavailableError
 from workbench.pacs.association import application_entity
 from workbench.pacs.commitment import Reports
 from workbench.pacs.dimse_node import DimseNode
@@ -55,6 +57,8 @@ class Listener:
         self._ae.add_supported_context(VERIFICATION)
         self._ae.add_supported_context(STORAGE_COMMITMENT_PUSH_MODEL, scu_role=True, scp_role=True)
         self._expected: Mapping[str, Receive] = {}
+        self._contexts: list[Sequence[tuple[str, str]]] = []
+        self._expecting = Lock()
 
     def __enter__(self) -> Self:
         handlers: list[EventHandlerType] = [
@@ -63,6 +67,7 @@ class Listener:
         ]
         self._server = serve(self._ae, self._address.host, self._address.port, handlers)
         self.port = self._server.server_address[1]
+        self._always = self._server.contexts
         return self
 
     def __exit__(
@@ -74,17 +79,34 @@ class Listener:
     def expecting(
         self, sop_instance_uids: Sequence[str], contexts: Sequence[tuple[str, str]], receive: Receive
     ) -> Iterator[None]:
-        """Accept these instances, in these pairs of SOP class and transfer syntax, while the block runs."""
-        before = self._server.contexts
+        """Accept these instances, in these pairs of SOP class and transfer syntax, while the block runs.
+
+        Several threads may expect instances at the same time, but not the same.
+
+        Raises
+        ------
+        catalog.errors.NodeUnavailableError
+            If one of them is expected from another node just now.
+        """
         for sop_class_uid, _ in contexts:
             know_storage_class(sop_class_uid)
-        self._server.contexts = [*before, *_merged(contexts)]
-        self._expected = dict.fromkeys(sop_instance_uids, receive)
+        mine = dict.fromkeys(sop_instance_uids, receive)
+        with self._expecting:
+            if not self._expected.keys().isdisjoint(mine):
+                raise NodeUnavailableError("the same instance is just being read back from another node")
+            self._contexts.append(contexts)
+            self._expect({**self._expected, **mine})
         try:
             yield
         finally:
-            self._expected = {}
-            self._server.contexts = before
+            with self._expecting:
+                self._contexts.remove(contexts)
+                self._expect({uid: take for uid, take in self._expected.items() if uid not in mine})
+
+    def _expect(self, expected: Mapping[str, Receive]) -> None:
+        self._expected = expected
+        pairs = [pair for contexts in self._contexts for pair in contexts]
+        self._server.contexts = [*self._always, *_merged(pairs)]
 
     def _store(self, event: Event) -> int:
         return answer_store(event, self._expected)
