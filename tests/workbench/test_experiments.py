@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,17 @@ def test_what_is_no_table_is_a_sentence(bench: Bench, tmp_path: Path) -> None:
         bench.experiment("a", 7)  # type: ignore[arg-type]
     with pytest.raises(NotFoundError, match="no experiment 'a'; there is none yet"):
         bench.experiment("a")
+
+
+def test_an_excel_file_without_openpyxl_says_what_to_install(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(tmp_path / "animals.xlsx", "w") as file:
+        file.writestr("xl/workbook.xml", "<workbook/>")
+    monkeypatch.setitem(sys.modules, "openpyxl", None)  # as where it is not installed
+
+    with pytest.raises(SheetError, match=r"pip install openpyxl; or save the table as CSV"):
+        bench.experiment("a", tmp_path / "animals.xlsx")
 
 
 def workbench_command(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
