@@ -21,6 +21,7 @@ SCRIPTS = (
     "catalog_speed.py",
     "catalog_scale.py",
     "index_peers.py",
+    "copy_speed.py",
     "planes_speed.py",
     "regions_speed.py",
     "codecs_speed.py",
