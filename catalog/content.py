@@ -18,8 +18,9 @@ from pydicom.charset import default_encoding
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
 from catalog.attributes import BY_TAG
-from catalog.elements import Elements, Form, Raw, elements_of, items_of
+from catalog.elements import Elements, Form, Raw, items_of
 from catalog.errors import HeaderError
+from catalog.forms import Forms
 from catalog.records import Content, Document, Scalar, Values, difference
 from catalog.values import BINARY_NUMBERS, IN_CHARACTER_SET, character_set, decoded
 
@@ -33,9 +34,7 @@ DEEPEST = 16
 """How deep in sequences is looked."""
 
 _FORMS = 8
-"""Lengths of headers of one series that others are compared with at once."""
-_LARGEST_KEPT = 256 << 10
-"""Bytes of a header that others are compared with; a longer one, of many frames, is read alone."""
+"""Forms of headers of one series whose difference from the first is kept."""
 
 _SKIPPED_GROUPS = frozenset({0x0002, 0x7FE0, 0x5400, 0xFFFC, 0xFFFA, 0x4FFE})
 _ICON, _ORIGINAL_ATTRIBUTES, _CONTOUR_DATA = 0x00880200, 0x04000561, 0x30060050
@@ -52,37 +51,24 @@ _UNKNOWN = frozenset({"", "UN"})
 class _Reference:
     """The first header of a series, and what was found in it."""
 
-    def __init__(self, form: Form) -> None:
-        self.elements = form.elements()
-        self._by_tag = _by_tag(self.elements, self.elements)
+    def __init__(self, elements: Elements) -> None:
+        self.elements = elements
+        self._by_tag = _by_tag(elements, elements)
         self.document = _merged(self._by_tag)
-        self._forms: dict[int, tuple[Form, Elements, frozenset[int]]] = {}
-        self._keep(form, self.elements)
+        self._forms: dict[Form, tuple[Elements, frozenset[int]]] = {}
 
-    def _keep(self, form: Form, elements: Elements) -> None:
-        others = frozenset(tag for tag, raw in elements.items() if self.elements.get(tag) != raw)
-        self._forms[form.length] = (form, elements, others)
-
-    def read(self, header: bytes, transfer_syntax_uid: str, *, inflated: bool) -> tuple[Elements, Elements]:
-        """Return the elements of another header of the series, and those that are not as in the first.
-
-        Headers of a series have few lengths, as their texts do; of each one is kept to compare others with.
-        """
-        if len(header) in self._forms:
-            form, alike, others = self._forms[len(header)]
-            if (changed := form.differing(header)) is not None:
-                elements = {**alike, **changed}
-                tags = others.union(changed)
-                return elements, {
-                    tag: elements[tag] for tag in tags if elements[tag] != self.elements.get(tag)
-                }
-        if len(self._forms) < _FORMS:
-            form = Form(header, transfer_syntax_uid, inflated=inflated)
-            elements = form.elements()
-            self._keep(form, elements)
+    def read(self, form: Form, changed: Elements) -> tuple[Elements, Elements]:
+        """Return the elements of another header of the series, and those that are not as in the first."""
+        if form in self._forms:
+            alike, others = self._forms[form]
         else:
-            elements = elements_of(header, transfer_syntax_uid, inflated=inflated)
-        return elements, {tag: raw for tag, raw in elements.items() if self.elements.get(tag) != raw}
+            alike = form.elements()
+            others = frozenset(tag for tag, raw in alike.items() if self.elements.get(tag) != raw)
+            if len(self._forms) < _FORMS:
+                self._forms[form] = alike, others
+        elements = {**alike, **changed}
+        tags = others.union(changed)
+        return elements, {tag: elements[tag] for tag in tags if elements[tag] != self.elements.get(tag)}
 
     def difference(self, elements: Elements, changed: Elements) -> dict[str, Values | None]:
         """What is otherwise in a header of which only some elements are others, or gone."""
@@ -98,44 +84,43 @@ class Contents:
     """Makes the `Content` of headers, of one series after another; few references are held at a time."""
 
     references: int = 8
+    forms: Forms = field(default_factory=Forms)
+    """Of the headers that were read, whatever their series."""
     _known: OrderedDict[str, _Reference] = field(default_factory=OrderedDict)
 
-    def of(
-        self, series_instance_uid: str, header: bytes, transfer_syntax_uid: str, *, inflated: bool = False
-    ) -> Content:
+    def of(self, series_instance_uid: str, form: Form, changed: Elements) -> Content:
         """Return the content of a header.
 
         Parameters
         ----------
         series_instance_uid
             Headers of one series are alike.
-        header
-            The bytes before the pixel data, passed by `catalog.guard`.
-        transfer_syntax_uid
-            What it is encoded in.
-        inflated
-            Whether it begins with its data set, as one that was deflated does.
+        form, changed
+            Where its elements stand, and those in which it is another than the header the form was made of,
+            as `catalog.guard.scan` gives them.
 
         Raises
         ------
         HeaderError
             If an element in it is cut.
         """
-        if len(header) > _LARGEST_KEPT:
-            elements = elements_of(header, transfer_syntax_uid, inflated=inflated)
-            return Content(_merged(_by_tag(elements, elements)), {})
         reference = self._known.get(series_instance_uid)
         if reference is None:
-            reference = _Reference(Form(header, transfer_syntax_uid, inflated=inflated))
+            reference = _Reference({**form.elements(), **changed})
             self._known[series_instance_uid] = reference
             if len(self._known) > self.references:
                 self._known.popitem(last=False)
             return Content(reference.document, {})
         self._known.move_to_end(series_instance_uid)
-        elements, changed = reference.read(header, transfer_syntax_uid, inflated=inflated)
-        if _SPECIFIC_CHARACTER_SET in changed:
-            return Content(_merged(_by_tag(elements, elements)), {})
-        return Content(reference.document, reference.difference(elements, changed))
+        elements, others = reference.read(form, changed)
+        if _SPECIFIC_CHARACTER_SET in others:
+            return content_alone(elements)
+        return Content(reference.document, reference.difference(elements, others))
+
+
+def content_alone(elements: Elements) -> Content:
+    """Return the content of a header that is compared with no other: a long one, of many frames."""
+    return Content(_merged(_by_tag(elements, elements)), {})
 
 
 def _merged(by_tag: Mapping[int, Document]) -> dict[str, Values]:
@@ -144,13 +129,14 @@ def _merged(by_tag: Mapping[int, Document]) -> dict[str, Values]:
 
 def _by_tag(wanted: Elements, elements: Elements) -> dict[int, Document]:
     """The document of each wanted element of the top level that has no column; empty ones too."""
+    read = {tag: raw for tag, raw in wanted.items() if tag not in BY_TAG and not _is_skipped(tag)}
+    if not read:
+        return {}
     charset = elements.get(_SPECIFIC_CHARACTER_SET)
     reader = _Reader(tuple(character_set(charset.value if charset else None, _ignore)))
     creators = _creators(elements)
     found: dict[int, Document] = {}
-    for tag, raw in wanted.items():
-        if tag in BY_TAG or _is_skipped(tag):
-            continue
+    for tag, raw in read.items():
         collected: dict[str, dict[Scalar, None]] = {}
         reader.collect(tag, raw, creators, "", collected, 0)
         found[tag] = {key: tuple(values) for key, values in collected.items() if values}

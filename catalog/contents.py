@@ -42,7 +42,8 @@ def write_contents(connection: sa.Connection, written: Sequence[tuple[int, int, 
         deltas[instance] = _delta(content, bases[series], alike[at])
     keys = {key for each in new.values() for key in each} | {key for each in deltas.values() for key in each}
     ids = _ids(connection, keys)
-    _insert(connection, header_values, [row for series in new for row in _rows(series, new[series], ids)])
+    values = [row for series in new for row in _rows(series, new[series], ids)]
+    insert_rows(connection, header_values, values, key=("series", "key", "place"))
     varying = {(ids[key], series) for instance, series, _ in found for key in deltas[instance]}
     _insert(connection, header_varying, [{"key": key, "series": series} for key, series in sorted(varying)])
     insert_rows(

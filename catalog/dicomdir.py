@@ -39,9 +39,9 @@ def read_file_set(path: str) -> FileSet:
         If it is no readable DICOMDIR.
     """
     head = guard.scan(path, (), keep=True)
-    if head.header is None:
+    if head.data_set is None:
         raise HeaderError("is a DICOMDIR of more than 64 MiB; index the folder that it lies in")
-    records = elements_of(head.header, head.transfer_syntax_uid).get(_RECORDS)
+    records = elements_of(head.data_set, head.transfer_syntax_uid, inflated=True).get(_RECORDS)
     if records is None:
         raise HeaderError("is named DICOMDIR and has no directory records; index the folder that it lies in")
     folder = _Folder(os.path.realpath(Path(path).parent))

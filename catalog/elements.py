@@ -1,6 +1,6 @@
 """The top-level elements of a header as their bytes, for headers that `catalog.guard` has passed; no I/O."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from struct import error as StructError
 from typing import NamedTuple
 
@@ -9,6 +9,9 @@ import numpy as np
 from catalog.encoding import EXPLICIT, IMPLICIT, OPENINGS, Encoding, encoding_of
 from catalog.errors import HeaderError
 from catalog.window import name_of
+
+PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+"""Float, Double Float and Pixel Data, one of which ends a header."""
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_DELIMITATION, _SEQUENCE_DELIMITATION = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -55,7 +58,7 @@ def elements_of(header: bytes, transfer_syntax_uid: str, *, inflated: bool = Fal
     transfer_syntax_uid
         What it is encoded in; corrected where the first element shows otherwise.
     inflated
-        Whether the header begins with its data set, as one that was deflated does.
+        Whether the header begins with its data set, as one that was deflated, or cut off, does.
 
     Raises
     ------
@@ -70,9 +73,23 @@ class Form:
 
     The headers of a series differ in a few values that mostly have the same length: then no element of the
     second one is looked at but those whose bytes differ.
+
+    Parameters
+    ----------
+    header, transfer_syntax_uid, inflated
+        As `elements_of` has them.
+    cuts
+        Where the elements of a data set stand, if it was walked already.
     """
 
-    def __init__(self, header: bytes, transfer_syntax_uid: str, *, inflated: bool = False) -> None:
+    def __init__(
+        self,
+        header: bytes,
+        transfer_syntax_uid: str,
+        *,
+        inflated: bool = False,
+        cuts: Sequence[Cut] | None = None,
+    ) -> None:
         try:
             meta = [] if inflated else _meta(header)
         except StructError:
@@ -80,7 +97,7 @@ class Form:
         begin = meta[-1].end if meta else 0
         self.encoding = _encoding(header, begin, transfer_syntax_uid)
         self._header = header
-        self._cuts = _cuts(header, begin, self.encoding)
+        self._cuts = _cuts(header, begin, self.encoding) if cuts is None else cuts
         self._bytes = np.frombuffer(header, np.uint8)
         self._starts = np.array([cut.start for cut in self._cuts])
         is_form = bytearray(len(header))

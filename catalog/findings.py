@@ -114,22 +114,23 @@ def _ids(connection: sa.Connection, uids: Sequence[str]) -> dict[str, int]:
 
 def record_indexed(connection: sa.Connection, uids: Iterable[str]) -> None:
     """Make anew what the rows of these instances and their files say is wrong, within a transaction."""
-    of_batch = instances.c.sop_instance_uid.in_(list(uids))
-    ids = sa.select(instances.c.id).where(of_batch).scalar_subquery()
+    written = connection.execute(
+        sa.select(instances.c.id, instances.c.series, instances.c.deviations).where(
+            instances.c.sop_instance_uid.in_(list(uids))
+        )
+    ).all()
+    ids = [row.id for row in written]
     connection.execute(findings.delete().where(findings.c.instance.in_(ids), findings.c.origin == _INDEX))
     rows = [
         _indexed(row.series, row.id, _kind(words), words)
-        for row in connection.execute(
-            sa.select(instances.c.id, instances.c.series, instances.c.deviations).where(
-                of_batch, instances.c.deviations != ""
-            )
-        )
+        for row in written
+        if row.deviations
         for words in row.deviations.split("\n")
     ]
     in_conflict = (
         sa.select(instances.c.id, instances.c.series, files.c.reason)
         .join(instances, files.c.instance == instances.c.id)
-        .where(of_batch, files.c.state == State.CONFLICT.value)
+        .where(files.c.instance.in_(ids), files.c.state == State.CONFLICT.value)
         .order_by(files.c.id)
     )
     rows += [

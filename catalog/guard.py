@@ -7,13 +7,14 @@ It reads no pixel data, does not recurse, and allocates nothing because a file s
 import os
 import stat
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import starmap
 from pathlib import Path
 from struct import error as StructError
-from typing import NamedTuple
 
 from pydicom.datadict import dictionary_VR
 
+from catalog.elements import PIXEL_DATA, Cut, Elements, Form
 from catalog.encoding import (
     BIG_ENDIAN,
     DEFLATED_UID,
@@ -27,6 +28,7 @@ from catalog.encoding import (
     encoding_of,
 )
 from catalog.errors import HeaderError, words_of
+from catalog.forms import FORM_LIMIT, Element, Forms, Known
 from catalog.records import PixelData
 from catalog.signatures import look_of, look_of_preamble
 from catalog.window import Read, Recording, Stream, Window, cut, inflating, name_of
@@ -46,22 +48,12 @@ VALUE_LIMIT = 64 << 10
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_DELIMITATION, _SEQUENCE_DELIMITATION = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _TRANSFER_SYNTAX_UID = 0x00020010
 MEDIA_STORAGE_SOP_CLASS_UID, MEDIA_STORAGE_SOP_INSTANCE_UID = 0x00020002, 0x00020003
 _META_GROUP = range(0x00020000, 0x00030000)
 _DATA_SET = range(0x00010000, 0x7FE00008)
 """Tags that need no second look on the way to the pixel data."""
 _META = frozenset({_TRANSFER_SYNTAX_UID, MEDIA_STORAGE_SOP_CLASS_UID, MEDIA_STORAGE_SOP_INSTANCE_UID})
-
-
-class Element(NamedTuple):
-    """One element as its bytes stand in the file."""
-
-    vr: bytes
-    """Empty where the encoding does not write it."""
-    value: bytes | None
-    """`None` where it is longer than `VALUE_LIMIT` or of undefined length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +77,21 @@ class Head:
     digest: str
     """SHA-256 of the bytes before the pixel data, inflated where deflated."""
     deviations: tuple[str, ...]
-    header: bytes | None = None
-    """Those bytes, where they were asked for and are at most `KEPT_LIMIT`."""
+    data_set: bytes | None = None
+    """Those of them that are the data set, where they were asked for and are at most `KEPT_LIMIT`."""
+    form: Form | None = None
+    """Of this data set or one before it, where that was asked for; `None` above `FORM_LIMIT` ..."""
+    changed: Elements = field(default_factory=dict)
+    """... and the elements in which this one is another."""
 
 
 def scan(
-    path: str | Path | Stream, wanted: Container[int], *, deep: bool = False, keep: bool = False
+    path: str | Path | Stream,
+    wanted: Container[int],
+    *,
+    deep: bool = False,
+    keep: bool = False,
+    forms: Forms | None = None,
 ) -> Head:
     """Read what precedes the pixel data of a file, with the values of the wanted top-level elements.
 
@@ -104,7 +105,9 @@ def scan(
     deep
         Look into sequences and items of defined length too, as whatever recurses into them will.
     keep
-        Keep the bytes of the header.
+        Keep the bytes of the data set.
+    forms
+        Compare with these, and add to them; the bytes are kept then, too.
 
     Raises
     ------
@@ -112,7 +115,7 @@ def scan(
         If the file is no DICOM, its header is cut, or it exceeds a limit of this module.
     """
     if isinstance(path, Stream):
-        return _scan_stream(path, wanted, deep, keep)
+        return _scan_stream(path, wanted, deep, keep, forms)
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 (counts: this runs for every file)
             raise HeaderError("is no regular file")
@@ -124,7 +127,8 @@ def scan(
     try:
         found = os.fstat(descriptor)
         stream = Stream(lambda count: os.read(descriptor, count), found.st_size, found.st_mtime_ns)
-        return _scan(stream, wanted, deep, (lambda start: _reading(descriptor, start)) if keep else None)
+        again = (lambda start: _reading(descriptor, start)) if keep or forms is not None else None
+        return _scan(stream, wanted, deep, again, forms)
     except StructError:
         raise _cut_in_element() from None
     except OSError as error:
@@ -149,11 +153,11 @@ def _words(error: Exception) -> str:
     return words_of(error) if isinstance(error, OSError) else "not a path"
 
 
-def _scan_stream(stream: Stream, wanted: Container[int], deep: bool, keep: bool) -> Head:
-    recording = Recording(stream.read, KEPT_LIMIT + (1 << 20)) if keep else None
+def _scan_stream(stream: Stream, wanted: Container[int], deep: bool, keep: bool, forms: Forms | None) -> Head:
+    recording = Recording(stream.read, KEPT_LIMIT + (1 << 20)) if keep or forms is not None else None
     try:
         read = Stream(recording.read, stream.size, stream.mtime_ns) if recording else stream
-        return _scan(read, wanted, deep, recording.again if recording else None)
+        return _scan(read, wanted, deep, recording.again if recording else None, forms)
     except StructError:
         raise _cut_in_element() from None
     except OSError as error:
@@ -176,19 +180,38 @@ def _reading(descriptor: int, position: int) -> Read:
     return read
 
 
-def _scan(stream: Stream, wanted: Container[int], deep: bool, again: Callable[[int], Read] | None) -> Head:
+def _scan(
+    stream: Stream,
+    wanted: Container[int],
+    deep: bool,
+    again: Callable[[int], Read] | None,
+    forms: Forms | None,
+) -> Head:
     window = Window(stream.read, stream.size, HEADER_LIMIT)
     deviations: list[str] = []
     position = _after_prefix(window.data, deviations)
     meta, position, _ = _Walk(window, EXPLICIT, _META).run(position, _META_GROUP)
     uid = transfer_syntax_uid(meta)
     start = window.start + position
-    if uid == DEFLATED_UID:
+    is_deflated = uid == DEFLATED_UID
+    if is_deflated:
         window.inflate(position, INFLATED_LIMIT)
         position = 0
-    position = window.advance(position, 8)
+    window.advance(position, 8)
     encoding = _encoding(window.data, uid, deviations)
-    elements, position, pixels = _Walk(window, encoding, wanted, deep=deep).run(position)
+    begin = window.start
+    walk = _Walk(window, encoding, wanted, deep=deep)
+    alike = None if forms is None or is_deflated else forms.find(window, encoding)
+    if alike is None:
+        elements, position, pixels = walk.run(0)
+    else:
+        elements, position, pixels = walk.taken(*alike)
+    data_set = _kept(again, window, position, begin, start if is_deflated else None) if again else None
+    form, changed = (None, {}) if alike is None else (alike[0].form, alike[1])
+    if alike is None and forms is not None and data_set is not None and len(data_set) <= FORM_LIMIT:
+        form = Form(data_set, uid or UIDS[encoding], inflated=True, cuts=list(starmap(Cut, walk.cuts)))
+        if pixels is not None and not is_deflated:
+            forms.add(form, elements)
     if pixels is not None:
         deviations += _beyond(pixels, window.end)
     elif len(window.data) > position:
@@ -200,29 +223,30 @@ def _scan(stream: Stream, wanted: Container[int], deep: bool, again: Callable[[i
         elements,
         encoding,
         uid or UIDS[encoding],
-        None if uid == DEFLATED_UID else pixels,
+        None if is_deflated else pixels,
         start,
         window.start + position,
         window.digest(position),
         tuple(deviations),
-        _kept(again, window, position, start if uid == DEFLATED_UID else None) if again else None,
+        data_set,
+        form,
+        changed,
     )
 
 
 def _kept(
-    again: Callable[[int], Read], window: Window, position: int, deflated_from: int | None
+    again: Callable[[int], Read], window: Window, position: int, begin: int, deflated_from: int | None
 ) -> bytes | None:
-    """The bytes of the header, read once more where the window has passed them."""
-    end = window.start + position
-    if window.start == 0:
+    """The bytes of the data set, read once more where the window has passed them."""
+    if window.start == begin:
         return window.data[:position]
-    if end > KEPT_LIMIT:
+    left = window.start + position - begin
+    if left > KEPT_LIMIT:
         return None
-    read = again(deflated_from or 0)
-    source, parts = read if deflated_from is None else inflating(read), []
-    while end and (part := source(end)):
+    source, parts = again(begin) if deflated_from is None else inflating(again(deflated_from)), []
+    while left and (part := source(left)):
         parts.append(part)
-        end -= len(part)
+        left -= len(part)
     return b"".join(parts)
 
 
@@ -278,16 +302,27 @@ def _beyond(pixels: PixelData, end: int | None) -> list[str]:
     return [f"{name_of(pixels.tag)} is cut: it declares {pixels.length:,} bytes, the file has {there:,}"]
 
 
+type _Step = tuple[int, bytes, int, int, int, bool]
+"""The fields of a `Cut`."""
+
+
 class _Walk:
     """One pass over the elements of a data set."""
 
     def __init__(
-        self, window: Window, encoding: Encoding, wanted: Container[int], *, deep: bool = False
+        self,
+        window: Window,
+        encoding: Encoding,
+        wanted: Container[int],
+        *,
+        deep: bool = False,
     ) -> None:
         self._window = window
         self._encoding = encoding
         self._wanted = wanted
         self._deep = deep
+        self.cuts: list[_Step] = []
+        """Where the elements stand that were passed; not all of them above `FORM_LIMIT`."""
         self._count = 0
 
     def run(self, position: int, tags: range = _DATA_SET) -> tuple[dict[int, Element], int, PixelData | None]:
@@ -295,7 +330,7 @@ class _Walk:
         window, wanted, deep, opening = self._window, self._wanted, self._deep, OPENINGS[self._encoding]
         first, beyond = tags.start, tags.stop
         elements: dict[int, Element] = {}
-        data = window.data
+        data, begin, cuts = window.data, window.start, self.cuts
         count = 0
         while True:  # once for every element: the way through a short one is kept short
             count += 1
@@ -304,24 +339,38 @@ class _Walk:
                 data = window.data
                 self._admit(count)
                 count = 0
+                if window.start - begin > FORM_LIMIT:
+                    cuts.clear()
                 if len(data) < 8:
                     _refuse_rest(data)
                     return elements, position, None
             tag, vr, length, value = opening(data, position)
             if not first <= tag < beyond and self._ends(tag, tags, position):
                 return elements, position, self._pixels(tag, vr, length, value)
+            passed = window.start - begin
+            at, inside = passed + position, passed + value
             if length > VALUE_LIMIT or (deep and _is_sequence(tag, vr)):
-                position = self._pass(tag, vr, length, value)
+                position, value = self._pass(tag, vr, length, value), -1
                 data = window.data
-                if tag in wanted:
-                    elements[tag] = Element(vr, None)
-                continue
-            position = value + length
-            if position > len(data):
-                value = self._bring(value, length, tag)
-                position, data = value + length, window.data
+            else:
+                position = value + length
+                if position > len(data):
+                    value = self._bring(value, length, tag)
+                    position, data = value + length, window.data
             if tag in wanted:
-                elements[tag] = Element(vr, data[value:position])
+                elements[tag] = Element(vr, data[value:position] if value >= 0 else None)
+            cuts.append((tag, vr, at, inside, window.start - begin + position, length != _UNDEFINED))
+
+    def taken(self, known: Known, changed: Elements) -> tuple[dict[int, Element], int, PixelData | None]:
+        """Return what `run` would, for a data set of which another of the same form was walked."""
+        wanted, position = self._wanted, known.form.length
+        values = {
+            tag: Element(raw.vr, raw.value if len(raw.value) <= VALUE_LIMIT else None)
+            for tag, raw in changed.items()
+            if tag in wanted
+        }
+        pixels = self._pixels(*OPENINGS[self._encoding](self._window.data, position))
+        return {**known.elements, **values}, position, pixels
 
     def _admit(self, count: int) -> None:
         self._count += count
@@ -334,7 +383,7 @@ class _Walk:
             return True
         if tag < 0x00010000 and self._window.data[position:].strip(b"\0"):
             raise HeaderError("holds a tag of group 0000 where an element of the data set should be")
-        return tag < 0x00010000 or tag in _PIXEL_DATA
+        return tag < 0x00010000 or tag in PIXEL_DATA
 
     def _bring(self, value: int, length: int, tag: int) -> int:
         """Have a value in the window; return its new position."""
@@ -345,7 +394,7 @@ class _Walk:
         return value
 
     def _pixels(self, tag: int, vr: bytes, length: int, value: int) -> PixelData | None:
-        if tag not in _PIXEL_DATA:
+        if tag not in PIXEL_DATA:
             return None
         return PixelData(
             tag,
@@ -389,7 +438,7 @@ class _Walk:
             open_.pop()
         elif tag != _ITEM:
             raise HeaderError(f"has no item where one should begin in {name_of(sequence.tag)}")
-        elif length == _UNDEFINED or (self._deep and sequence.tag not in _PIXEL_DATA):
+        elif length == _UNDEFINED or (self._deep and sequence.tag not in PIXEL_DATA):
             end = None if length == _UNDEFINED else self._window.start + value + length
             if end is not None:
                 self._window.check(value, length, sequence.tag)

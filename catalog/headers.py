@@ -11,7 +11,8 @@ from pydicom.dataset import FileMetaDataset
 
 from catalog import guard, orthanc
 from catalog.attributes import BY_TAG
-from catalog.content import Contents
+from catalog.content import Contents, content_alone
+from catalog.elements import elements_of
 from catalog.encoding import DEFLATED_UID
 from catalog.errors import HeaderError
 from catalog.guard import Head
@@ -55,7 +56,8 @@ def read_header(
         Its bytes, where it is no file of its own.
     """
     try:
-        head = guard.scan(path if stream is None else stream, BY_TAG, keep=contents is not None)
+        forms = contents.forms if contents is not None else None
+        head = guard.scan(path if stream is None else stream, BY_TAG, forms=forms)
         deviations = list(head.deviations)
         values = _values(head, deviations.append)
         _require_uids(values, deviations.append)
@@ -98,13 +100,14 @@ def read_dataset(path: str | Path) -> pydicom.Dataset:
 
 
 def _content(contents: Contents, head: Head, values: Mapping[str, Value], deviate: Deviate) -> Content | None:
-    if head.header is None:
+    if head.data_set is None:
         deviate("has a header of more than 64 MiB; what has no column in it cannot be searched")
         return None
     series = str(values[_COLUMNS[_SERIES_INSTANCE_UID]])
-    is_deflated = head.transfer_syntax_uid == DEFLATED_UID
     try:
-        return contents.of(series, head.header, head.transfer_syntax_uid, inflated=is_deflated)
+        if head.form is None:
+            return content_alone(elements_of(head.data_set, head.transfer_syntax_uid, inflated=True))
+        return contents.of(series, head.form, head.changed)
     except HeaderError as error:
         deviate(f"what has no column in it cannot be searched: it {error}")
         return None

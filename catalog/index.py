@@ -461,7 +461,7 @@ def _uid(header: InstanceHeader) -> str:
 
 
 def _row_of(found: Found, rows: Mapping[tuple[str, str], Place]) -> Place | None:
-    return rows.get((storable(found.folder), storable(found.name)))
+    return rows.get((storable(found.folder), storable(found.name))) if rows else None
 
 
 def _is_known(found: Found, row: Place | None) -> bool:

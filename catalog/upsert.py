@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from catalog.contents import write_contents
 from catalog.corrections import reapply
 from catalog.models import files, instances, patients, series, studies, study_origins, upserting
 from catalog.places import Instance, Place, State
-from catalog.records import InstanceHeader, PixelData, Value
+from catalog.records import PixelData, Value
 
 _INSTANCE_COLUMNS = tuple(each.column for each in INSTANCE)
 
@@ -92,8 +93,13 @@ def write(connection: sa.Connection, changes: Changes) -> None:
     to_write = [each for each in changes.looked_up.values() if each.header is not None]
     _write_instances(connection, [each for each in to_write if each.id is None], overwrite=False)
     _write_instances(connection, [each for each in to_write if each.id is not None], overwrite=True)
-    _write_contents(connection, [each.header for each in to_write if each.header is not None])
-    _write_places(connection, changes)
+    headers = [each.header for each in to_write if each.header is not None]
+    uids = {str(each.values["sop_instance_uid"]) for each in headers}
+    uids |= {each.sop_instance_uid for each in changes.places if each.sop_instance_uid is not None}
+    rows = _rows_of(connection, uids)
+    contents = ((*rows[str(each.values["sop_instance_uid"])], each.content) for each in headers)
+    write_contents(connection, sorted(contents, key=itemgetter(0)))
+    _write_places(connection, changes, {uid: row for uid, (row, _) in rows.items()})
     reapply(connection, list(changes.looked_up))
 
 
@@ -137,7 +143,7 @@ def _write_instances(connection: sa.Connection, batch: Sequence[Instance], *, ov
     for notes, words in zip(deviations, departures, strict=True):
         notes += words
     rows = [
-        {name: header.values.get(name) for name in _INSTANCE_COLUMNS}
+        dict(zip(_INSTANCE_COLUMNS, map(header.values.get, _INSTANCE_COLUMNS), strict=True))
         | {
             "series": parent,
             "transfer_syntax_uid": header.transfer_syntax_uid,
@@ -164,8 +170,9 @@ def write_series(
     rows: list[int] = [0] * len(values)
     parents: Sequence[int | None] = [None] * len(values)
     departures: list[list[str]] = [[] for _ in values]
+    said_at_all = set[str]().union(*values)
     for level in _ABOVE:
-        found = _write_level(connection, level, values, parents, overwrite)
+        found = _write_level(connection, level, values, said_at_all, parents, overwrite)
         corrected = _corrected(connection, level, found, parents)
         for (row, parent), wanted, words in zip(found, parents, departures, strict=True):
             if parent != wanted and (row, wanted) not in corrected:
@@ -189,31 +196,37 @@ def _corrected(
     return {(row.study, row.patient) for row in rows}
 
 
-def _write_contents(connection: sa.Connection, headers: Sequence[InstanceHeader]) -> None:
-    contents = {str(each.values["sop_instance_uid"]): each.content for each in headers}
-    if contents:
-        found = connection.execute(
-            sa.select(instances.c.sop_instance_uid, instances.c.id, instances.c.series)
-            .where(instances.c.sop_instance_uid.in_(list(contents)))
-            .order_by(instances.c.id)
+def _rows_of(connection: sa.Connection, uids: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Rows of instances, and of their series, by SOP Instance UID."""
+    found = connection.execute(
+        sa.select(instances.c.sop_instance_uid, instances.c.id, instances.c.series).where(
+            instances.c.sop_instance_uid.in_(list(uids))
         )
-        write_contents(connection, [(row.id, row.series, contents[row.sop_instance_uid]) for row in found])
+    )
+    return {uid: (row, its_series) for uid, row, its_series in found}
 
 
 def _write_level(
     connection: sa.Connection,
     level: _Rows,
     values: Sequence[Mapping[str, Value]],
+    said_at_all: set[str],
     parents: Sequence[int | None],
     overwrite: bool,
 ) -> list[tuple[int, int | None]]:
     """Write the rows of one level and return, for each of the values, its row and that row's parent."""
-    table, said_at_all = level.table, set[str]().union(*values)
+    table = level.table
     required = {each.column for each in level.attributes if not table.c[each.column].nullable}
     names = [each.column for each in level.attributes if each.column in said_at_all | required]
     keys: list[Value] = []
     rows: dict[Value, dict[str, Value]] = {}
+    before: tuple[Any, ...] = ()
     for said, parent in zip(values, parents, strict=True):
+        now = (said["study_instance_uid"], parent, said.get(level.key), *map(said.get, names))
+        if now == before:  # as files of one series mostly are
+            keys.append(keys[-1])
+            continue
+        before = now
         key = said[level.key] if level.key in said else identity(said)
         keys.append(key)
         row = rows.setdefault(key, {level.key: key} | ({level.parent: parent} if level.parent else {}))
@@ -241,17 +254,10 @@ def _upsert(connection: sa.Connection, level: _Rows, rows: list[dict[str, Value]
     connection.execute(insert.on_conflict_do_update(index_elements=[level.key], set_=filled), rows)
 
 
-def _write_places(connection: sa.Connection, changes: Changes) -> None:
-    if changes.places:
-        uids = {each.sop_instance_uid for each in changes.places if each.sop_instance_uid is not None}
-        found = connection.execute(
-            sa.select(instances.c.sop_instance_uid, instances.c.id).where(
-                instances.c.sop_instance_uid.in_(list(uids))
-            )
-        )
-        ids = {row.sop_instance_uid: row.id for row in found}
-        rows = [_row(each, ids) for each in changes.places]
-        insert_rows(connection, files, rows, key=("folder", "name"), update=True)
+def _write_places(connection: sa.Connection, changes: Changes, ids: Mapping[str, int]) -> None:
+    """Write places; `ids` are the rows of their instances by SOP Instance UID."""
+    rows = [_row(each, ids) for each in changes.places]
+    insert_rows(connection, files, rows, key=("folder", "name"), update=True)
     mark_vanished(connection, [each for each in changes.emptied if each is not None])
 
 

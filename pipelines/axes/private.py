@@ -7,7 +7,7 @@ from struct import error as StructError
 from struct import iter_unpack
 
 from catalog import guard
-from catalog.guard import Element
+from catalog.forms import Element
 
 _ELEMENTS = {
     0x0019: (0x0A, 0x0C, 0x0E, 0x5A, 0xBB, 0xBC, 0xBD),

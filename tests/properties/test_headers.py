@@ -1,5 +1,6 @@
 """pydicom is the truth: `read_header` gives for every attribute of the table what pydicom gives."""
 
+import io
 import math
 import warnings
 from pathlib import Path
@@ -17,9 +18,14 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from catalog.attributes import ATTRIBUTES, BY_KEYWORD, Attribute, Kind
+from catalog import guard
+from catalog.attributes import ATTRIBUTES, BY_KEYWORD, BY_TAG, Attribute, Kind
+from catalog.content import Contents
+from catalog.errors import HeaderError
+from catalog.forms import Forms
 from catalog.headers import read_dataset, read_header
 from catalog.records import InstanceHeader, Unreadable, Value
+from catalog.window import Stream
 
 PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 
@@ -196,3 +202,72 @@ def test_a_damaged_header_gives_a_header_or_a_reason(
     found = read_header(path)
 
     assert isinstance(found, InstanceHeader) or found.reason
+
+
+FORM_FILES = ("CT_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "JPEG2000.dcm", "rtdose.dcm")
+PIXEL_TAGS = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")
+
+
+def scanned(content: bytes, forms: Forms | None) -> tuple[object, ...]:
+    """All that is told of some bytes, or why nothing is."""
+    stream = Stream(io.BytesIO(content).read, len(content), 0)
+    try:
+        head = guard.scan(stream, BY_TAG, keep=True, forms=forms)
+    except HeaderError as error:
+        return (str(error),)
+    return (
+        head.meta, head.elements, head.encoding, head.transfer_syntax_uid, head.pixel_data, head.start,
+        head.end, head.digest, head.deviations, head.data_set,
+    )  # fmt: skip
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    name=st.sampled_from(FORM_FILES),
+    changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), max_size=3),
+    cut=st.integers(-40, 40) | st.none(),
+)
+def test_what_has_the_form_of_another_is_read_as_if_it_were_walked(
+    name: str, changes: list[tuple[int, int]], cut: int | None
+) -> None:
+    content = (PYDICOM_FILES / name).read_bytes()
+    end = max(content.find(tag) for tag in PIXEL_TAGS)
+    forms = Forms()
+    scanned(content, forms)
+    changed = bytearray(content)
+    for at, value in changes:
+        changed[at % (end + 14)] = value
+    other = bytes(changed[: end + cut] if cut is not None else changed)
+
+    assert scanned(other, forms) == scanned(other, None)
+
+
+@pytest.mark.parametrize("name", FORM_FILES)
+def test_a_header_in_which_only_values_differ_has_the_form_of_the_other(name: str) -> None:
+    content = (PYDICOM_FILES / name).read_bytes()
+    uid = str(pydicom.dcmread(io.BytesIO(content)).SOPInstanceUID).encode()
+    forms = Forms()
+    first, second = (
+        guard.scan(Stream(io.BytesIO(each).read, len(each), 0), BY_TAG, forms=forms)
+        for each in (content, content.replace(uid, uid[:-1] + b"9"))
+    )
+
+    assert first.form is not None
+    assert second.form is first.form
+    assert list(second.changed) == [0x00080018]
+    assert second.elements != first.elements
+
+
+def test_every_shared_file_is_read_as_if_it_were_the_only_one(shared_data: Path) -> None:
+    contents, compared = Contents(), 0
+    for path in sorted(each for each in shared_data.rglob("*") if each.is_file()):
+        among, alone = read_header(path, contents), read_header(path, Contents())
+        if isinstance(among, Unreadable) or isinstance(alone, Unreadable):
+            assert among == alone
+            continue
+        for name in ("values", "header_digest", "pixel_data", "deviations", "size", "transfer_syntax_uid"):
+            assert getattr(among, name) == getattr(alone, name), path
+        if among.content is not None and alone.content is not None:
+            assert among.content.document() == alone.content.document(), path
+        compared += 1
+    assert compared
