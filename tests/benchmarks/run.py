@@ -28,6 +28,7 @@ SCRIPTS = (
     "video_speed.py",
     "ingest_speed.py",
     "ingest_memory.py",
+    "send_speed.py",
 )
 PACKAGES = ("numpy", "zarr", "zarrs", "imagecodecs", "pydicom")
 

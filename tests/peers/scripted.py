@@ -5,13 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from threading import Event as ThreadEvent
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pynetdicom import AE, StoragePresentationContexts, evt
+from pynetdicom import AE, StoragePresentationContexts, build_context, build_role, evt
 from pynetdicom.sop_class import (
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     Verification,
@@ -37,6 +39,12 @@ class ScriptedPacs:
     """SOP Instance UID and digest of the data set of every C-STORE, whatever the answer."""
     kept: dict[str, bytes] = field(default_factory=dict)
     """What it would give back."""
+    commitment: Mapping[str, int] | None = None
+    """Failure reason by SOP Instance UID, the others are committed to; `None` offers no commitment."""
+    report_to: int | None = None
+    """Port where reports go; `None` keeps them."""
+    asked: list[Dataset] = field(default_factory=list)
+    """Requests for commitment that came."""
     port: int = 0
     _lock: Lock = field(default_factory=Lock)
     _released: ThreadEvent = field(default_factory=ThreadEvent)
@@ -91,11 +99,45 @@ class ScriptedPacs:
         if uid in self.kept:
             yield 0xFF00, dcmread(BytesIO(self.kept[uid]))
 
+    def commit(self, event: evt.Event) -> tuple[int, None]:
+        self.asked.append(event.action_information)
+        if self.report_to is not None:
+            Thread(target=self.report, args=[event.action_information, self.report_to]).start()
+        return SUCCESS, None
+
+    def report(self, request: Dataset, port: int) -> None:
+        """Send the report on a request, on an association of its own (PS3.4 J.3.3)."""
+        reasons = self.commitment or {}
+        answer, kept, failed = Dataset(), [], []
+        answer.TransactionUID = request.TransactionUID
+        for each in request.ReferencedSOPSequence:
+            reason = reasons.get(str(each.ReferencedSOPInstanceUID))
+            (kept if reason is None else failed).append(each)
+            if reason is not None:
+                each.FailureReason = reason
+        if kept:
+            answer.ReferencedSOPSequence = kept
+        if failed:
+            answer.FailedSOPSequence = failed
+        role = build_role(StorageCommitmentPushModel, scp_role=True)
+        association = AE("SCRIPTED").associate(
+            "127.0.0.1", port, contexts=[build_context(StorageCommitmentPushModel)], ext_neg=[role],
+            ae_title="WORKBENCH",
+        )  # fmt: skip
+        if association.is_established:
+            instance = StorageCommitmentPushModelInstance
+            association.send_n_event_report(answer, 2 if failed else 1, StorageCommitmentPushModel, instance)
+            association.release()
+
 
 @contextmanager
-def scripted(*steps: Step, by_uid: Mapping[str, Sequence[Step]] | None = None) -> Iterator[ScriptedPacs]:
-    """Run one on loopback; it has no storage commitment, so that reading back decides."""
-    pacs = ScriptedPacs(list(steps), by_uid or {})
+def scripted(
+    *steps: Step,
+    by_uid: Mapping[str, Sequence[Step]] | None = None,
+    commitment: Mapping[str, int] | None = None,
+) -> Iterator[ScriptedPacs]:
+    """Run one on loopback; without `commitment` it offers none, so that reading back decides."""
+    pacs = ScriptedPacs(list(steps), by_uid or {}, commitment=commitment)
     ae = AE("SCRIPTED")
     ae.supported_contexts = StoragePresentationContexts
     ae.add_supported_context(Verification)
@@ -103,7 +145,14 @@ def scripted(*steps: Step, by_uid: Mapping[str, Sequence[Step]] | None = None) -
     ae.add_supported_context(StudyRootQueryRetrieveInformationModelGet)
     for context in StoragePresentationContexts:
         ae.add_supported_context(str(context.abstract_syntax), scu_role=True, scp_role=True)
-    handlers = [(evt.EVT_C_STORE, pacs.store), (evt.EVT_C_FIND, pacs.find), (evt.EVT_C_GET, pacs.get)]
+    if commitment is not None:
+        ae.add_supported_context(StorageCommitmentPushModel)
+    handlers = [
+        (evt.EVT_N_ACTION, pacs.commit),
+        (evt.EVT_C_STORE, pacs.store),
+        (evt.EVT_C_FIND, pacs.find),
+        (evt.EVT_C_GET, pacs.get),
+    ]
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     pacs.port = server.server_address[1]
     try:

@@ -24,7 +24,7 @@ from workbench.pacs.commitment import Committed, request_commitment
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.instance import Instance, Unfit, examine
 from workbench.pacs.node import ListenAddress
-from workbench.pacs.readback import read_back
+from workbench.pacs.readback import reading_back
 from workbench.pacs.receipt import Receipt
 from workbench.pacs.receive import Listener
 
@@ -124,8 +124,12 @@ class _Sender:
         fit = self._examined(batch)
         stored = self._send(_in(fit, State.VALIDATED)) + _in(fit, State.STORED)
         onward, remark = self._commit(stored) if stored else ([], "")
-        for each in onward + _in(fit, State.COMMITTED):
-            self._read_back(each, remark)
+        waiting = onward + _in(fit, State.COMMITTED)
+        if waiting:
+            instances = [self.instances[each.delivery] for each in waiting]
+            with reading_back(self.node, instances, self.listener) as read:
+                for each in waiting:
+                    self._read_back(read, each, remark)
         self.instances.clear()
 
     def _examined(self, batch: Sequence[Delivery]) -> list[Delivery]:
@@ -156,7 +160,7 @@ class _Sender:
             instances = [self.instances[each.delivery] for each in pending]
             contexts = contexts_for([(each.sop_class_uid, each.transfer_syntax_uid) for each in instances])
             try:
-                with associate(self.node, contexts) as association:
+                with associate(self.node, contexts) as association, dimse.storing(association):
                     done, pending = self._store_all(association, pending)
                     stored += done
             except RefusedError as error:
@@ -244,9 +248,9 @@ class _Sender:
             steps.append(Step(each, meaning.event, meaning.words))
         return _in(self._write(steps), State.COMMITTED), ""
 
-    def _read_back(self, delivery: Delivery, remark: str) -> None:
+    def _read_back(self, read: Callable[[Instance], Meaning], delivery: Delivery, remark: str) -> None:
         try:
-            meaning = read_back(self.node, self.instances[delivery.delivery], self.listener)
+            meaning = read(self.instances[delivery.delivery])
         except DeliveryError as error:
             meaning = Meaning(Event.UNAVAILABLE, str(error))
         remark = remark if delivery.state == State.STORED.value else ""

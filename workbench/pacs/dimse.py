@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from catalog.deliveries import Meaning, store_meaning
 from catalog.errors import NodeUnavailableError, RefusedError
 from workbench.pacs.association import associate
 from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.p_data import send_store
 from workbench.pacs.sop_classes import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE, VERIFICATION
 from workbench.pacs.transport import allow
 
@@ -94,7 +96,7 @@ def matches(association: Association, identifier: Dataset) -> Iterator[Dataset]:
     catalog.errors.DeliveryError
         As `find`.
     """
-    _require(association, "C-FIND", STUDY_ROOT_FIND)
+    require(association, "C-FIND", STUDY_ROOT_FIND)
     found = 0
     for answer, match in association.send_c_find(identifier, STUDY_ROOT_FIND):
         status = _status(answer, "C-FIND", association)
@@ -105,6 +107,24 @@ def matches(association: Association, identifier: Dataset) -> Iterator[Dataset]:
             yield match
         elif status not in _PENDING and status != 0:
             raise _refusal("C-FIND", status)
+
+
+@contextmanager
+def storing(association: Association) -> Iterator[None]:
+    """Keep pynetdicom's own thread from taking the answers to what `store` sends while the block runs.
+
+    `store` does so itself; around several it saves a wait for that thread each time.
+    """
+    if not association._reactor_checkpoint.is_set():  # a block of the same thread is around this one
+        yield
+        return
+    association._reactor_checkpoint.clear()
+    try:
+        while not association._is_paused and association.is_alive():
+            time.sleep(0.0001)
+        yield
+    finally:
+        association._reactor_checkpoint.set()
 
 
 def store(
@@ -124,26 +144,25 @@ def store(
     catalog.errors.RefusedError
         If the node accepts this SOP class not at all, or not in this transfer syntax; nothing was sent.
     """
-    _require(association, "C-STORE", None)
+    require(association, "C-STORE", None)
     context_id = _context_id(association, sop_class_uid, transfer_syntax_uid)
     request = C_STORE()
     request.MessageID = 1
     request.Priority = 0  # medium
     request.AffectedSOPClassUID = UID(sop_class_uid)
     request.AffectedSOPInstanceUID = UID(sop_instance_uid)
-    # pynetdicom's send_c_store decodes and encodes the data set again, unless a switch of the whole process
-    # is set. This is what it does then: the file's bytes, in pieces, after its meta information.
-    request._dataset_path = (path, split_dataset(path)[1])
-    association._reactor_checkpoint.clear()
+    offset = split_dataset(path)[1]
+    request._dataset_path = (path, offset)  # says to pynetdicom that there is a data set
     allow(association, (association.dimse_timeout or 0) + path.stat().st_size / LEAST_BYTES_PER_SECOND)
     try:
-        while not association._is_paused:
-            time.sleep(0.0001)
-        association.dimse.send_msg(request, context_id)
-        _, answer = association.dimse.get_msg(block=True)
+        with storing(association):
+            send_store(association, request, context_id, path, offset)
+            _, answer = association.dimse.get_msg(block=True)
+    except OSError as error:
+        association.abort()
+        raise _no_answer("C-STORE", association) from error
     finally:
         allow(association, None)
-        association._reactor_checkpoint.set()
     status = answer.Status if isinstance(answer, C_STORE) else None
     if status is None:
         association.abort()
@@ -161,7 +180,7 @@ def get(association: Association, identifier: Dataset) -> SubOperations:
     catalog.errors.DeliveryError
         If the node does not answer or refuses.
     """
-    _require(association, "C-GET", STUDY_ROOT_GET)
+    require(association, "C-GET", STUDY_ROOT_GET)
     return _sub_operations(association, "C-GET", association.send_c_get(identifier, STUDY_ROOT_GET))
 
 
@@ -173,7 +192,7 @@ def move(association: Association, identifier: Dataset, destination: str) -> Sub
     catalog.errors.DeliveryError
         If the node does not answer or refuses.
     """
-    _require(association, "C-MOVE", STUDY_ROOT_MOVE)
+    require(association, "C-MOVE", STUDY_ROOT_MOVE)
     answers = association.send_c_move(identifier, destination, STUDY_ROOT_MOVE)
     return _sub_operations(association, "C-MOVE", answers)
 
@@ -209,7 +228,8 @@ def _context_id(association: Association, sop_class_uid: str, transfer_syntax_ui
     )
 
 
-def _require(association: Association, service: str, sop_class_uid: UID | None) -> None:
+def require(association: Association, service: str, sop_class_uid: UID | None) -> None:
+    """Raise a `catalog.errors.DeliveryError` unless an association is open, and takes a SOP class."""
     if not association.is_established:
         raise _no_answer(service, association)
     accepted = {context.abstract_syntax for context in association.accepted_contexts}

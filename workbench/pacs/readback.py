@@ -1,6 +1,7 @@
 """Ask a node for what was sent to it, and compare: only the node's own answer shows what it holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 
 from pydicom import dcmread
@@ -11,17 +12,61 @@ from pynetdicom.events import EventHandlerType
 from pynetdicom.presentation import build_context
 
 from catalog.deliveries import Event, Meaning
-from catalog.errors import RefusedError
+from catalog.errors import DeliveryError, RefusedError
 from workbench.pacs import dimse
-from workbench.pacs.association import associate, contexts_for
+from workbench.pacs.association import CONTEXTS_AT_MOST, associate, contexts_for
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.fingerprint import differences, fingerprint
 from workbench.pacs.instance import Instance
-from workbench.pacs.receive import Listener, answer_store
+from workbench.pacs.receive import Listener, Receive, answer_store
 from workbench.pacs.sop_classes import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE
+from workbench.pacs.transport import allow
 
 KEYWORDS_AT_MOST = 8
 """Differing attributes that a receipt names."""
+
+
+@contextmanager
+def reading_back(
+    node: DimseNode, instances: Sequence[Instance], listener: Listener
+) -> Iterator[Callable[[Instance], Meaning]]:
+    """Give what reads some instances back as `read_back` does, over one association where that goes."""
+    expected: dict[str, Receive] = {}
+    pairs = list(dict.fromkeys(pair for each in instances for pair in _pairs(each)))
+    classes = list(dict.fromkeys(each.sop_class_uid for each in instances))
+    contexts = [build_context(STUDY_ROOT_FIND), build_context(STUDY_ROOT_GET), *contexts_for(pairs)]
+    roles = [build_role(UID(each), scp_role=True) for each in classes]
+    handlers: list[EventHandlerType] = [(evt.EVT_C_STORE, lambda event: answer_store(event, expected))]
+    with ExitStack() as held:
+        shared, trouble = None, None
+        if len(instances) > 1 and len(contexts) <= CONTEXTS_AT_MOST:
+            try:
+                shared = held.enter_context(associate(node, contexts, roles=roles, handlers=handlers))
+                dimse.require(shared, "C-FIND", STUDY_ROOT_FIND)
+            except DeliveryError as error:  # there is no node, or it answers no question: that holds for each
+                trouble = error
+
+        def read(instance: Instance) -> Meaning:
+            if trouble is not None:
+                raise trouble
+            if shared is None or not shared.is_established:
+                return read_back(node, instance, listener)
+            received: list[bytes] = []
+            expected[instance.sop_instance_uid] = _keep(received)
+            allow(shared, _at_most(node, instance))
+            try:
+                if not list(dimse.matches(shared, _identifier(instance))):
+                    return _missing(node)
+                counts = dimse.get(shared, _identifier(instance))
+                return compare(instance, _data_set(received, "C-GET", counts), "C-GET")
+            except DeliveryError:
+                held.close()  # some nodes hold one association at a time
+                return read_back(node, instance, listener)
+            finally:
+                expected.clear()
+                allow(shared, None)
+
+        yield read
 
 
 def read_back(node: DimseNode, instance: Instance, listener: Listener) -> Meaning:
@@ -35,7 +80,7 @@ def read_back(node: DimseNode, instance: Instance, listener: Listener) -> Meanin
     with associate(node, [build_context(STUDY_ROOT_FIND)], at_most=2 * node.answer_seconds) as association:
         found = list(dimse.matches(association, _identifier(instance)))
     if not found:
-        return Meaning(Event.MISSING, f"{node.name} does not find the instance (C-FIND)")
+        return _missing(node)
     refusals = []
     for service, retrieve in (("C-GET", get_back), ("C-MOVE", move_back)):
         try:
@@ -96,6 +141,10 @@ def compare(instance: Instance, returned: Dataset, service: str) -> Meaning:
         Event.DIFFERENT,
         f"the node holds another object under this UID, read back by {service}; it differs in {named}{more}",
     )
+
+
+def _missing(node: DimseNode) -> Meaning:
+    return Meaning(Event.MISSING, f"{node.name} does not find the instance (C-FIND)")
 
 
 def _at_most(node: DimseNode, instance: Instance) -> float:

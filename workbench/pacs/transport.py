@@ -61,17 +61,30 @@ def allow(association: Association, seconds: float | None) -> None:
 
 class _TimedSocket(AssociationSocket):
     _timer: Timer | None = None
+    _until: float | None = None
+    """When the connection is cut; the timer looks at it, and waits on where it was put off meanwhile."""
+    _looks: float = 0.0
 
     def allow(self, seconds: float | None) -> None:
+        self._until = None if seconds is None else time.monotonic() + seconds
+        if self._until is not None and (self._timer is None or self._until < self._looks):
+            self._wait(self._until)
+
+    def _wait(self, until: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None
-        if seconds is not None:
-            self._timer = Timer(seconds, self._cut)
-            self._timer.daemon = True
-            self._timer.start()
+        self._looks = until
+        self._timer = Timer(max(until - time.monotonic(), 0.0), self._look)
+        self._timer.daemon = True
+        self._timer.start()
 
-    def _cut(self) -> None:
+    def _look(self) -> None:
+        until, self._timer = self._until, None
+        if until is None:
+            return
+        if until > time.monotonic():
+            self._wait(until)
+            return
         opened = self.socket
         if opened is not None:
             with suppress(OSError):  # closed in this moment
@@ -79,6 +92,8 @@ class _TimedSocket(AssociationSocket):
 
     def close(self) -> None:
         self.allow(None)
+        if self._timer is not None:
+            self._timer.cancel()
         super().close()
 
     def _shutdown_socket(self) -> None:  # pynetdicom's own leaves a socket that was never connected open
