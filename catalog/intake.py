@@ -1,18 +1,19 @@
-"""Takes in objects that others send: durable, told in the catalog, and in exactly one state before an answer.
+"""Takes in objects that others send: durable and noted in the catalog before an answer, settled after it.
 
-An object is written, counted and hashed as it comes, under `incoming`; it gets its place by a link, so that
-whatever a crash leaves has a name there, and the next sweep takes it back. Nothing from the wire is ever part
-of a path, and no file is written over.
+An object is written and hashed as it comes, under `incoming`. In one step with others it gets its place, by a
+link, and a row that says it is here: then its sender may be told. What it is to the catalog is settled right
+after that, many together: exactly one state for each. Its name under `incoming` goes last, so that whatever a
+crash leaves has a name there: the next start goes on with what has a row, and takes back the rest. Nothing
+from the wire is ever part of a path, and no file is written over.
 """
 
 import errno
-import hashlib
 import os
 import secrets
-import shutil
 import threading
+import time
 from collections import deque
-from collections.abc import Buffer, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -28,6 +29,7 @@ from catalog.errors import CatalogError, ConflictError
 from catalog.extent import shortfall
 from catalog.headers import read_header
 from catalog.identifiers import folder_name
+from catalog.incoming import Incoming
 from catalog.index import ATTEMPTS, settle
 from catalog.models import files
 from catalog.places import Instance, State
@@ -37,11 +39,18 @@ from catalog.upsert import OvertakenError, look_up
 
 BATCH = 200
 """Objects in one transaction at most."""
-STRIDE = 16 << 20
-"""Bytes after which the space is looked at again, and the disk is set to work."""
+UNSETTLED = 10 * BATCH
+"""Objects that may wait to be settled; more are not taken in meanwhile."""
+PAUSE_SECONDS = 0.25
+"""Objects are settled when none came for so long, as who settles holds up who notes ..."""
+MANY = UNSETTLED // 2
+"""... or when so many wait, or somebody asks for what became of one."""
+ROOM_SECONDS = 60.0
+"""How long an object waits for room among those to be settled."""
+AGAIN_SECONDS = 1.0
+"""After which what could not be settled is tried again."""
 
 _INCOMING, _QUARANTINE = "incoming", "quarantine"
-_BUFFER = 1 << 18
 _FOLDERS = 10_000
 """Folders that a process remembers to have made."""
 
@@ -79,89 +88,44 @@ class Taken:
     """SHA-256 of the whole file."""
 
 
-class Incoming:
-    """A file as it comes in: written, counted and hashed part by part; gone unless it is taken.
-
-    Raises
-    ------
-    OSError
-        On opening and writing, with `ENOSPC` before the disk is full: `reserve` bytes stay free.
-    """
-
-    def __init__(self, folder: Path, reserve: int) -> None:
-        self.token = secrets.token_hex(8)
-        self.path = folder / f"{self.token}.partial"
-        self.size = 0
-        self.kept = False
-        """Whether its name must stay for the next sweep, as nobody can say what became of it."""
-        self._reserve = reserve
-        self._sha = hashlib.sha256()
-        self._looked = 0
-        leave_free(folder, reserve)
-        self._file = self.path.open("xb", buffering=_BUFFER)
-
-    def write(self, part: Buffer) -> None:
-        """Write on."""
-        self._file.write(part)
-        self._sha.update(part)
-        self.size += memoryview(part).nbytes
-        if self.size - self._looked >= STRIDE:
-            leave_free(self.path.parent, self._reserve)
-            self._set_to_work()
-
-    def sync(self) -> str:
-        """Wait until every byte is on the disk; return SHA-256 of all of them."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        return self._sha.hexdigest()
-
-    def discard(self) -> None:
-        """Leave nothing."""
-        with suppress(OSError):  # what a full disk did not take
-            self._file.close()
-        if not self.kept:
-            self.path.unlink(missing_ok=True)
-
-    def _set_to_work(self) -> None:
-        """Have the disk begin with what is there, so that the last wait is short and memory stays flat."""
-        if hasattr(os, "posix_fadvise"):
-            length = self.size - self._looked
-            os.posix_fadvise(self._file.fileno(), max(self._looked, STRIDE), length, os.POSIX_FADV_DONTNEED)
-        self._looked = self.size
-
-
-def leave_free(folder: Path, reserve: int) -> None:
-    """Raise OSError (ENOSPC) where fewer than `reserve` bytes are free on the disk of a folder."""
-    if shutil.disk_usage(folder).free < reserve:
-        raise OSError(errno.ENOSPC, "fewer bytes are free than are to stay free", str(folder))
-
-
 @dataclass(slots=True, eq=False)
 class _Arrival:
-    """One object that is durable under `incoming` and waits for its place."""
+    """One object that is durable under `incoming`, on its way into the catalog."""
 
     temporary: Path
     token: str
     digest: str
     found: InstanceHeader | Unreadable
-    done: threading.Event = field(default_factory=threading.Event)
-    outcome: Taken | BaseException | None = None
+    path: Path
+    noted: bool = False
+    settled: threading.Event = field(default_factory=threading.Event)
+    error: Exception | None = None
+    outcome: Taken | None = None
 
     @property
     def key(self) -> tuple[str, str]:
+        """The same of two objects where they are the same."""
         return _uid(self.found), self.digest
 
-    def end(self, outcome: Taken | BaseException) -> None:
+    @property
+    def provisional(self) -> Taken:
+        """What is known of it before it is settled."""
+        if isinstance(self.found, Unreadable):
+            return Taken(Status.QUARANTINED, str(self.path), self.found.reason, digest=self.digest)
+        return Taken(Status.STORED, str(self.path), "", _series(self.found), self.digest)
+
+    def end(self, outcome: Taken) -> None:
+        """It is settled, and its name under `incoming` is no longer needed."""
+        self.temporary.unlink(missing_ok=True)
         self.outcome = outcome
-        self.done.set()
+        self.settled.set()
 
 
 class Intake:
     """The one door through which objects come in, for any number of threads; a context.
 
-    One thread gives places and writes rows: what arrives while it waits for the disk goes into its next
-    transaction together.
+    What arrives while others are noted goes into the next transaction together; a thread settles what was
+    noted.
 
     Parameters
     ----------
@@ -171,6 +135,8 @@ class Intake:
         Of what was received; on one file system, which has hard links.
     reserve
         Bytes that stay free on its disk.
+    tell
+        Called with the end of every object, by a thread of the intake.
 
     Raises
     ------
@@ -178,23 +144,34 @@ class Intake:
         On entering, if the folder cannot be written.
     """
 
-    def __init__(self, catalog: Catalog, folder: Path, *, reserve: int = 0) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        folder: Path,
+        *,
+        reserve: int = 0,
+        tell: Callable[[Taken], None] = lambda _taken: None,
+    ) -> None:
         self._catalog = catalog
         self.folder = Path(os.path.realpath(folder))
-        self._reserve = reserve
+        self._reserve, self._tell = reserve, tell
         self._own = self.folder / _INCOMING / secrets.token_hex(8)
-        self._waiting: deque[_Arrival] = deque()
+        self._arrived: deque[_Arrival] = deque()
+        self._unsettled: deque[_Arrival] = deque()
         self._more = threading.Condition()
-        self._ending = False
+        self._noting = threading.Lock()
+        self._hurry = 0
+        self._last = 0.0
+        self._ending = self._all_noted = False
         self._local = threading.local()
         self._durable: set[Path] = set()
 
     def __enter__(self) -> "Intake":
         make_folder(self.folder / _INCOMING)
-        sweep(self._catalog, self.folder)
         self._lock = locks.shared(self._own)
         self._lock.__enter__()
-        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._unsettled += sweep(self._catalog, self.folder, self._own)
+        self._thread = threading.Thread(target=self._settle_all, name="intake", daemon=True)
         self._thread.start()
         return self
 
@@ -202,8 +179,14 @@ class Intake:
         with self._more:
             self._ending = True
             self._more.notify_all()
+        with self._noting:
+            while self._arrived:
+                self._note_all()
+        with self._more:
+            self._all_noted = True
+            self._more.notify_all()
         self._thread.join()
-        with suppress(OSError):  # what still comes in is swept by the next
+        with suppress(OSError):  # what still comes in, or could not be settled, is for the next sweep
             _remove_folder(self._own)
         self._lock.__exit__(None, None, None)
 
@@ -226,8 +209,13 @@ class Intake:
         finally:
             incoming.discard()
 
-    def take(self, incoming: Incoming, claim: Claim = Claim()) -> Taken:
-        """Take in an object that is whole; it is durable, and told in the catalog, when this returns.
+    def take(self, incoming: Incoming, claim: Claim = Claim(), *, settled: bool = True) -> Taken:
+        """Take in an object that is whole; it is durable, and noted in the catalog, when this returns.
+
+        Parameters
+        ----------
+        settled
+            Wait until it is settled: only then is known whether it is a duplicate or a conflict.
 
         Raises
         ------
@@ -236,20 +224,32 @@ class Intake:
         """
         try:
             digest = incoming.sync()
-            arrival = _Arrival(incoming.path, incoming.token, digest, self._examine(incoming, claim))
+            found = self._examine(incoming, claim)
+            path = _path(self.folder, found, digest, incoming.token)
+            arrival = _Arrival(incoming.path, incoming.token, digest, found, path)
             with self._more:
+                if not self._more.wait_for(lambda: self._has_room or self._ending, ROOM_SECONDS):
+                    raise OSError(errno.EBUSY, "what was taken in before cannot be settled")
                 if self._ending:
                     raise OSError(errno.ESHUTDOWN, "nothing is taken in any more")
-                self._waiting.append(arrival)
-                self._more.notify()
-            arrival.done.wait()
-            if isinstance(arrival.outcome, Taken):
-                return arrival.outcome
-            assert arrival.outcome is not None
-            incoming.kept = incoming.path.stat().st_nlink > 1  # the catalog gave no answer whether it is told
-            raise arrival.outcome
+                self._arrived.append(arrival)
+                self._last = time.monotonic()
+            incoming.kept = True
+            with self._noting:  # who comes first does it for all who wait
+                if not arrival.noted:
+                    self._note_all()
+            if arrival.error is not None:
+                raise arrival.error
         finally:
             incoming.discard()
+        if settled:
+            with self._more:
+                self._hurry += 1
+                self._more.notify_all()
+            arrival.settled.wait()
+            with self._more:
+                self._hurry -= 1
+        return arrival.outcome or arrival.provisional
 
     def _examine(self, incoming: Incoming, claim: Claim) -> InstanceHeader | Unreadable:
         """Read the header, or say why the object must not be part of any answer."""
@@ -259,77 +259,130 @@ class Intake:
         header = read_header(incoming.path, contents)
         if isinstance(header, Unreadable):
             return header
-        for name, wanted in (
-            ("sop_instance_uid", claim.sop_instance_uid),
-            ("sop_class_uid", claim.sop_class_uid),
+        for column, wanted, words in (
+            ("sop_instance_uid", claim.sop_instance_uid, "SOP Instance UID"),
+            ("sop_class_uid", claim.sop_class_uid, "SOP Class UID"),
         ):
-            if wanted and header.values.get(name) != wanted:
-                words = "SOP Instance UID" if name == "sop_instance_uid" else "SOP Class UID"
+            if wanted and header.values.get(column) != wanted:
                 return Unreadable(header.path, f"has another {words} than it was sent under")
         short = shortfall(header)
         return header if short is None else Unreadable(header.path, f"is not whole: {short}")
 
-    def _run(self) -> None:
+    # --- noted: it has its place, and a row that says so -------------------------------------------------
+
+    def _note_all(self) -> None:
+        with self._more:
+            batch = [self._arrived.popleft() for _ in range(min(BATCH, len(self._arrived)))]
+        try:
+            self._note(batch)
+        except BaseException as raised:
+            _take_back(self._catalog, batch)
+            for each in batch:
+                each.error = (
+                    raised
+                    if isinstance(raised, (OSError, CatalogError))
+                    else CatalogError(f"an object cannot be noted: {type(raised).__name__}")
+                )
+        else:
+            with self._more:
+                self._unsettled += batch
+                self._more.notify_all()
+        for each in batch:
+            each.noted = True
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._unsettled) < UNSETTLED
+
+    def _note(self, batch: Sequence[_Arrival]) -> None:
+        for each in batch:
+            self._make_durable(each.path.parent)
+            os.link(each.temporary, each.path)
+        for folder in {each.path.parent for each in batch}:
+            sync(folder)
+        with self._catalog.transaction() as connection:
+            connection.execute(_NOTE, [_note_of(each) for each in batch])
+
+    def _make_durable(self, folder: Path) -> None:
+        """Make a folder; its name is on the disk even where another process has just made it."""
+        if folder not in self._durable:
+            make_folder(folder)
+            for each in (folder.parent, folder.parent.parent):
+                sync(each)
+            if len(self._durable) >= _FOLDERS:
+                self._durable.clear()
+            self._durable.add(folder)
+
+    # --- settled: stored, duplicate, conflict or quarantined ---------------------------------------------
+
+    def _settle_all(self) -> None:
         while True:
             with self._more:
-                self._more.wait_for(lambda: self._waiting or self._ending)
-                batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                self._more.wait_for(lambda: bool(self._unsettled) or self._all_noted)
+                while not self._more.wait_for(lambda: self._is_time, PAUSE_SECONDS):
+                    if time.monotonic() - self._last >= PAUSE_SECONDS:
+                        break
+                batch = [self._unsettled.popleft() for _ in range(min(BATCH, len(self._unsettled)))]
+                self._more.notify_all()
             if not batch:
                 return
-            self._end(batch)
+            left: list[_Arrival] = self._settle_each(batch)
+            for each in left:
+                each.settled.set()  # it is durable and noted: what it is comes later
+            with self._more:
+                self._unsettled.extendleft(reversed(left))
+                is_end = bool(left) and self._more.wait_for(lambda: self._all_noted, AGAIN_SECONDS)
+            if is_end:
+                return  # the next start goes on with them
 
-    def _end(self, batch: Sequence[_Arrival]) -> None:
-        """Give every object of a batch its end, one by one where they cannot have it together."""
+    @property
+    def _is_time(self) -> bool:
+        return len(self._unsettled) >= MANY or bool(self._hurry) or self._all_noted
+
+    def _settle_each(self, batch: Sequence[_Arrival]) -> list[_Arrival]:
+        """Settle a batch, one by one where they cannot be together; return what could not be for now."""
         try:
             self._settle(batch)
-        except (OSError, CatalogError) as error:
-            for each in batch:
-                each.end(error)
-        except BaseException as error:  # a value that a database does not take, of one of them
+        except (OSError, CatalogError):
+            return [each for each in batch if not each.settled.is_set()]
+        except Exception as error:  # a value that a database does not take, of one of them
             if len(batch) > 1:
-                for each in batch:
-                    self._end([each])
-            elif isinstance(batch[0].found, InstanceHeader):
-                reason = f"cannot be told in the catalog: {type(error).__name__}"
-                batch[0].found = Unreadable(batch[0].found.path, reason)
-                self._end(batch)
-            else:
-                batch[0].end(CatalogError(f"an object cannot be recorded: {type(error).__name__}"))
+                return [left for each in batch for left in self._settle_each([each])]
+            (arrival,) = batch
+            if isinstance(arrival.found, Unreadable):
+                return [arrival]
+            reason = f"cannot be told in the catalog: {type(error).__name__}"
+            arrival.found = Unreadable(str(arrival.path), reason)
+            return self._settle_each(batch)
+        return []
 
     def _settle(self, batch: Sequence[_Arrival]) -> None:
         leaders: dict[tuple[str, str], _Arrival] = {}
         for each in batch:
             leaders.setdefault(each.key, each)
-        placed: dict[_Arrival, Path] = {}
-        try:
-            taken = self._placed(list(leaders.values()), placed)
-        except BaseException:
-            _take_back(self._catalog, placed.values())
-            raise
+        taken = self._decided(list(leaders.values()))
         for each in batch:
-            leader = leaders[each.key]
-            outcome = taken[leader]
-            if each is not leader and outcome.status is Status.STORED:
-                outcome = replace(outcome, status=Status.DUPLICATE)
-            each.end(outcome)
+            if (leader := leaders[each.key]) is not each:
+                status = _AGAIN.get(taken[leader].status, taken[leader].status)
+                taken[each] = replace(taken[leader], status=status)
+        self._remove([each for each in batch if taken[each].path != str(each.path)])
+        for each in batch:
+            each.end(taken[each])
+            self._tell(taken[each])
 
-    def _placed(self, arrivals: Sequence[_Arrival], placed: dict[_Arrival, Path]) -> dict[_Arrival, Taken]:
-        """Give new objects a place and a row, again where another process was faster."""
+    def _decided(self, arrivals: Sequence[_Arrival]) -> dict[_Arrival, Taken]:
+        """Make rows of what is new, again where another process was faster."""
         for attempt in range(1, ATTEMPTS + 1):
             taken = self._known(arrivals)
-            for superfluous in [each for each in placed if each in taken]:
-                placed.pop(superfluous).unlink()
             new = [each for each in arrivals if each not in taken]
-            self._give_places(new, placed)
-            found = [_found(placed[each], each) for each in new]
-            read = [_read(placed[each], each) for each in new]
+            found = [_found(each) for each in new]
             try:
-                outcomes = settle(self._catalog, found, read, {})
-            except (OvertakenError, ConflictError, sa.exc.IntegrityError) as error:
+                outcomes = settle(
+                    self._catalog, found, [replace(each.found, path=str(each.path)) for each in new], {}
+                )
+            except (OvertakenError, ConflictError, sa.exc.IntegrityError):
                 if attempt == ATTEMPTS:
-                    raise CatalogError(
-                        f"other processes changed the same instances {ATTEMPTS} times; send them again"
-                    ) from error
+                    raise
                 continue
             for each, outcome in zip(new, outcomes, strict=True):
                 place = outcome.place
@@ -339,16 +392,15 @@ class Intake:
         raise AssertionError("it ends with a result or an error")
 
     def _known(self, arrivals: Sequence[_Arrival]) -> dict[_Arrival, Taken]:
-        """Those of which the same bytes lie here already, and are told."""
+        """Those of which the same bytes lie here already, and are settled."""
         taken = {}
         with self._catalog.reading() as connection:
             known = look_up(connection, {uid for each in arrivals if (uid := _uid(each.found))})
             for each in arrivals:
                 if isinstance(each.found, Unreadable):
-                    path = _path(self.folder, each)
-                    for there in path.parent.glob(f"{path.name.partition('-')[0]}-*"):
-                        if there != path and _is_told(connection, there):
-                            taken[each] = Taken(Status.QUARANTINED, str(there), each.found.reason)
+                    for there in each.path.parent.glob(f"{each.path.name.partition('-')[0]}-*"):
+                        if there != each.path and _row(connection, there) == (State.REJECTED.value,):
+                            taken[each] = replace(each.provisional, path=str(there))
                 elif (same := self._same(known.get(_uid(each.found)), each)) is not None:
                     taken[each] = same
         return taken
@@ -362,102 +414,122 @@ class Intake:
                 return Taken(status, place.path, place.reason, _series(arrival.found), arrival.digest)
         return None
 
-    def _give_places(self, arrivals: Sequence[_Arrival], placed: dict[_Arrival, Path]) -> None:
-        for each in arrivals:
-            if each not in placed:
-                path = _path(self.folder, each)
-                self._make_durable(path.parent)
-                os.link(each.temporary, path)
-                placed[each] = path
-        for folder in {path.parent for path in placed.values()}:
-            sync(folder)
-
-    def _make_durable(self, folder: Path) -> None:
-        """Make a folder; its name is on the disk even where another process has just made it."""
-        if folder not in self._durable:
-            make_folder(folder)
-            for each in (folder.parent, folder.parent.parent):
-                sync(each)
-            if len(self._durable) >= _FOLDERS:
-                self._durable.clear()
-            self._durable.add(folder)
+    def _remove(self, superfluous: Sequence[_Arrival]) -> None:
+        """Remove what is here twice: the row, then the file."""
+        if superfluous:
+            with self._catalog.transaction() as connection:
+                for each in superfluous:
+                    connection.execute(files.delete().where(_is(each.path)))
+            for each in superfluous:
+                each.path.unlink()
 
 
 _STATUS = {State.CONFLICT: Status.CONFLICT, State.REJECTED: Status.QUARANTINED}
+_AGAIN = {Status.STORED: Status.DUPLICATE}
 _HERE = (State.INDEXED, State.CONFLICT)
+_NOTE = files.insert()
 
 
-def sweep(catalog: Catalog, folder: Path) -> int:
-    """Take back what processes that are gone left unfinished; return of how many objects.
+def sweep(catalog: Catalog, folder: Path, own: Path) -> list[_Arrival]:
+    """Clear up after processes that are gone; return what they had noted and not settled.
 
-    What was answered has its row, and stays; everything else goes, and its sender, who knows of no success,
-    sends it again. Processes that are at work are left alone.
+    What they had not noted goes: its sender, who knows of no success, sends it again. Processes at work are
+    left alone.
 
     Parameters
     ----------
     folder
         Of an `Intake`.
+    own
+        Where names of what is returned go meanwhile; its lock is held.
     """
-    count = 0
+    noted: list[_Arrival] = []
     for left in sorted((folder / _INCOMING).iterdir()):
         try:
             with locks.alone(left, wait=False):
                 for temporary in left.glob("*.partial"):
-                    _take_back_one(catalog, folder, temporary)
-                    count += 1
+                    arrival = _left(catalog, folder, temporary)
+                    if arrival is None:
+                        temporary.unlink()
+                    else:
+                        arrival.temporary = temporary.rename(own / temporary.name)
+                        noted.append(arrival)
                 _remove_folder(left)
         except (BlockingIOError, NotADirectoryError):
             continue
-    return count
+    return noted
 
 
-def _take_back_one(catalog: Catalog, folder: Path, temporary: Path) -> None:
-    if temporary.stat().st_nlink > 1:
-        token = temporary.name.partition(".")[0]
-        unread = Unreadable(str(temporary), "")
-        arrival = _Arrival(temporary, token, file_digest(temporary), unread)
-        paths = [_path(folder, arrival)]
-        header = read_header(temporary)
-        if isinstance(header, InstanceHeader):
-            arrival.found = header
-            paths.append(_path(folder, arrival))
-        _take_back(catalog, [path for path in paths if path.exists() and path.samefile(temporary)])
-    temporary.unlink()
-
-
-def _take_back(catalog: Catalog, paths: Iterable[Path]) -> None:
-    """Remove files that no row names; what cannot be asked about stays, with its name under `incoming`."""
-    with suppress(CatalogError, sa.exc.SQLAlchemyError):
-        for path in list(paths):
+def _left(catalog: Catalog, folder: Path, temporary: Path) -> _Arrival | None:
+    """What was noted under a name; without a row it has no place any more when this returns."""
+    if temporary.stat().st_nlink == 1:
+        return None
+    token, digest = temporary.name.partition(".")[0], file_digest(temporary)
+    for found in (Unreadable(str(temporary), ""), read_header(temporary, Contents())):
+        path = _path(folder, found, digest, token)
+        if path.exists() and path.samefile(temporary):
             with catalog.reading() as connection:
-                is_told = _is_told(connection, path)
-            if not is_told:
-                path.unlink(missing_ok=True)
+                row = _row(connection, path)
+                reason = connection.scalar(sa.select(files.c.reason).where(_is(path))) or ""
+            if row is None:
+                path.unlink()
+            elif row == (State.RECEIVED.value,):
+                if isinstance(found, Unreadable):
+                    found = Unreadable(str(path), reason)
+                return _Arrival(temporary, token, digest, found, path)
+    return None
 
 
-def _is_told(connection: sa.Connection, path: Path) -> bool:
-    told = sa.select(files.c.id).where(
-        files.c.folder == storable(str(path.parent)), files.c.name == storable(path.name)
-    )
-    return connection.scalar(told) is not None
+def _take_back(catalog: Catalog, batch: Iterable[_Arrival]) -> None:
+    """Remove what could not be noted; where nobody can say whether it was, it waits for the next sweep."""
+    for each in batch:
+        try:
+            if each.path.exists():
+                with catalog.reading() as connection:
+                    row = _row(connection, each.path)
+                if row is not None:
+                    continue
+                each.path.unlink()
+            each.temporary.unlink(missing_ok=True)
+        except (OSError, CatalogError, sa.exc.SQLAlchemyError):
+            continue
 
 
-def _path(folder: Path, arrival: _Arrival) -> Path:
+def _note_of(arrival: _Arrival) -> dict[str, object]:
+    found = _found(arrival)
+    return {
+        "folder": storable(found.folder),
+        "name": storable(found.name),
+        "size": found.size,
+        "mtime_ns": found.mtime_ns,
+        "state": State.RECEIVED.value,
+        "reason": arrival.found.reason if isinstance(arrival.found, Unreadable) else "",
+        "content_digest": arrival.digest,
+    }
+
+
+def _is(path: Path) -> sa.ColumnElement[bool]:
+    return sa.and_(files.c.folder == storable(str(path.parent)), files.c.name == storable(path.name))
+
+
+def _row(connection: sa.Connection, path: Path) -> tuple[str, ...] | None:
+    """State of a file's row."""
+    row = connection.execute(sa.select(files.c.state).where(_is(path))).one_or_none()
+    return tuple(row) if row is not None else None
+
+
+def _path(folder: Path, found: InstanceHeader | Unreadable, digest: str, token: str) -> Path:
     """Where an object lies for good: in the folder of its series, or in quarantine; made of digests alone."""
-    name = f"{arrival.digest[:32]}-{arrival.token}.dcm"
-    if isinstance(arrival.found, Unreadable):
-        return folder / _QUARANTINE / arrival.digest[:2] / name
-    series = folder_name(_series(arrival.found))
+    name = f"{digest[:32]}-{token}.dcm"
+    if isinstance(found, Unreadable):
+        return folder / _QUARANTINE / digest[:2] / name
+    series = folder_name(_series(found))
     return folder / series[:2] / series / name
 
 
-def _found(path: Path, arrival: _Arrival) -> Found:
-    state = path.stat()
+def _found(arrival: _Arrival) -> Found:
+    path, state = arrival.path, arrival.path.stat()
     return Found(str(path.parent), path.name, state.st_size, state.st_mtime_ns, arrival.digest)
-
-
-def _read(path: Path, arrival: _Arrival) -> InstanceHeader | Unreadable:
-    return replace(arrival.found, path=str(path))
 
 
 def _is_whole(path: str, size: int) -> bool:

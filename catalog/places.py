@@ -28,6 +28,8 @@ class State(StrEnum):
     VANISHED = "vanished"
     DELETED = "deleted"
     """As indexed, but its series or study was deleted (`catalog.corrections`)."""
+    RECEIVED = "received"
+    """Durable and here; what it is to the catalog is not settled yet (`catalog.intake`)."""
     ARCHIVE = "archive"
     """An archive as it was when its entries, which have rows of their own, were last read."""
 

@@ -254,9 +254,17 @@ class Receiving:
     process: subprocess.Popen[str]
     log: Path
 
+    def settle(self) -> None:
+        """Wait until nothing is on its way any more, neither in nor into the catalog."""
+        until = time.monotonic() + 60
+        while left := list((self.home / "received" / "incoming").glob("*/*.partial")):
+            assert time.monotonic() < until, left
+            time.sleep(0.02)
+
     @property
     def files(self) -> list[Path]:
         """Everything below its folder of received objects, but for locks."""
+        self.settle()
         found = (self.home / "received").rglob("*")
         return sorted(path for path in found if path.is_file() and path.name != ".lock")
 

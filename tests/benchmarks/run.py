@@ -26,6 +26,7 @@ SCRIPTS = (
     "regions_speed.py",
     "codecs_speed.py",
     "video_speed.py",
+    "receive_speed.py",
     "ingest_speed.py",
     "ingest_memory.py",
     "send_speed.py",

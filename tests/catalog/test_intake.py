@@ -16,9 +16,11 @@ from catalog import locks
 from catalog.database import Catalog
 from catalog.durable import file_digest
 from catalog.errors import CatalogError
+from catalog.headers import read_header
 from catalog.identifiers import digest
 from catalog.index import index_paths
-from catalog.intake import Claim, Intake, Status, Taken, _Arrival, sweep
+from catalog.intake import Claim, Intake, Status, Taken, _Arrival, _path, sweep
+from catalog.records import Unreadable
 from pipelines import phantoms
 
 NOTHING = Claim()
@@ -207,41 +209,64 @@ class TestSweep:
     """P8: what a crash left is finished or taken back by the next start."""
 
     @pytest.fixture
-    def left(self, intake: Intake) -> Path:
+    def left(self, intake: Intake, objects: list[bytes]) -> _Arrival:
+        """An object whose process was killed when it was durable under `incoming`."""
         folder = intake.folder / "incoming" / "00"
         folder.mkdir()
-        return folder
+        (temporary := folder / "aa.partial").write_bytes(objects[0])
+        found, content = read_header(temporary), digest(objects[0])
+        path = _path(intake.folder, found, content, "aa")
+        return _Arrival(temporary, "aa", content, found, path)
 
-    def test_a_file_that_was_still_coming_goes(
-        self, intake: Intake, catalog: Catalog, left: Path, objects: list[bytes]
-    ) -> None:
-        (left / "aa.partial").write_bytes(objects[0][:300])
-        assert sweep(catalog, intake.folder) == 1
+    def swept(self, intake: Intake, catalog: Catalog) -> int:
+        return len(sweep(catalog, intake.folder, intake._own))
+
+    def test_a_file_without_a_place_goes(self, intake: Intake, catalog: Catalog, left: _Arrival) -> None:
+        assert self.swept(intake, catalog) == 0
         assert on_disk(intake.folder) == []
-        assert not left.exists()
+        assert not left.temporary.parent.exists()
 
-    @pytest.mark.parametrize("length", [None, 300])
     def test_a_file_that_has_its_place_and_no_row_goes(
-        self, intake: Intake, catalog: Catalog, left: Path, objects: list[bytes], length: int | None
+        self, intake: Intake, catalog: Catalog, left: _Arrival
     ) -> None:
-        crashed = Intake(catalog, intake.folder)
-        crashed._own = left
-        incoming = crashed.begin()
-        incoming.write(objects[0][:length])
-        arrival = _Arrival(
-            incoming.path, incoming.token, incoming.sync(), crashed._examine(incoming, Claim())
-        )
-        crashed._give_places([arrival], {})
-        assert len(on_disk(intake.folder)) == 2
-        assert sweep(catalog, intake.folder) == 1
+        left.path.parent.mkdir(parents=True)
+        os.link(left.temporary, left.path)
+        assert self.swept(intake, catalog) == 0
         assert on_disk(intake.folder) == rows(catalog) == []
 
-    def test_a_file_that_has_its_row_stays(
-        self, intake: Intake, catalog: Catalog, left: Path, objects: list[bytes]
+    @pytest.mark.parametrize("reason", ["", "is not what it was said to be"])
+    def test_a_file_that_was_noted_is_settled_by_the_next_start(
+        self, intake: Intake, catalog: Catalog, left: _Arrival, reason: str
+    ) -> None:
+        if reason:
+            left.found = Unreadable("", reason)
+            left.path = _path(intake.folder, left.found, left.digest, left.token)
+        intake._note([left])
+        assert [state for _, state, _ in rows(catalog)] == ["received"]
+        with Intake(catalog, intake.folder):
+            pass
+        assert [(path, state) for path, state, _ in rows(catalog)] == [
+            (str(left.path), "rejected" if reason else "indexed")
+        ]
+        assert on_disk(intake.folder) == [left.path]
+
+    def test_a_duplicate_that_was_noted_goes_again(
+        self, intake: Intake, catalog: Catalog, left: _Arrival, objects: list[bytes]
+    ) -> None:
+        taken = give(intake, objects[0])
+        intake._note([left])
+        with Intake(catalog, intake.folder):
+            pass
+        assert [(path, state) for path, state, _ in rows(catalog)] == [(taken.path, "indexed")]
+        assert on_disk(intake.folder) == [Path(taken.path)]
+
+    def test_a_file_that_was_settled_stays(
+        self, intake: Intake, catalog: Catalog, left: _Arrival, objects: list[bytes]
     ) -> None:
         taken = Path(give(intake, objects[0]).path)
-        os.link(taken, left / f"{taken.stem.partition('-')[2]}.partial")
-        assert sweep(catalog, intake.folder) == 1
+        left.temporary.unlink()
+        os.link(taken, left.temporary.with_name(f"{taken.stem.partition('-')[2]}.partial"))
+        assert self.swept(intake, catalog) == 0
         assert on_disk(intake.folder) == [taken]
 
     def test_processes_at_work_are_left_alone(
@@ -249,8 +274,19 @@ class TestSweep:
     ) -> None:
         with intake.incoming() as incoming:
             incoming.write(objects[0])
-            assert sweep(catalog, intake.folder) == 0
+            assert self.swept(intake, catalog) == 0
             assert intake.take(incoming).status is Status.STORED
+
+
+def test_P1_who_does_not_wait_for_the_end_is_told_when_the_object_is_noted(
+    intake: Intake, catalog: Catalog, objects: list[bytes]
+) -> None:
+    with intake.incoming() as incoming:
+        incoming.write(objects[0])
+        assert intake.take(incoming, settled=False).status is Status.STORED
+    assert [state for _, state, _ in rows(catalog)] in (["received"], ["indexed"])
+    assert give(intake, objects[0]).status is Status.DUPLICATE
+    assert [state for _, state, _ in rows(catalog)] == ["indexed"]
 
 
 def test_what_was_received_is_found_unchanged_by_the_index(

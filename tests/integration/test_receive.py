@@ -51,6 +51,7 @@ def dcmtk(missing: Callable[[str], NoReturn]) -> Callable[..., subprocess.Comple
 
 def stored(receiving: Any, uid: str) -> Path:
     """The file of an instance, as the catalog has it."""
+    receiving.settle()
     catalog = Catalog(receiving.home / "catalog.sqlite")
     try:
         import sqlalchemy as sa
@@ -221,6 +222,7 @@ def test_what_is_received_can_be_asked_and_is_an_object_of_the_catalog(
     receiving: Any, dcmtk: Callable[..., Any], ct: phantoms.Phantom
 ) -> None:
     dcmtk("storescu", "-aec", "WORKBENCH", "127.0.0.1", str(receiving.port), *ct.paths)
+    receiving.settle()
     catalog = Catalog(receiving.home / "catalog.sqlite")
     from catalog.attributes import Level
 

@@ -102,7 +102,14 @@ def serve_here(settings: Settings, order: Order, journal: Journal, ready: Ready)
         catalog = Catalog(settings.catalog_url)
         stack.callback(catalog.close)
         reserve = settings.receive_free_mb << 20
-        intake = stack.enter_context(Intake(catalog, settings.received_folder, reserve=reserve))
+        intake = stack.enter_context(
+            Intake(
+                catalog,
+                settings.received_folder,
+                reserve=reserve,
+                tell=lambda taken: journal.count("objects", outcome=taken.status),
+            )
+        )
         receiver = Receiver(intake, order.address, order.callers, journal, tls=order.tls)
         stack.enter_context(receiver)
         ready(replace(order.address, port=receiver.port))

@@ -19,7 +19,7 @@ from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
 
 from catalog.identifiers import is_uid
-from catalog.intake import Incoming
+from catalog.incoming import Incoming
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.215404793158166523391063302437911086131")
 IMPLEMENTATION_VERSION_NAME = "WORKBENCH_1"
@@ -134,11 +134,16 @@ class StreamingProvider(DIMSEServiceProvider):
         self._into = error
 
     def _end_message(self, context_id: int) -> None:
-        assert self.message is not None
-        self.message._data_set_path = cast("Any", self._into)  # pynetdicom hands it on with the request
-        self._into = None
-        self._count(self.message)
-        super().receive_primitive(_fragment(context_id, _LAST, b""))
+        message = self.message
+        assert message is not None
+        self._count(message)
+        if not isinstance(message, C_STORE_RQ):
+            super().receive_primitive(_fragment(context_id, _LAST, b""))
+            return
+        message._data_set_path = cast("Any", self._into)  # pynetdicom hands it on with the request
+        self.message = self._into = None
+        # by this thread: a queue to the association's, which looks at it every millisecond, is slower
+        self.assoc._serve_request(cast("Any", message.message_to_primitive()), context_id)
 
     def _count(self, message: DIMSEMessage) -> None:
         if type(message).__name__.endswith("_RQ") and not isinstance(message, C_CANCEL_RQ):
