@@ -152,7 +152,7 @@ class Intake:
         reserve: int = 0,
         tell: Callable[[Taken], None] = lambda _taken: None,
     ) -> None:
-        self._catalog = catalog
+        self.catalog = catalog
         self.folder = Path(os.path.realpath(folder))
         self._reserve, self._tell = reserve, tell
         self._own = self.folder / _INCOMING / secrets.token_hex(8)
@@ -170,7 +170,7 @@ class Intake:
         make_folder(self.folder / _INCOMING)
         self._lock = locks.shared(self._own)
         self._lock.__enter__()
-        self._unsettled += sweep(self._catalog, self.folder, self._own)
+        self._unsettled += sweep(self.catalog, self.folder, self._own)
         self._thread = threading.Thread(target=self._settle_all, name="intake", daemon=True)
         self._thread.start()
         return self
@@ -276,7 +276,7 @@ class Intake:
         try:
             self._note(batch)
         except BaseException as raised:
-            _take_back(self._catalog, batch)
+            _take_back(self.catalog, batch)
             for each in batch:
                 each.error = (
                     raised
@@ -300,7 +300,7 @@ class Intake:
             os.link(each.temporary, each.path)
         for folder in {each.path.parent for each in batch}:
             sync(folder)
-        with self._catalog.transaction() as connection:
+        with self.catalog.transaction() as connection:
             connection.execute(_NOTE, [_note_of(each) for each in batch])
 
     def _make_durable(self, folder: Path) -> None:
@@ -378,7 +378,7 @@ class Intake:
             found = [_found(each) for each in new]
             try:
                 outcomes = settle(
-                    self._catalog, found, [replace(each.found, path=str(each.path)) for each in new], {}
+                    self.catalog, found, [replace(each.found, path=str(each.path)) for each in new], {}
                 )
             except (OvertakenError, ConflictError, sa.exc.IntegrityError):
                 if attempt == ATTEMPTS:
@@ -394,7 +394,7 @@ class Intake:
     def _known(self, arrivals: Sequence[_Arrival]) -> dict[_Arrival, Taken]:
         """Those of which the same bytes lie here already, and are settled."""
         taken = {}
-        with self._catalog.reading() as connection:
+        with self.catalog.reading() as connection:
             known = look_up(connection, {uid for each in arrivals if (uid := _uid(each.found))})
             for each in arrivals:
                 if isinstance(each.found, Unreadable):
@@ -417,7 +417,7 @@ class Intake:
     def _remove(self, superfluous: Sequence[_Arrival]) -> None:
         """Remove what is here twice: the row, then the file."""
         if superfluous:
-            with self._catalog.transaction() as connection:
+            with self.catalog.transaction() as connection:
                 for each in superfluous:
                     connection.execute(files.delete().where(_is(each.path)))
             for each in superfluous:

@@ -271,6 +271,34 @@ def test_only_known_callers_from_their_own_address_are_answered(
     assert receiving.end() == 0
 
 
+def test_who_may_ask_finds_what_was_received(
+    start_receive: Callable[..., Any], tmp_path: Path, dcmtk: Callable[..., Any], ct: phantoms.Phantom
+) -> None:
+    home = tmp_path / "bench"
+    home.mkdir()
+    node = 'host = "127.0.0.1"\nport = 104\n'
+    (home / "workbench.toml").write_text(
+        f'[nodes.VIEWER]\nae_title = "VIEWER"\nmay = ["find"]\n{node}[nodes.CT]\nae_title = "CT"\n{node}'
+    )
+    receiving = start_receive(home, anyone=False)
+    address = ("-aec", "WORKBENCH", "127.0.0.1", str(receiving.port))
+    assert dcmtk("dcmsend", "-aet", "CT", *address, *ct.paths).returncode == 0
+    receiving.settle()
+    study = pydicom.dcmread(ct.paths[0]).StudyInstanceUID
+    for model, level, count in (
+        ("-P", "PATIENT", 1),
+        ("-S", "STUDY", 1),
+        ("-S", "SERIES", 1),
+        ("-S", "IMAGE", 6),
+    ):
+        keys = ["-k", f"QueryRetrieveLevel={level}", "-k", f"StudyInstanceUID={study}"]
+        found = dcmtk("findscu", "-v", "-aet", "VIEWER", model, *keys, *address)
+        assert (found.stdout + found.stderr).count("Find Response:") == count, (level, found.stderr)
+    refused = dcmtk("findscu", "-v", "-aet", "CT", "-S", "-k", "QueryRetrieveLevel=STUDY", *address)
+    assert "Find Response:" not in refused.stdout + refused.stderr
+    assert receiving.end() == 0
+
+
 def test_several_processes_share_the_port_and_lose_nothing(
     start_receive: Callable[..., Any], tmp_path: Path, dcmtk: Callable[..., Any]
 ) -> None:

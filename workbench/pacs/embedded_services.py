@@ -14,27 +14,25 @@ from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.events import Event, EventHandlerType
 
-from catalog.attributes import BY_KEYWORD, Level
+from catalog.attributes import Level
 from catalog.database import Catalog
 from catalog.durable import write
-from catalog.errors import DeliveryError, QuestionError
+from catalog.errors import DeliveryError
 from catalog.identifiers import folder_name, is_uid
 from catalog.index import index_paths
 from catalog.query import find_level
 from workbench.pacs.association import CONTEXTS_AT_MOST, associate
 from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.queries import PENDING, answers, question_of
 from workbench.pacs.sop_classes import (
     STORAGE_COMMITMENT_PUSH_MODEL,
     STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
 )
 
-SUCCESS, PENDING = 0x0000, 0xFF00
+SUCCESS = 0x0000
 DUPLICATE, INVALID_ARGUMENT, NO_SUCH_INSTANCE, CLASS_CONFLICT = 0x0111, 0x0115, 0x0112, 0x0119
 OUT_OF_RESOURCES, NO_MATCH_FOR_CLASS, CANNOT_UNDERSTAND = 0xA700, 0xA900, 0xC000
 """Status codes (PS3.7 annex C, PS3.4 B.2.3, C.4)."""
-
-LEVELS = {"PATIENT": Level.PATIENT, "STUDY": Level.STUDY, "SERIES": Level.SERIES, "IMAGE": Level.INSTANCE}
-"""Query/Retrieve Level (0008,0052) (PS3.4 C.6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +98,7 @@ class EmbeddedServices:
 
     def find(self, event: Event) -> Iterator[tuple[int, Dataset | None]]:
         """Answer a C-FIND at any level."""
-        try:
-            level, matching, keywords = _question(event.identifier)
-            rows = find_level(self.catalog, level, matching, columns=keywords)
-        except (QuestionError, KeyError):
-            yield NO_MATCH_FOR_CLASS, None
-            return
-        for row in rows:
-            if event.is_cancelled:
-                yield 0xFE00, None
-                return
-            yield PENDING, self._match(event.identifier, row)
-        yield SUCCESS, None
+        return answers(self.catalog, event, self.ae_title)
 
     def get(self, event: Event) -> Iterator[Any]:
         """Send what a C-GET asks for on the same association."""
@@ -196,32 +183,9 @@ class EmbeddedServices:
         return self.folder / f"{folder_name(sop_instance_uid)}.dcm"
 
     def _asked(self, event: Event) -> list[Path]:
-        _, matching, _ = _question(event.identifier)
+        _, matching, _ = question_of(event.identifier)
         rows = find_level(self.catalog, Level.INSTANCE, matching, columns=["SOPInstanceUID"])
         return [self._place(str(row["sop_instance_uid"])) for row in rows]
-
-    def _match(self, identifier: Dataset, row: Mapping[str, Any]) -> Dataset:
-        match = Dataset()
-        match.SpecificCharacterSet = "ISO_IR 192"
-        match.QueryRetrieveLevel = identifier.QueryRetrieveLevel
-        match.RetrieveAETitle = self.ae_title
-        for element in identifier:
-            if element.keyword in BY_KEYWORD and element.keyword != "SpecificCharacterSet":
-                value = row.get(BY_KEYWORD[element.keyword].column)
-                setattr(match, element.keyword, "" if value is None else value)
-        return match
-
-
-def _question(identifier: Dataset) -> tuple[Level, dict[str, Any], list[str]]:
-    level = LEVELS[identifier.QueryRetrieveLevel]
-    asked = [element for element in identifier if element.keyword in BY_KEYWORD]
-    asked = [element for element in asked if element.keyword != "SpecificCharacterSet"]
-    matching = {element.keyword: _key(element.value) for element in asked if not element.is_empty}
-    return level, matching, [element.keyword for element in asked]
-
-
-def _key(value: Any) -> Any:
-    return [str(each) for each in value] if isinstance(value, list | tuple) else str(value)
 
 
 def _send_report(association: Association, result: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""Receives: verification and storage as SCP, for callers that are known (PS3.4 annexes A and B).
+"""Receives: verification, storage and query as SCP, for callers that are known (PS3.4 annexes A to C).
 
 A C-STORE is answered with success when the object is durable and told in the catalog, not before.
 """
@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from ssl import SSLContext
@@ -28,7 +28,8 @@ from workbench.pacs.accepting import ReceivingServer, certificate_of
 from workbench.pacs.association import application_entity
 from workbench.pacs.callers import Caller, Callers
 from workbench.pacs.journal import Journal
-from workbench.pacs.sop_classes import VERIFICATION
+from workbench.pacs.queries import answers
+from workbench.pacs.sop_classes import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, VERIFICATION
 from workbench.pacs.streaming import StreamingProvider
 from workbench.pacs.transport import serve
 
@@ -120,7 +121,8 @@ class Receiver:
             maximum_pdu=MAXIMUM_PDU,
         )
         ae.require_called_aet = True
-        ae.add_supported_context(VERIFICATION)
+        for service in (VERIFICATION, PATIENT_ROOT_FIND, STUDY_ROOT_FIND):
+            ae.add_supported_context(service)
         server_class = partial(ReceivingServer, begin=self._intake.begin, share_port=self._address.share_port)
         self._server = serve(
             ae,
@@ -154,6 +156,7 @@ class Receiver:
             (evt.EVT_REQUESTED, self._admit),
             (evt.EVT_C_ECHO, lambda _event: SUCCESS),
             (evt.EVT_C_STORE, self._store),
+            (evt.EVT_C_FIND, self._find),
             (evt.EVT_CONN_CLOSE, self._closed),
         ]
 
@@ -186,6 +189,13 @@ class Receiver:
                 came.discard()
         self._count(event.assoc, outcome)
         return status
+
+    def _find(self, event: Event) -> Iterator[tuple[int | Dataset, Dataset | None]]:
+        """Answer a C-FIND of who may ask."""
+        if "find" not in self._who[event.assoc][0].may:
+            yield _status(NOT_AUTHORIZED, "this caller may not ask"), None
+            return
+        yield from answers(self._intake.catalog, event, self._address.ae_title)
 
     def _taken(self, event: Event, came: Incoming | Exception) -> tuple[int | Dataset, str]:
         caller = self._who[event.assoc][0]
