@@ -1,5 +1,6 @@
 """What sending promises, whatever node and line do: bounded waits, the same bytes, order, nothing lost."""
 
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -224,3 +225,27 @@ def test_29_a_bad_line_costs_bounded_time_and_ends_with_one_copy_at_the_node(
         (tmp_path / "back.dcm").write_bytes(pacs.kept[uid])
         same = fingerprint(pydicom.dcmread(path)), fingerprint(pydicom.dcmread(tmp_path / "back.dcm"))
         assert not differences(*same)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted as Linux lists them")
+def test_21_associations_that_end_in_any_way_leave_neither_threads_nor_open_files(
+    sqlite_catalog: Catalog, tmp_path: Path, series: list[phantoms.Phantom]
+) -> None:
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def others() -> list[threading.Thread]:
+        return [each for each in threading.enumerate() if each not in before]
+
+    post(sqlite_catalog, series[0].paths[0], "PACS", outbox_folder=tmp_path / "outbox", now=NOW)
+    before, files = set(threading.enumerate()), open_files()
+    ways: list[Step] = [ABORT, CRASH_AFTER_SUCCESS, OUT_OF_RESOURCES, SILENCE] * 4
+    with scripted(*ways) as pacs:
+        for day, _ in enumerate(ways):
+            send(sqlite_catalog, pacs.node(**QUICK), NOW + timedelta(days=day))
+        assert len(pacs.received) == len(ways)
+    until = time.monotonic() + 20
+    for thread in others():
+        thread.join(max(until - time.monotonic(), 0))
+    assert others() == []
+    assert open_files() <= files
