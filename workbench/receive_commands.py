@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,10 @@ def receive(
     anyone_here: Annotated[
         bool, typer.Option("--anyone-here", help="Every program of this machine may send, unnamed.")
     ] = False,
+    metrics: Annotated[
+        Path | None,
+        typer.Option("--metrics", metavar="FILE", help="Counts for Prometheus's textfile collector."),
+    ] = None,
     share_port: Annotated[bool, typer.Option("--share-port", hidden=True)] = False,
     home: Home = None,
     as_json: AsJson = False,
@@ -33,6 +38,8 @@ def receive(
 
     Example: workbench receive --port 11112 --workers 2
     """
+    if metrics is not None and workers > 1:
+        raise typer.BadParameter("--metrics counts one process; leave --workers out")
     with opened(context, home) as bench:
         from dataclasses import replace
 
@@ -51,7 +58,7 @@ def receive(
         ready = _nothing if share_port else (_in_json if as_json else _in_words)
         if workers == 1:
             shared = replace(order, address=replace(order.address, share_port=share_port))
-            serve_here(settings, shared, journal, ready)
+            serve_here(settings, shared, journal, ready, metrics)
             return
         command = [sys.executable, "-m", "workbench", "receive", "--home", str(settings.home)]
         command += ["--host", order.address.host, "--ae", order.address.ae_title, "--share-port"]

@@ -341,12 +341,20 @@ def test_Orthanc_sends_and_nothing_of_a_patient_is_in_the_log(
 def test_the_end_is_graceful_and_a_restart_finds_everything(
     start_receive: Callable[..., Any], tmp_path: Path, dcmtk: Callable[..., Any], ct: phantoms.Phantom
 ) -> None:
-    receiving = start_receive(tmp_path / "bench")
+    receiving = start_receive(tmp_path / "bench", "--metrics", str(tmp_path / "counts.prom"))
     arguments = ["-aec", "WORKBENCH", "127.0.0.1", str(receiving.port)]
     assert dcmtk("dcmsend", *arguments, *ct.paths[:3]).returncode == 0
     idle = associated(receiving, [(LABEL_MAP, ImplicitVRLittleEndian)])
     assert receiving.end(30) == 0
     idle.abort()
+    assert (tmp_path / "counts.prom").read_text().splitlines() == [
+        "# TYPE workbench_receive_answers_total counter",
+        'workbench_receive_answers_total{outcome="stored"} 3',
+        "# TYPE workbench_receive_associations_total counter",
+        "workbench_receive_associations_total 2",
+        "# TYPE workbench_receive_objects_total counter",
+        'workbench_receive_objects_total{outcome="stored"} 3',
+    ]
     again = start_receive(tmp_path / "bench", port=receiving.port)
     assert dcmtk("dcmsend", *arguments, *ct.paths).returncode == 0
     assert len(again.files) == len(ct.paths)

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from ssl import SSLContext
 
 from catalog.database import Catalog
+from catalog.durable import write
 from catalog.errors import DeliveryError, SettingsError, words_of
 from catalog.intake import Intake
 from workbench.pacs.accepting import server_context
@@ -27,6 +29,7 @@ _AGAIN_SECONDS = 1.0
 """After which a process that ended by itself is started again."""
 
 _LOOK_SECONDS = 0.05
+_METRICS_SECONDS = 5.0
 
 type Ready = Callable[[Address], None]
 
@@ -85,8 +88,15 @@ def _tls(settings: Settings) -> SSLContext | None:
         raise SettingsError(f"certificate, key and authorities of TLS cannot be used: {error}") from None
 
 
-def serve_here(settings: Settings, order: Order, journal: Journal, ready: Ready) -> None:
+def serve_here(
+    settings: Settings, order: Order, journal: Journal, ready: Ready, metrics: Path | None = None
+) -> None:
     """Receive in this process until SIGTERM or Ctrl-C; then drain.
+
+    Parameters
+    ----------
+    metrics
+        A file that gets the counts every few seconds, for the textfile collector of Prometheus.
 
     Raises
     ------
@@ -113,8 +123,16 @@ def serve_here(settings: Settings, order: Order, journal: Journal, ready: Ready)
         receiver = Receiver(intake, order.address, order.callers, journal, tls=order.tls)
         stack.enter_context(receiver)
         ready(replace(order.address, port=receiver.port))
-        end.wait()
+        while not end.wait(_METRICS_SECONDS if metrics is not None else None):
+            _tell(journal, metrics)
         journal.say("ending")
+    _tell(journal, metrics)
+
+
+def _tell(journal: Journal, metrics: Path | None) -> None:
+    if metrics is not None:
+        with suppress(OSError):  # no reason to end
+            write(metrics, journal.metrics().encode())
 
 
 def serve_with(count: int, command: Sequence[str], address: Address, journal: Journal, ready: Ready) -> None:
