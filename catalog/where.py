@@ -58,7 +58,8 @@ COMPARISON_LIMIT = 200
 NESTING_LIMIT = 10
 """Parentheses inside one another; the parser of SQLite has a stack of 100, of which each takes some."""
 
-_GRAMMAR = r"""
+_GRAMMAR = (
+    r"""
 ?start: disjunction
 ?disjunction: conjunction ("or"i conjunction)*
 ?conjunction: negation ("and"i negation)*
@@ -83,7 +84,10 @@ NUMBER: /[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?/i
 STRING: /'([^']|'')*'/ | /"([^"]|"")*"/
 %import common.WS
 %ignore WS
-""".replace("TAG", r"(\(?[0-9a-f]{4},[0-9a-f]{4}\)?)").replace("WORD", "[a-z_][a-z0-9_]*")
+""".replace("TAG", r"(\(HEX,HEX\)|HEX,HEX)")
+    .replace("HEX", "[0-9a-f]{4}")
+    .replace("WORD", "[a-z_][a-z0-9_]*")
+)
 _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "=": operator.eq,

@@ -133,6 +133,13 @@ def archive(tmp_path: Path) -> Path:
         ("ImageComments !~ 'x'", 2),
         ("0010,0020 is present", 2),
         ("0029,0010 = 'BENCH TEST'", 1),
+        ("not 0029,1010 > 300", 2),
+        ("not not 0029,1010 > 300", 1),
+        ("0029,1010 not in (0, 100)", 2),
+        ("0029,1011 = 'only here' or Modality = 'CT'", 2),
+        ("0029,1011 = 'only here' and not 0029,1010 = 300", 0),
+        ("not (0029,1011 is empty)", 1),
+        ("(Modality = 'MR' or (0029,1010) > 300)", 1),
     ],
 )
 def test_any_element_can_be_asked_for(catalog: Catalog, archive: Path, where: str, count: int) -> None:
