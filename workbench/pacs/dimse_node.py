@@ -11,7 +11,7 @@ from workbench.pacs.node import SCHEME, ListenAddress
 AE_TITLE_LENGTH = 16
 """The longest an AE title may be (PS3.5 section 6.2)."""
 
-SERVICES = ("store", "commit", "find", "get", "move")
+SERVICES = ("store", "find")
 """What a node may be allowed to ask of this bench."""
 
 
@@ -41,8 +41,8 @@ class DimseNode:
     """How long to wait for each answer, and for a connection that has fallen silent."""
     maximum_pdu: int = 262144
     """Largest P-DATA PDU to receive, in bytes (PS3.8 annex D.1)."""
-    may: tuple[str, ...] = ("store", "commit")
-    """What it may ask of `workbench receive`: store, commit, find, get, move; every node may verify."""
+    may: tuple[str, ...] = ("store",)
+    """What it may ask of `workbench receive`: store, find; every node may verify."""
     certificate: str = ""
     """SHA-256 of the certificate it calls with, 64 hexadecimal digits; then its address is not looked at."""
 
