@@ -285,7 +285,7 @@ def _index(
                 rows: _Rows = _known(connection, found)
         else:
             rows, looked_up = looked_up, None
-        known = [each for each in found if _is_unchanged(each, _row_of(each, rows), State.ARCHIVE)]
+        known = [each for each in found if _is_unchanged(each, _row_of(each, rows), _ARCHIVES)]
         archives += known
         found = [each for each in found if each not in known]
         changed = [each for each in found if not _is_unchanged(each, _row_of(each, rows))]
@@ -466,11 +466,17 @@ def _row_of(found: Found, rows: Mapping[tuple[str, str], Place]) -> Place | None
 
 def _is_known(found: Found, row: Place | None) -> bool:
     """Whether there is nothing to read, of a file or of an archive."""
-    return _is_unchanged(found, row) or _is_unchanged(found, row, State.ARCHIVE)
+    return _is_unchanged(found, row, _SETTLED | _ARCHIVES)
 
 
-def _is_unchanged(found: Found, row: Place | None, state: State = State.INDEXED) -> bool:
-    return row is not None and row.state is state and (row.size, row.mtime_ns) == (found.size, found.mtime_ns)
+_SETTLED = frozenset({State.INDEXED, State.QUARANTINED})
+_ARCHIVES = frozenset({State.ARCHIVE})
+
+
+def _is_unchanged(found: Found, row: Place | None, states: frozenset[State] = _SETTLED) -> bool:
+    return (
+        row is not None and row.state in states and (row.size, row.mtime_ns) == (found.size, found.mtime_ns)
+    )
 
 
 def _known(connection: sa.Connection, found: Sequence[Found]) -> dict[tuple[str, str], Place]:

@@ -13,28 +13,40 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from catalog import locks
+from catalog.arrivals import (
+    INCOMING,
+    NO_CLAIM,
+    Arrival,
+    Claim,
+    Status,
+    Taken,
+    is_at,
+    note_of,
+    path_of,
+    remove_folder,
+    state_at,
+    sweep,
+    take_back,
+)
 from catalog.content import Contents
 from catalog.database import Catalog
-from catalog.durable import file_digest, make_folder, sync
+from catalog.durable import make_folder, sync
 from catalog.errors import CatalogError, ConflictError
 from catalog.extent import shortfall
 from catalog.headers import read_header
-from catalog.identifiers import folder_name
 from catalog.incoming import Incoming
 from catalog.index import ATTEMPTS, settle
 from catalog.models import files
 from catalog.places import Instance, State
 from catalog.records import InstanceHeader, Unreadable
-from catalog.scan import Found, storable
 from catalog.upsert import OvertakenError, look_up
 
 BATCH = 200
@@ -50,75 +62,8 @@ ROOM_SECONDS = 60.0
 AGAIN_SECONDS = 1.0
 """After which what could not be settled is tried again."""
 
-_INCOMING, _QUARANTINE = "incoming", "quarantine"
 _FOLDERS = 10_000
 """Folders that a process remembers to have made."""
-
-
-class Status(StrEnum):
-    """What became of an object; every one that came whole has exactly one."""
-
-    STORED = "stored"
-    DUPLICATE = "duplicate"
-    """The same bytes are here already."""
-    CONFLICT = "conflict"
-    """Other bytes under a known SOP Instance UID: kept beside and recorded, never in its stead."""
-    QUARANTINED = "quarantined"
-    """Kept with the reason, and part of no answer: unreadable, cut, or not what it was said to be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a sender says an object is; empty where it says nothing."""
-
-    sop_class_uid: str = ""
-    sop_instance_uid: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """The end of one object."""
-
-    status: Status
-    path: str
-    """Where it lies; of a duplicate the file that was there."""
-    reason: str = ""
-    series_instance_uid: str = ""
-    digest: str = ""
-    """SHA-256 of the whole file."""
-
-
-@dataclass(slots=True, eq=False)
-class _Arrival:
-    """One object that is durable under `incoming`, on its way into the catalog."""
-
-    temporary: Path
-    token: str
-    digest: str
-    found: InstanceHeader | Unreadable
-    path: Path
-    noted: bool = False
-    settled: threading.Event = field(default_factory=threading.Event)
-    error: Exception | None = None
-    outcome: Taken | None = None
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """The same of two objects where they are the same."""
-        return _uid(self.found), self.digest
-
-    @property
-    def provisional(self) -> Taken:
-        """What is known of it before it is settled."""
-        if isinstance(self.found, Unreadable):
-            return Taken(Status.QUARANTINED, str(self.path), self.found.reason, digest=self.digest)
-        return Taken(Status.STORED, str(self.path), "", _series(self.found), self.digest)
-
-    def end(self, outcome: Taken) -> None:
-        """It is settled, and its name under `incoming` is no longer needed."""
-        self.temporary.unlink(missing_ok=True)
-        self.outcome = outcome
-        self.settled.set()
 
 
 class Intake:
@@ -155,9 +100,9 @@ class Intake:
         self.catalog = catalog
         self.folder = Path(os.path.realpath(folder))
         self._reserve, self._tell = reserve, tell
-        self._own = self.folder / _INCOMING / secrets.token_hex(8)
-        self._arrived: deque[_Arrival] = deque()
-        self._unsettled: deque[_Arrival] = deque()
+        self._own = self.folder / INCOMING / secrets.token_hex(8)
+        self._arrived: deque[Arrival] = deque()
+        self._unsettled: deque[Arrival] = deque()
         self._more = threading.Condition()
         self._noting = threading.Lock()
         self._hurry = 0
@@ -167,7 +112,7 @@ class Intake:
         self._durable: set[Path] = set()
 
     def __enter__(self) -> "Intake":
-        make_folder(self.folder / _INCOMING)
+        make_folder(self.folder / INCOMING)
         self._lock = locks.shared(self._own)
         self._lock.__enter__()
         self._unsettled += sweep(self.catalog, self.folder, self._own)
@@ -187,7 +132,7 @@ class Intake:
             self._more.notify_all()
         self._thread.join()
         with suppress(OSError):  # what still comes in, or could not be settled, is for the next sweep
-            _remove_folder(self._own)
+            remove_folder(self._own)
         self._lock.__exit__(None, None, None)
 
     def begin(self) -> Incoming:
@@ -209,7 +154,7 @@ class Intake:
         finally:
             incoming.discard()
 
-    def take(self, incoming: Incoming, claim: Claim = Claim(), *, settled: bool = True) -> Taken:
+    def take(self, incoming: Incoming, claim: Claim = NO_CLAIM, *, settled: bool = True) -> Taken:
         """Take in an object that is whole; it is durable, and noted in the catalog, when this returns.
 
         Parameters
@@ -225,8 +170,8 @@ class Intake:
         try:
             digest = incoming.sync()
             found = self._examine(incoming, claim)
-            path = _path(self.folder, found, digest, incoming.token)
-            arrival = _Arrival(incoming.path, incoming.token, digest, found, path)
+            path = path_of(self.folder, found, digest, incoming.token)
+            arrival = Arrival(incoming.path, incoming.token, digest, found, path)
             with self._more:
                 if not self._more.wait_for(lambda: self._has_room or self._ending, ROOM_SECONDS):
                     raise OSError(errno.EBUSY, "what was taken in before cannot be settled")
@@ -276,7 +221,7 @@ class Intake:
         try:
             self._note(batch)
         except BaseException as raised:
-            _take_back(self.catalog, batch)
+            take_back(self.catalog, batch)
             for each in batch:
                 each.error = (
                     raised
@@ -294,14 +239,14 @@ class Intake:
     def _has_room(self) -> bool:
         return len(self._unsettled) < UNSETTLED
 
-    def _note(self, batch: Sequence[_Arrival]) -> None:
+    def _note(self, batch: Sequence[Arrival]) -> None:
         for each in batch:
             self._make_durable(each.path.parent)
             os.link(each.temporary, each.path)
         for folder in {each.path.parent for each in batch}:
             sync(folder)
         with self.catalog.transaction() as connection:
-            connection.execute(_NOTE, [_note_of(each) for each in batch])
+            connection.execute(_NOTE, [note_of(each) for each in batch])
 
     def _make_durable(self, folder: Path) -> None:
         """Make a folder; its name is on the disk even where another process has just made it."""
@@ -326,7 +271,7 @@ class Intake:
                 self._more.notify_all()
             if not batch:
                 return
-            left: list[_Arrival] = self._settle_each(batch)
+            left: list[Arrival] = self._settle_each(batch)
             for each in left:
                 each.settled.set()  # it is durable and noted: what it is comes later
             with self._more:
@@ -339,7 +284,7 @@ class Intake:
     def _is_time(self) -> bool:
         return len(self._unsettled) >= MANY or bool(self._hurry) or self._all_noted
 
-    def _settle_each(self, batch: Sequence[_Arrival]) -> list[_Arrival]:
+    def _settle_each(self, batch: Sequence[Arrival]) -> list[Arrival]:
         """Settle a batch, one by one where they cannot be together; return what could not be for now."""
         try:
             self._settle(batch)
@@ -356,8 +301,8 @@ class Intake:
             return self._settle_each(batch)
         return []
 
-    def _settle(self, batch: Sequence[_Arrival]) -> None:
-        leaders: dict[tuple[str, str], _Arrival] = {}
+    def _settle(self, batch: Sequence[Arrival]) -> None:
+        leaders: dict[tuple[str, str], Arrival] = {}
         for each in batch:
             leaders.setdefault(each.key, each)
         taken = self._decided(list(leaders.values()))
@@ -370,12 +315,13 @@ class Intake:
             each.end(taken[each])
             self._tell(taken[each])
 
-    def _decided(self, arrivals: Sequence[_Arrival]) -> dict[_Arrival, Taken]:
+    def _decided(self, arrivals: Sequence[Arrival]) -> dict[Arrival, Taken]:
         """Make rows of what is new, again where another process was faster."""
         for attempt in range(1, ATTEMPTS + 1):
             taken = self._known(arrivals)
+            self._quarantine([each for each in arrivals if each.is_unreadable and each not in taken], taken)
             new = [each for each in arrivals if each not in taken]
-            found = [_found(each) for each in new]
+            found = [each.place for each in new]
             try:
                 outcomes = settle(
                     self.catalog, found, [replace(each.found, path=str(each.path)) for each in new], {}
@@ -387,39 +333,46 @@ class Intake:
             for each, outcome in zip(new, outcomes, strict=True):
                 place = outcome.place
                 status = _STATUS.get(place.state, Status.STORED)
-                taken[each] = Taken(status, place.path, place.reason, _series(each.found), each.digest)
+                taken[each] = Taken(status, place.path, place.reason, each.series_instance_uid, each.digest)
             return taken
         raise AssertionError("it ends with a result or an error")
 
-    def _known(self, arrivals: Sequence[_Arrival]) -> dict[_Arrival, Taken]:
+    def _quarantine(self, arrivals: Sequence[Arrival], taken: dict[Arrival, Taken]) -> None:
+        if arrivals:
+            with self.catalog.transaction() as connection:
+                for each in arrivals:
+                    connection.execute(_QUARANTINE.where(is_at(each.path)), {"because": each.reason})
+        taken |= {each: each.provisional for each in arrivals}
+
+    def _known(self, arrivals: Sequence[Arrival]) -> dict[Arrival, Taken]:
         """Those of which the same bytes lie here already, and are settled."""
         taken = {}
         with self.catalog.reading() as connection:
-            known = look_up(connection, {uid for each in arrivals if (uid := _uid(each.found))})
+            known = look_up(connection, {uid for each in arrivals if (uid := each.sop_instance_uid)})
             for each in arrivals:
                 if isinstance(each.found, Unreadable):
                     for there in each.path.parent.glob(f"{each.path.name.partition('-')[0]}-*"):
-                        if there != each.path and _row(connection, there) == (State.REJECTED.value,):
+                        if there != each.path and state_at(connection, there) == State.QUARANTINED.value:
                             taken[each] = replace(each.provisional, path=str(there))
-                elif (same := self._same(known.get(_uid(each.found)), each)) is not None:
+                elif (same := self._same(known.get(each.sop_instance_uid), each)) is not None:
                     taken[each] = same
         return taken
 
-    def _same(self, instance: Instance | None, arrival: _Arrival) -> Taken | None:
+    def _same(self, instance: Instance | None, arrival: Arrival) -> Taken | None:
         for place in instance.places if instance else ():
             if place.content_digest != arrival.digest or place.state not in _HERE:
                 continue
             if Path(place.path).is_relative_to(self.folder) and _is_whole(place.path, place.size):
                 status = _STATUS.get(place.state, Status.DUPLICATE)
-                return Taken(status, place.path, place.reason, _series(arrival.found), arrival.digest)
+                return Taken(status, place.path, place.reason, arrival.series_instance_uid, arrival.digest)
         return None
 
-    def _remove(self, superfluous: Sequence[_Arrival]) -> None:
+    def _remove(self, superfluous: Sequence[Arrival]) -> None:
         """Remove what is here twice: the row, then the file."""
         if superfluous:
             with self.catalog.transaction() as connection:
                 for each in superfluous:
-                    connection.execute(files.delete().where(_is(each.path)))
+                    connection.execute(files.delete().where(is_at(each.path)))
             for each in superfluous:
                 each.path.unlink()
 
@@ -428,108 +381,7 @@ _STATUS = {State.CONFLICT: Status.CONFLICT, State.REJECTED: Status.QUARANTINED}
 _AGAIN = {Status.STORED: Status.DUPLICATE}
 _HERE = (State.INDEXED, State.CONFLICT)
 _NOTE = files.insert()
-
-
-def sweep(catalog: Catalog, folder: Path, own: Path) -> list[_Arrival]:
-    """Clear up after processes that are gone; return what they had noted and not settled.
-
-    What they had not noted goes: its sender, who knows of no success, sends it again. Processes at work are
-    left alone.
-
-    Parameters
-    ----------
-    folder
-        Of an `Intake`.
-    own
-        Where names of what is returned go meanwhile; its lock is held.
-    """
-    noted: list[_Arrival] = []
-    for left in sorted((folder / _INCOMING).iterdir()):
-        try:
-            with locks.alone(left, wait=False):
-                for temporary in left.glob("*.partial"):
-                    arrival = _left(catalog, folder, temporary)
-                    if arrival is None:
-                        temporary.unlink()
-                    else:
-                        arrival.temporary = temporary.rename(own / temporary.name)
-                        noted.append(arrival)
-                _remove_folder(left)
-        except (BlockingIOError, NotADirectoryError):
-            continue
-    return noted
-
-
-def _left(catalog: Catalog, folder: Path, temporary: Path) -> _Arrival | None:
-    """What was noted under a name; without a row it has no place any more when this returns."""
-    if temporary.stat().st_nlink == 1:
-        return None
-    token, digest = temporary.name.partition(".")[0], file_digest(temporary)
-    for found in (Unreadable(str(temporary), ""), read_header(temporary, Contents())):
-        path = _path(folder, found, digest, token)
-        if path.exists() and path.samefile(temporary):
-            with catalog.reading() as connection:
-                row = _row(connection, path)
-                reason = connection.scalar(sa.select(files.c.reason).where(_is(path))) or ""
-            if row is None:
-                path.unlink()
-            elif row == (State.RECEIVED.value,):
-                if isinstance(found, Unreadable):
-                    found = Unreadable(str(path), reason)
-                return _Arrival(temporary, token, digest, found, path)
-    return None
-
-
-def _take_back(catalog: Catalog, batch: Iterable[_Arrival]) -> None:
-    """Remove what could not be noted; where nobody can say whether it was, it waits for the next sweep."""
-    for each in batch:
-        try:
-            if each.path.exists():
-                with catalog.reading() as connection:
-                    row = _row(connection, each.path)
-                if row is not None:
-                    continue
-                each.path.unlink()
-            each.temporary.unlink(missing_ok=True)
-        except (OSError, CatalogError, sa.exc.SQLAlchemyError):
-            continue
-
-
-def _note_of(arrival: _Arrival) -> dict[str, object]:
-    found = _found(arrival)
-    return {
-        "folder": storable(found.folder),
-        "name": storable(found.name),
-        "size": found.size,
-        "mtime_ns": found.mtime_ns,
-        "state": State.RECEIVED.value,
-        "reason": arrival.found.reason if isinstance(arrival.found, Unreadable) else "",
-        "content_digest": arrival.digest,
-    }
-
-
-def _is(path: Path) -> sa.ColumnElement[bool]:
-    return sa.and_(files.c.folder == storable(str(path.parent)), files.c.name == storable(path.name))
-
-
-def _row(connection: sa.Connection, path: Path) -> tuple[str, ...] | None:
-    """State of a file's row."""
-    row = connection.execute(sa.select(files.c.state).where(_is(path))).one_or_none()
-    return tuple(row) if row is not None else None
-
-
-def _path(folder: Path, found: InstanceHeader | Unreadable, digest: str, token: str) -> Path:
-    """Where an object lies for good: in the folder of its series, or in quarantine; made of digests alone."""
-    name = f"{digest[:32]}-{token}.dcm"
-    if isinstance(found, Unreadable):
-        return folder / _QUARANTINE / digest[:2] / name
-    series = folder_name(_series(found))
-    return folder / series[:2] / series / name
-
-
-def _found(arrival: _Arrival) -> Found:
-    path, state = arrival.path, arrival.path.stat()
-    return Found(str(path.parent), path.name, state.st_size, state.st_mtime_ns, arrival.digest)
+_QUARANTINE = files.update().values(state=State.QUARANTINED.value, reason=sa.bindparam("because"))
 
 
 def _is_whole(path: str, size: int) -> bool:
@@ -537,16 +389,3 @@ def _is_whole(path: str, size: int) -> bool:
         return Path(path).stat().st_size == size
     except OSError:
         return False
-
-
-def _uid(found: InstanceHeader | Unreadable) -> str:
-    return str(found.values["sop_instance_uid"]) if isinstance(found, InstanceHeader) else ""
-
-
-def _series(found: InstanceHeader | Unreadable) -> str:
-    return str(found.values["series_instance_uid"]) if isinstance(found, InstanceHeader) else ""
-
-
-def _remove_folder(folder: Path) -> None:
-    (folder / locks.LOCK).unlink(missing_ok=True)
-    folder.rmdir()

@@ -30,6 +30,8 @@ class State(StrEnum):
     """As indexed, but its series or study was deleted (`catalog.corrections`)."""
     RECEIVED = "received"
     """Durable and here; what it is to the catalog is not settled yet (`catalog.intake`)."""
+    QUARANTINED = "quarantined"
+    """Kept as it was received, with the reason, and part of no answer, whoever reads it again."""
     ARCHIVE = "archive"
     """An archive as it was when its entries, which have rows of their own, were last read."""
 

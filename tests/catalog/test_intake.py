@@ -13,17 +13,16 @@ import pytest
 import sqlalchemy as sa
 
 from catalog import locks
+from catalog.arrivals import NO_CLAIM, Arrival, Claim, Status, Taken, path_of, sweep
 from catalog.database import Catalog
 from catalog.durable import file_digest
 from catalog.errors import CatalogError
 from catalog.headers import read_header
 from catalog.identifiers import digest
 from catalog.index import index_paths
-from catalog.intake import Claim, Intake, Status, Taken, _Arrival, _path, sweep
+from catalog.intake import Intake
 from catalog.records import Unreadable
 from pipelines import phantoms
-
-NOTHING = Claim()
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def objects(tmp_path: Path) -> list[bytes]:
     return [path.read_bytes() for path in phantoms.write_series(tmp_path / "ct", planes=5).paths]
 
 
-def give(intake: Intake, content: bytes, claim: Claim = NOTHING) -> Taken:
+def give(intake: Intake, content: bytes, claim: Claim = NO_CLAIM) -> Taken:
     with intake.incoming() as incoming:
         for at in range(0, len(content), 1000):
             incoming.write(content[at : at + 1000])
@@ -124,8 +123,10 @@ def test_P3_what_is_not_what_it_was_said_to_be_is_quarantined(
     assert taken.status is Status.QUARANTINED
     assert words in taken.reason
     assert Path(taken.path).read_bytes() == objects[0]
-    assert [state for _, state, _ in rows(catalog)] == ["rejected"]
+    assert [state for _, state, _ in rows(catalog)] == ["quarantined"]
     assert give(intake, objects[0], claim).path == taken.path
+    assert index_paths(catalog, [intake.folder / "quarantine"]).unchanged == 1
+    assert [state for _, state, _ in rows(catalog)] == ["quarantined"], "no index makes an answer of it"
     assert len(on_disk(intake.folder)) == 1
 
 
@@ -209,25 +210,25 @@ class TestSweep:
     """P8: what a crash left is finished or taken back by the next start."""
 
     @pytest.fixture
-    def left(self, intake: Intake, objects: list[bytes]) -> _Arrival:
+    def left(self, intake: Intake, objects: list[bytes]) -> Arrival:
         """An object whose process was killed when it was durable under `incoming`."""
         folder = intake.folder / "incoming" / "00"
         folder.mkdir()
         (temporary := folder / "aa.partial").write_bytes(objects[0])
         found, content = read_header(temporary), digest(objects[0])
-        path = _path(intake.folder, found, content, "aa")
-        return _Arrival(temporary, "aa", content, found, path)
+        path = path_of(intake.folder, found, content, "aa")
+        return Arrival(temporary, "aa", content, found, path)
 
     def swept(self, intake: Intake, catalog: Catalog) -> int:
         return len(sweep(catalog, intake.folder, intake._own))
 
-    def test_a_file_without_a_place_goes(self, intake: Intake, catalog: Catalog, left: _Arrival) -> None:
+    def test_a_file_without_a_place_goes(self, intake: Intake, catalog: Catalog, left: Arrival) -> None:
         assert self.swept(intake, catalog) == 0
         assert on_disk(intake.folder) == []
         assert not left.temporary.parent.exists()
 
     def test_a_file_that_has_its_place_and_no_row_goes(
-        self, intake: Intake, catalog: Catalog, left: _Arrival
+        self, intake: Intake, catalog: Catalog, left: Arrival
     ) -> None:
         left.path.parent.mkdir(parents=True)
         os.link(left.temporary, left.path)
@@ -236,22 +237,22 @@ class TestSweep:
 
     @pytest.mark.parametrize("reason", ["", "is not what it was said to be"])
     def test_a_file_that_was_noted_is_settled_by_the_next_start(
-        self, intake: Intake, catalog: Catalog, left: _Arrival, reason: str
+        self, intake: Intake, catalog: Catalog, left: Arrival, reason: str
     ) -> None:
         if reason:
             left.found = Unreadable("", reason)
-            left.path = _path(intake.folder, left.found, left.digest, left.token)
+            left.path = path_of(intake.folder, left.found, left.digest, left.token)
         intake._note([left])
         assert [state for _, state, _ in rows(catalog)] == ["received"]
         with Intake(catalog, intake.folder):
             pass
         assert [(path, state) for path, state, _ in rows(catalog)] == [
-            (str(left.path), "rejected" if reason else "indexed")
+            (str(left.path), "quarantined" if reason else "indexed")
         ]
         assert on_disk(intake.folder) == [left.path]
 
     def test_a_duplicate_that_was_noted_goes_again(
-        self, intake: Intake, catalog: Catalog, left: _Arrival, objects: list[bytes]
+        self, intake: Intake, catalog: Catalog, left: Arrival, objects: list[bytes]
     ) -> None:
         taken = give(intake, objects[0])
         intake._note([left])
@@ -261,7 +262,7 @@ class TestSweep:
         assert on_disk(intake.folder) == [Path(taken.path)]
 
     def test_a_file_that_was_settled_stays(
-        self, intake: Intake, catalog: Catalog, left: _Arrival, objects: list[bytes]
+        self, intake: Intake, catalog: Catalog, left: Arrival, objects: list[bytes]
     ) -> None:
         taken = Path(give(intake, objects[0]).path)
         left.temporary.unlink()

@@ -3,11 +3,13 @@
 A C-STORE is answered with success when the object is durable and told in the catalog, not before.
 """
 
+import errno
 import gc
 import logging
 import sys
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,9 +23,10 @@ from pynetdicom import _config, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
 
+from catalog.arrivals import Claim, Status
 from catalog.errors import CatalogError
 from catalog.incoming import Incoming
-from catalog.intake import Claim, Intake, Status
+from catalog.intake import Intake
 from workbench.pacs.accepting import ReceivingServer, certificate_of
 from workbench.pacs.association import application_entity
 from workbench.pacs.callers import Caller, Callers
@@ -73,7 +76,9 @@ def be_a_receiver() -> None:
     _config.UNRESTRICTED_STORAGE_SERVICE = True
     _config.LOG_HANDLER_LEVEL = "none"
     _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    for each in ("pynetdicom", "pydicom"):
+        logging.getLogger(each).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"pydicom\b")  # they name the values they warn of
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # what is there now stays: pynetdicom collects garbage every few seconds, all threads wait
@@ -202,7 +207,8 @@ class Receiver:
         if "store" not in caller.may:
             return _status(NOT_AUTHORIZED, "this caller may not store"), "not_allowed"
         if isinstance(came, OSError):
-            return _status(OUT_OF_RESOURCES, "disk nearly full"), "no_room"
+            words = "disk nearly full" if came.errno == errno.ENOSPC else "could not be kept"
+            return _status(OUT_OF_RESOURCES, words), "no_room"
         if isinstance(came, Exception):
             return _status(CANNOT_UNDERSTAND, "no UIDs"), "quarantined"
         request = cast("Any", event.request)
