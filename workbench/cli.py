@@ -40,12 +40,6 @@ OFFLINE = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements"
 """Page configuration of JupyterLab: it asks nobody outside for news or updates."""
 
 
-app.add_typer(cohort_commands.app, name="cohort")
-for _command in (*correction_commands.COMMANDS, *sending_commands.COMMANDS):
-    app.command()(_command)
-app.command()(receive_commands.receive)
-
-
 @app.callback()
 def _options(context: typer.Context, home: Home = None) -> None:
     context.obj = home
@@ -537,6 +531,12 @@ def _open_lab(home: Path) -> None:
         arguments.append("--allow-root")  # it listens on loopback, behind a token
     first = sorted(folder.glob("*.ipynb"))[:1]
     os.execv(sys.executable, [sys.executable, *arguments, *map(str, first)])
+
+
+app.add_typer(cohort_commands.app, name="cohort")
+for _command in (*correction_commands.COMMANDS, *sending_commands.COMMANDS):
+    app.command()(_command)
+app.command()(receive_commands.receive)
 
 
 def main() -> None:

@@ -27,13 +27,20 @@ STOPPED = 130
 
 
 @contextmanager
-def opened(context: typer.Context, home: Path | None) -> "Iterator[Bench]":
-    """Open the bench of a command; what goes wrong on it is a sentence and an exit code."""
+def opened(context: typer.Context, home: Path | None, **options: Any) -> "Iterator[Bench]":
+    """Open the bench of a command; what goes wrong on it is a sentence and an exit code.
+
+    Parameters
+    ----------
+    **options
+        Settings that options of the command give; `None` where they do not.
+    """
     from workbench.session import open as open_bench
 
     as_json = bool(context.params.get("as_json"))
     try:
-        with open_bench(home or context.obj) as bench:
+        given = {name: value for name, value in options.items() if value is not None}
+        with open_bench(home or context.obj, **given) as bench:
             yield bench
     except WorkbenchError as error:
         fail(str(error), as_json=as_json)

@@ -40,20 +40,14 @@ def receive(
     """
     if metrics is not None and workers > 1:
         raise typer.BadParameter("--metrics counts one process; leave --workers out")
-    with opened(context, home) as bench:
+    with opened(context, home, ae_title=ae_title, receive_host=host, receive_port=port) as bench:
         from dataclasses import replace
 
         from workbench.pacs.journal import Journal
         from workbench.pacs.serving import ordered, serve_here, serve_with
 
         settings = bench.settings
-        order = ordered(
-            settings,
-            ae_title=ae_title or settings.ae_title,
-            host=host or settings.receive_host,
-            port=settings.receive_port if port is None else port,
-            anyone_here=anyone_here,
-        )
+        order = ordered(settings, anyone_here=anyone_here)
         journal = Journal(sys.stdout if as_json else None)
         ready = _nothing if share_port else (_in_json if as_json else _in_words)
         if workers == 1:

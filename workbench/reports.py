@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from workbench.pacs.receipt import Receipt
 
 
+NOTHING_SENT = "none yet, or none due; workbench send OBJECT --to NODE sends, workbench outbox lists"
 INDEX_FIRST = "workbench index FOLDER reads series in"
 """What a person does next where there are none."""
 NOTHING_TO_DO = f"nothing to do: no series was asked for, or none is there; {INDEX_FIRST}"
@@ -442,7 +443,7 @@ class Receipts(Table["Receipt"]):
         columns |= {"state": "state", "reason": "reason", "next_step": "next"}
         if all(each.state in _DONE for each in receipts):
             del columns["reason"], columns["next_step"]
-        super().__init__(receipts, columns, noun="receipts")
+        super().__init__(receipts, columns, noun="receipts", note="" if receipts else NOTHING_SENT)
 
     @property
     def succeeded(self) -> bool:
@@ -462,7 +463,7 @@ class Receipts(Table["Receipt"]):
         refused = (sum(each.state == "refused" for each in self), "refused")
         nodes = ", ".join(sorted({each.node for each in self}))
         text = counted(*parts, refused, failed) or "waiting for the node"
-        return line("send", len(self), "objects", f"{nodes}: {text}", seconds)
+        return line("send", len(self), "objects", f"{nodes}: {text}" if nodes else "nothing is due", seconds)
 
     def reasons(self) -> str:
         """Why objects wait or failed, and what to do next, one a line."""

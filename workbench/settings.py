@@ -15,7 +15,7 @@ from pydantic_settings.exceptions import SettingsError as ValueUnreadableError
 
 from catalog.errors import SettingsError
 from pipelines.store.places import S3, at
-from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.dimse_node import DimseNode, check_ae_title
 from workbench.pacs.web.node import WebNode
 
 SETTINGS_FILE = "workbench.toml"
@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     """Folder of this bench: catalog, arrays, thumbnails, outputs, outbox."""
     catalog: str | None = None
     """Address of a shared catalog (`postgresql://…`); `catalog.sqlite` in the home when left out."""
-    ae_title: str = Field(default="WORKBENCH", max_length=16)
+    ae_title: str = "WORKBENCH"
     """AE title under which this bench calls and is called."""
     listen_host: str = "127.0.0.1"
     """Address this bench listens on for storage commitment results and C-MOVE."""
@@ -92,6 +92,11 @@ class Settings(BaseSettings):
     """How much is kept of copies of what lies in archives and buckets; the least recently used go first."""
     nodes: dict[str, AnyNode] = Field(default_factory=dict)
     """PACS nodes by the name used in `send(…, to=name)` and `pacs://NAME`; with a `url` by DICOMweb."""
+
+    @model_validator(mode="after")
+    def _is_an_ae_title(self) -> Self:
+        check_ae_title(self.ae_title)
+        return self
 
     @model_validator(mode="after")
     def _arrays_have_a_place(self) -> Self:
@@ -139,7 +144,7 @@ class Settings(BaseSettings):
                 f"{_setting(each['loc'])}: {each['msg'].removeprefix('Value error, ')}"
                 for each in error.errors(include_input=False, include_url=False)
             )
-            raise SettingsError(f"{home / SETTINGS_FILE} or the environment: {faults}") from None
+            raise SettingsError(f"{home / SETTINGS_FILE}, the environment or an argument: {faults}") from None
 
     @property
     def cores(self) -> int:

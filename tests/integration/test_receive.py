@@ -193,6 +193,7 @@ def test_no_text_of_the_wire_is_ever_part_of_a_path(receiving: Any, uid: str) ->
         association.abort()
     for path in receiving.files:
         assert set(path.name.removesuffix(".dcm")) <= set("0123456789abcdef-")
+    assert not uid or uid not in receiving.log.read_text(), "nor of a log"
 
 
 def _with_any_uid(association: Any, uid: str, encoded: bytes) -> Any:

@@ -157,6 +157,10 @@ def test_a_failing_series_is_listed_and_the_exit_code_says_so(
         (["run", "treshold"], "threshold"),
         (["run", "threshold", "--series", "1.2.3"], "no series 1.2.3"),
         (["send", "1.2.3", "--to", "PACS"], "nodes.PACS"),
+        (["receive"], "[nodes.NAME]"),
+        (["receive", "--anyone-here", "--port", "99999"], "receive_port"),
+        (["receive", "--anyone-here", "--ae", "A" * 17], "An AE title is 1 to 16"),
+        (["receive", "--anyone-here", "--host", "0.0.0.0"], "needs TLS"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_not_a_traceback(shell: Shell, words: list[str], sentence: str) -> None:

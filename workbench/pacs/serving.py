@@ -43,7 +43,7 @@ class Order:
     tls: SSLContext | None
 
 
-def ordered(settings: Settings, *, ae_title: str, host: str, port: int, anyone_here: bool) -> Order:
+def ordered(settings: Settings, *, anyone_here: bool) -> Order:
     """Check what is asked for before anything listens.
 
     Raises
@@ -52,17 +52,20 @@ def ordered(settings: Settings, *, ae_title: str, host: str, port: int, anyone_h
         If the address could be reached from other machines without TLS or without known callers, if a
         certificate cannot be read, or if nobody may call.
     """
+    address = Address(settings.ae_title, settings.receive_host, settings.receive_port)
     callers = [caller for each in settings.nodes.values() if (caller := _caller(each)) is not None]
     if anyone_here:
         callers.append(ANYONE_HERE)
-    if (reason := why_not_open(host, tls=settings.tls_certificate is not None, callers=callers)) is not None:
+    if (
+        reason := why_not_open(address.host, tls=settings.tls_certificate is not None, callers=callers)
+    ) is not None:
         raise SettingsError(reason)
     if not callers:
         raise SettingsError(
             "nobody may send to this bench: name who may in a table [nodes.NAME] of workbench.toml "
             "(ae_title, host, port), or add --anyone-here for every program of this machine"
         )
-    return Order(Address(ae_title, host, port), Callers(callers), _tls(settings))
+    return Order(address, Callers(callers), _tls(settings))
 
 
 def _caller(node: object) -> Caller | None:
