@@ -25,6 +25,7 @@ from catalog.identifiers import new_uid
 from pipelines import phantoms
 from workbench.pacs.node import ListenAddress
 from workbench.pacs.web import qido
+from workbench.pacs.web.client import _until
 from workbench.pacs.web.node import WebNode
 
 SECRET = "Geheim"
@@ -251,6 +252,14 @@ def test_a_peer_that_falls_silent_or_sends_byte_by_byte_is_left(sends: bytes) ->
                 list(node.survey(QUESTION))
         finally:
             over.set()
+
+
+def test_who_reads_the_end_of_a_connection_knows_that_its_time_was_over() -> None:
+    for _ in range(300):
+        ours, theirs = socket.socketpair()
+        with ours, theirs, _until(0.001, ours) as overdue:
+            assert ours.recv(1) == b""
+            assert overdue.is_set()
 
 
 def test_values_that_are_none_are_not_known() -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from email.message import Message
-from threading import Timer
+from threading import Event, Timer
 from types import TracebackType
 from typing import Self
 
@@ -172,20 +172,16 @@ class Client:
         connection = self._connected()
         connection.request(method, self.node.root + path, headers=headers)
         assert connection.sock is not None
-        overdue = Timer(self.node.answer_seconds, _shut, [connection.sock])
-        overdue.daemon = True
-        overdue.start()  # a time-out of the socket begins anew with every byte
-        try:
-            response = connection.getresponse()
-            if overdue.finished.is_set():  # headers that were cut off here look as if they had ended
-                raise TimeoutError
-            return response
-        except (http.client.HTTPException, OSError):
-            if overdue.finished.is_set():
-                raise TimeoutError from None
-            raise
-        finally:
-            overdue.cancel()
+        with _until(self.node.answer_seconds, connection.sock) as overdue:
+            try:
+                response = connection.getresponse()
+            except (http.client.HTTPException, OSError):
+                if overdue.is_set():
+                    raise TimeoutError from None
+                raise
+        if overdue.is_set():  # headers that were cut off here look as if they had ended
+            raise TimeoutError
+        return response
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._connection is not None and self._connection.sock is not None:
@@ -212,9 +208,27 @@ class Client:
             self._connection = None
 
 
-def _shut(wire: socket.socket) -> None:
-    with suppress(OSError):  # it is closed already
-        wire.shutdown(socket.SHUT_RDWR)
+@contextmanager
+def _until(seconds: float, wire: socket.socket) -> Iterator[Event]:
+    """Shut a connection when the time is over, as a time-out of a socket begins anew with every byte.
+
+    What is given tells that it is over; it is set before the connection ends, so that whoever reads its end
+    knows who ended it.
+    """
+    overdue = Event()
+
+    def shut() -> None:
+        overdue.set()
+        with suppress(OSError):  # it is closed already
+            wire.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(seconds, shut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield overdue
+    finally:
+        timer.cancel()
 
 
 def _check(node: WebNode, response: http.client.HTTPResponse) -> None:
