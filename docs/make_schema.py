@@ -79,6 +79,9 @@ index. What has a column is what people filter by; everything else of a header i
 | --- | --- |
 {rows}
 
+Beside them `series_texts` has all that a series and those above it say, folded, one row a series: an index of
+trigrams (FTS5, `pg_trgm`) that triggers keep, see `texts.py`.
+
 One row of `series` in words: a series belongs to a study, that to a patient; its instances each have one
 place or several in `files`, of which the first that is sound is read. A row is written after the bytes it
 speaks of are durable, and one transaction writes all rows of a batch: whoever reads sees none of it or all.

@@ -1,0 +1,164 @@
+"""Of a bench: results on their way to nodes."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from catalog.errors import RefusedError
+from catalog.records import OutputRecord
+from workbench.bench.opened import Opened, now
+from workbench.progress import bar
+from workbench.reports import Receipts
+from workbench.selection import files_of
+
+if TYPE_CHECKING:
+    from workbench.pacs.node import Node
+    from workbench.pacs.receipt import Receipt
+
+
+class Deliveries(Opened):
+    """Sends results, and takes them back."""
+
+    def send(
+        self, objects: Iterable[OutputRecord | str | Path], *, to: "str | Node", quiet: bool = False
+    ) -> Receipts:
+        """Put DICOM objects into the outbox and deliver them; a receipt each says how far it came.
+
+        Parameters
+        ----------
+        objects
+            Outputs of a run (its arrays are passed over, a PACS has no use for them), SOP Instance UIDs of
+            such outputs, or paths of DICOM files.
+        to
+            A node of the settings by name, or a node.
+
+        Results (segmentations, reports, key objects, presentation states, captures, documents, maps, videos)
+        are judged first; one with a fault is not queued, its receipt is `refused` and names the fault. What
+        was acquired goes out as it is.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If an object or the node is not known.
+        catalog.errors.HeaderError
+            If a file is no readable DICOM.
+        """
+        from workbench.pacs.dimse_node import DimseNode
+        from workbench.pacs.posting import examine_files
+        from workbench.sending import queue_all, receipts_of
+
+        node = self.node(to) if isinstance(to, str) else to
+        if not isinstance(node, DimseNode):
+            raise RefusedError(f"{node.name} is a DICOMweb node, and this bench sends by DIMSE only yet")
+        judged = examine_files(
+            self.catalog, list(files_of(self.catalog, objects)), threads=self.settings.cores
+        )
+        queued = queue_all(
+            self.catalog, judged, node.name, outbox_folder=self.settings.outbox_folder, now=now
+        )
+        self._deliver(node, quiet=quiet)
+        return Receipts(receipts_of(self.catalog, queued))
+
+    def _deliver(self, node: "Node", *, quiet: bool) -> None:
+        from workbench.pacs.deliver import deliver
+        from workbench.pacs.dimse_node import DimseNode
+        from workbench.pacs.node import ListenAddress
+
+        if not isinstance(node, DimseNode):
+            raise RefusedError(f"{node.name} is a DICOMweb node, and this bench sends by DIMSE only yet")
+        with bar("send", "objects", quiet=quiet) as progress:
+            deliver(
+                self.catalog,
+                node,
+                listen=ListenAddress(self.settings.listen_host, self.settings.listen_port),
+                now=now,
+                wait=timedelta(seconds=self.settings.commitment_seconds),
+                progress=progress,
+            )
+
+    def deliver(self, nodes: Iterable[str] | None = None) -> Receipts:
+        """Deliver what is due in the outbox to nodes of the settings, to all at the same time.
+
+        Parameters
+        ----------
+        nodes
+            By name; those for which something is due when left out.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is no node of a name.
+        """
+        from catalog.outbox import due_nodes
+        from workbench.pacs.deliver import deliver_to_all
+        from workbench.pacs.dimse_node import DimseNode
+        from workbench.pacs.node import ListenAddress
+
+        due = [each for each in due_nodes(self.catalog, now()) if each in self.settings.nodes]
+        named = [self.node(name) for name in (due if nodes is None else nodes)]
+        return Receipts(
+            deliver_to_all(
+                self.catalog,
+                [each for each in named if isinstance(each, DimseNode)],
+                listen=ListenAddress(self.settings.listen_host, self.settings.listen_port),
+                now=now,
+                wait=timedelta(seconds=self.settings.commitment_seconds),
+            )
+        )
+
+    def outbox(self, node: str | None = None) -> Receipts:
+        """Everything that was ever queued, for one node or for all, and how far it came."""
+        from catalog.outbox import deliveries
+        from workbench.pacs.receipt import Receipt
+
+        return Receipts([Receipt.of(each) for each in deliveries(self.catalog, node=node)])
+
+    def withdraw(
+        self,
+        sent: "Receipt | OutputRecord | str",
+        *,
+        to: "str | Node",
+        why: str,
+        reason: str = "quality",
+        quiet: bool = True,
+    ) -> Receipts:
+        """Take back what was sent to a node: out of the outbox, or by a rejection note (IHE IOCM).
+
+        The receipts are that of the object, now `withdrawn`, and that of the note where one was needed.
+
+        Parameters
+        ----------
+        sent
+            Its receipt, the output of a run, or its SOP Instance UID.
+        why
+            In your words; it stands in the note, for those who read at the node.
+        reason
+            `quality`, `safety` (a danger to the patient), `worklist` (a wrong entry) or `retention`.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If it was never queued for this node.
+        catalog.errors.DeliveryError
+            If it was withdrawn before, or is on its way just now.
+        catalog.errors.EncodeError
+            If there is no such reason.
+        """
+        from workbench.sending import receipts_of
+        from workbench.withdrawal import withdraw
+
+        node = self.node(to) if isinstance(to, str) else to
+        uid = sent if isinstance(sent, str) else str(sent.sop_instance_uid)
+        taken = withdraw(
+            self.catalog,
+            uid,
+            node.name,
+            reason=reason,
+            why=why,
+            outbox_folder=self.settings.outbox_folder,
+            now=now,
+        )
+        if len(taken) > 1:
+            self._deliver(node, quiet=quiet)
+        return Receipts(receipts_of(self.catalog, taken))

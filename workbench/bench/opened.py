@@ -1,0 +1,104 @@
+"""A bench that is open: its settings, its catalog, its Dask client, the nodes it knows."""
+
+import atexit
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from catalog.database import Catalog
+from catalog.durable import make_folder
+from catalog.errors import NotFoundError, SettingsError, words_of
+from catalog.fetch import Local
+from catalog.query import count_series
+from catalog.records import InstanceRecord
+from workbench.cluster import local_cluster
+from workbench.settings import SETTINGS_FILE, Settings
+from workbench.thumbnails import fetched_of
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from workbench.pacs.node import Node
+
+
+def now() -> datetime:
+    """Return the time, with its zone."""
+    return datetime.now(UTC)
+
+
+class Opened:
+    """What every part of a bench stands on; it ends with `close`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        try:
+            make_folder(settings.home)
+        except OSError as error:
+            words = words_of(error)
+            raise SettingsError(f"{settings.home} cannot be the folder of a bench: {words}") from None
+        self.catalog = Catalog(settings.catalog_url)
+        self._fetched = fetched_of(self.catalog, settings)
+        self._in_use = ExitStack()
+        self._client: Client | None = None
+        self._cluster: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<bench {self.settings.home}: {count_series(self.catalog):,} series>"
+
+    def close(self) -> None:
+        """Give up the Dask cluster, the copies of what lies elsewhere, and the catalog's connections."""
+        self._in_use.close()
+        if self._client is not None:
+            self._client.close()  # type: ignore[no-untyped-call]  # distributed has few types
+        if self._cluster is not None:
+            self._cluster.close()
+        self._client = self._cluster = None
+        self.catalog.close()
+
+    @property
+    def client(self) -> "Client":
+        """Dask client of this bench: of the scheduler in its settings, else of a cluster on this machine."""
+        if self._client is None:
+            from distributed import Client
+
+            if self.settings.scheduler:
+                self._client = Client(self.settings.scheduler, set_as_default=False)  # type: ignore[no-untyped-call]
+            else:
+                self._cluster = local_cluster(self.settings.cores)
+                atexit.register(self.close)  # a script or notebook that just ends leaves no process behind
+                self._client = Client(self._cluster, set_as_default=False)  # type: ignore[no-untyped-call]
+        return self._client
+
+    @property
+    def nodes(self) -> "dict[str, Node]":
+        """Nodes of the settings by name: `bench.nodes["PACS"].echo()`."""
+        return {name: self.node(name) for name in self.settings.nodes}
+
+    def node(self, name: str) -> "Node":
+        """Node of the settings by its name.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is none of that name.
+        """
+        known = self.settings.nodes
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none yet"
+            file = self.settings.home / SETTINGS_FILE
+            raise NotFoundError(f"no node {name!r}; {file} has {there}. Add a table [nodes.{name}] to it")
+        return known[name].called(name, self.settings.ae_title)
+
+    def _kept(self, instances: Sequence[InstanceRecord]) -> Local:
+        """Have local files of what is read lazily, as long as the bench is open."""
+        return self._in_use.enter_context(self._fetched.local(instances))
