@@ -28,6 +28,9 @@ if os.environ.get("CI", "").lower() != "true":  # with CI=true Hypothesis takes 
     settings.register_profile("here", deadline=None)
     settings.load_profile("here")
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell; children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 _DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
