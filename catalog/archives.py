@@ -201,7 +201,7 @@ def finish(catalog: Catalog, found: Found, reading: Reading) -> list[str]:
             of_conflict = {each.sop_instance_uid for each in some if each.state == State.CONFLICT.value}
             record_indexed(connection, of_conflict)
     with catalog.transaction() as connection:
-        insert = upserting(connection, files)
+        insert = upserting(connection.dialect, files)
         written = {name: insert.excluded[name] for name in row if name not in ("folder", "name")}
         connection.execute(insert.on_conflict_do_update(index_elements=["folder", "name"], set_=written), row)
     return [openable(f"{each.folder}/{each.name}") for each in gone]

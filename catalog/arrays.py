@@ -1,18 +1,40 @@
-"""Keeps the records of arrays: which parts of a series lie in Zarr, and what went into them."""
+"""Keeps the records of arrays: which parts of a series lie in Zarr, and what went into them.
+
+Beside them stands `series_digest`, of the state of the series that they were made of: as long as it is the
+same, they need not be sorted out again. It is written with what it speaks of, in one transaction, and taken
+before the first instance is read: whatever changes meanwhile makes another state.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from catalog.checks import rots
 from catalog.database import Catalog
 from catalog.errors import NotFoundError
-from catalog.models import arrays, series
-from catalog.records import ArrayRecord, as_dict
+from catalog.findings import record_ingested
+from catalog.identifiers import digest_of_texts
+from catalog.migrations import HEAD
+from catalog.models import arrays, checks, files, instances, series
+from catalog.places import State
+from catalog.records import ArrayRecord, Finding, as_dict
 
 
-def record_arrays(catalog: Catalog, series_instance_uid: str, parts: Sequence[ArrayRecord]) -> None:
-    """Put these parts in the place of all that a series had, in one transaction.
+def record_arrays(
+    catalog: Catalog,
+    series_instance_uid: str,
+    parts: Sequence[ArrayRecord],
+    found: Sequence[Finding] = (),
+    *,
+    series_digest: str = "",
+) -> None:
+    """Put these parts, and what ingest found, in the place of all that a series had, in one transaction.
+
+    Parameters
+    ----------
+    series_digest
+        Made of `state_of` where all of this follows from it; else empty.
 
     Raises
     ------
@@ -36,10 +58,40 @@ def record_arrays(catalog: Catalog, series_instance_uid: str, parts: Sequence[Ar
                         "kind": each.kind,
                         "record": as_dict(each),
                         "input_digest": each.input_digest,
+                        "series_digest": series_digest,
                     }
                     for each in parts
                 ],
             )
+        record_ingested(connection, row, found)
+
+
+def state_of(catalog: Catalog, series_instance_uid: str) -> str:
+    """Digest over the files of a series and their headers, as the catalog knows them.
+
+    Empty where a file is known to be rotten, or none can be read. Columns of instances are what the header
+    says; a file that changed has another size or time, in the eyes of the index as well.
+    """
+    statement = (
+        sa.select(
+            instances.c.sop_instance_uid,
+            instances.c.header_digest,
+            instances.c.transfer_syntax_uid,
+            files.c.id,
+            files.c.size,
+            files.c.mtime_ns,
+            checks.c.id,
+        )
+        .select_from(series)
+        .join(instances, instances.c.series == series.c.id)
+        .join(files, files.c.instance == instances.c.id)
+        .outerjoin(checks, rots(checks, files))
+        .where(series.c.series_instance_uid == series_instance_uid, files.c.state == State.INDEXED.value)
+        .order_by(files.c.id)
+    )
+    with catalog.reading() as connection:
+        *columns, rotten = list(zip(*connection.execute(statement), strict=True)) or [()]
+    return "" if not rotten or any(rotten) else digest_of_texts([HEAD, *map(repr, columns)])
 
 
 def arrays_of(catalog: Catalog, series_instance_uid: str) -> list[ArrayRecord]:
@@ -47,6 +99,13 @@ def arrays_of(catalog: Catalog, series_instance_uid: str) -> list[ArrayRecord]:
     return _records(
         catalog, _in_order().join(series).where(series.c.series_instance_uid == series_instance_uid)
     )
+
+
+def arrays_made_of(catalog: Catalog, series_instance_uid: str, series_digest: str) -> list[ArrayRecord]:
+    """Return the parts of a series in their order, where they were made of this state of it; else none."""
+    of_series = series.c.series_instance_uid == series_instance_uid
+    made = _in_order().join(series).where(of_series, arrays.c.series_digest == series_digest)
+    return _records(catalog, made) if series_digest else []
 
 
 def all_arrays(catalog: Catalog) -> list[ArrayRecord]:
@@ -80,10 +139,11 @@ def _in_order() -> sa.Select[tuple[Any]]:
 
 def _records(catalog: Catalog, statement: sa.Select[tuple[Any]]) -> list[ArrayRecord]:
     with catalog.reading() as connection:
-        return [_record(each) for each in connection.scalars(statement)]
+        return [array_record(each) for each in connection.scalars(statement)]
 
 
-def _record(fields: dict[str, Any]) -> ArrayRecord:
+def array_record(fields: dict[str, Any]) -> ArrayRecord:
+    """Return the record whose fields `records.as_dict` gave, also after a way through JSON."""
     affine = fields["affine_lps"]
     return ArrayRecord(
         **fields

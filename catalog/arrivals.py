@@ -6,13 +6,15 @@ from the wire is ever part of a path. See `catalog.intake`.
 
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from catalog import locks
+from catalog import locks, receptions
 from catalog.content import Contents
 from catalog.database import Catalog
 from catalog.durable import file_digest
@@ -21,6 +23,7 @@ from catalog.headers import read_header
 from catalog.identifiers import folder_name
 from catalog.models import files
 from catalog.places import State
+from catalog.receptions import NOBODY, Sender
 from catalog.records import InstanceHeader, Unreadable
 from catalog.scan import Found, storable
 
@@ -36,6 +39,8 @@ class Status(StrEnum):
     """The same bytes are here already."""
     CONFLICT = "conflict"
     """Other bytes under a known SOP Instance UID: kept beside and recorded, never in its stead."""
+    SUPERSEDING = "superseding"
+    """The same, where the newest counts: the one before is kept beside."""
     QUARANTINED = "quarantined"
     """Kept with the reason, and part of no answer: unreadable, cut, or not what it was said to be."""
 
@@ -46,6 +51,8 @@ class Claim:
 
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
+    sender: Sender = NOBODY
+    """Who it is."""
 
 
 NO_CLAIM = Claim()
@@ -73,7 +80,11 @@ class Arrival:
     digest: str
     found: InstanceHeader | Unreadable
     path: Path
+    sender: Sender = NOBODY
+    placed: bool = False
+    """Whether it has its place on the disk, or an error."""
     noted: bool = False
+    """Whether it has its row, or an error."""
     settled: threading.Event = field(default_factory=threading.Event)
     error: Exception | None = None
     outcome: Taken | None = None
@@ -123,18 +134,29 @@ class Arrival:
         self.settled.set()
 
 
-def note_of(arrival: Arrival) -> dict[str, object]:
-    """Return the row that says an object is here."""
+NOTED = "folder", "name", "size", "mtime_ns", "state", "reason", "content_digest"
+"""Columns of the row that says an object is here."""
+
+
+def note_of(arrival: Arrival) -> tuple[str | int, ...]:
+    """Return the values of `NOTED` for an object."""
     found = arrival.place
-    return {
-        "folder": storable(found.folder),
-        "name": storable(found.name),
-        "size": found.size,
-        "mtime_ns": found.mtime_ns,
-        "state": State.RECEIVED.value,
-        "reason": arrival.reason,
-        "content_digest": arrival.digest,
-    }
+    return (
+        storable(found.folder),
+        storable(found.name),
+        found.size,
+        found.mtime_ns,
+        State.RECEIVED.value,
+        arrival.reason,
+        arrival.digest,
+    )
+
+
+def reception_of(arrival: Arrival) -> dict[str, object]:
+    """Return the row that says who sent an object."""
+    place = storable(str(arrival.path.parent)), storable(arrival.path.name)
+    uids = arrival.sop_instance_uid, arrival.series_instance_uid
+    return receptions.row(arrival.sender, place, uids, arrival.digest, datetime.now(UTC))
 
 
 def is_at(path: Path) -> sa.ColumnElement[bool]:
@@ -159,6 +181,22 @@ def path_of(folder: Path, found: InstanceHeader | Unreadable, digest: str, token
 
 def _series(found: InstanceHeader | Unreadable) -> str:
     return str(found.values["series_instance_uid"]) if isinstance(found, InstanceHeader) else ""
+
+
+def unsettled(folder: Path) -> set[str]:
+    """Names of what is noted, or about to be, and not settled yet, by any process.
+
+    Parameters
+    ----------
+    folder
+        Of an `Intake`.
+    """
+    found = set()
+    for temporary in (folder / INCOMING).glob("*/*.partial"):
+        with suppress(FileNotFoundError):
+            if temporary.stat().st_nlink > 1:
+                found.add(temporary.name)
+    return found
 
 
 def sweep(catalog: Catalog, folder: Path, own: Path) -> list[Arrival]:
@@ -202,12 +240,13 @@ def _left(catalog: Catalog, folder: Path, temporary: Path) -> Arrival | None:
             with catalog.reading() as connection:
                 row = state_at(connection, path)
                 reason = connection.scalar(sa.select(files.c.reason).where(is_at(path))) or ""
+                sender = receptions.sender_at(connection, storable(str(path.parent)), storable(path.name))
             if row is None:
                 path.unlink()
             elif row == State.RECEIVED.value:
                 if isinstance(found, Unreadable):
                     found = Unreadable(str(path), reason)
-                return Arrival(temporary, token, digest, found, path)
+                return Arrival(temporary, token, digest, found, path, sender)
     return None
 
 

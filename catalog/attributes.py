@@ -184,6 +184,9 @@ BY_KEYWORD = {attribute.keyword: attribute for attribute in ATTRIBUTES}
 BY_COLUMN = {attribute.column: attribute for attribute in ATTRIBUTES}
 BY_TAG = {attribute.tag: attribute for attribute in ATTRIBUTES}
 
+TRANSFER_SYNTAX_UID = Attribute("TransferSyntaxUID", 0x00020010, "UI", Level.INSTANCE, Kind.TEXT)
+"""Has a column and is asked for as those above; it stands in the file meta information, not in a header."""
+
 SEARCHED = (
     "PatientID", "PatientName", "StudyDescription", "AccessionNumber", "Modality", "SeriesDescription",
     "BodyPartExamined", "ProtocolName", "StudyDate", "Manufacturer",

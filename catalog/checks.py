@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import batched
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +19,9 @@ from catalog.objects import SCHEMES
 from catalog.places import State
 from catalog.records import ArrayRecord, InstanceRecord
 from catalog.scan import openable, storable
+
+_AT_ONCE = 500
+"""Series in one question."""
 
 
 class RottenWarning(UserWarning):
@@ -88,6 +92,37 @@ def due_files(
         yield [_due_of(row) for row in rows]
 
 
+def files_read(
+    catalog: Catalog, series_instance_uids: Iterable[str], *, again: bool = False
+) -> Iterator[list[Due]]:
+    """Files of this machine that instances are read from, and that were never read as a whole; or all.
+
+    Parameters
+    ----------
+    again
+        Whether those come too whose digest is known.
+    """
+    names = ("id", "folder", "name", "size", "mtime_ns", "state", "content_digest")
+    statement = (
+        sa.select(*(files.c[name] for name in names), instances.c.header_digest)
+        .select_from(series)
+        .join(instances, instances.c.series == series.c.id)
+        .join(files, files.c.id == place_read())
+        .where(*_are_here())
+        .order_by(files.c.folder, files.c.name)
+    )
+    if not again:
+        statement = statement.where(files.c.content_digest.is_(None))
+    for some in batched(series_instance_uids, _AT_ONCE):
+        if rows := _rows(catalog, statement.where(series.c.series_instance_uid.in_(some))):
+            yield [_due_of(row) for row in rows]
+
+
+def _are_here() -> list[sa.ColumnElement[bool]]:
+    """Conditions of files that are on this machine; servers see to theirs themselves."""
+    return [~files.c.folder.startswith(scheme, autoescape=True) for scheme in SCHEMES]
+
+
 def _rows(catalog: Catalog, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
     with catalog.reading() as connection:
         return connection.execute(statement).all()
@@ -124,12 +159,50 @@ def _due(series_instance_uid: str | None) -> sa.Select[Any]:
         .outerjoin(checks, checks.c.file == files.c.id)
         .where(
             files.c.state.in_([State.INDEXED.value, State.CONFLICT.value]),
-            *(~files.c.folder.startswith(scheme, autoescape=True) for scheme in SCHEMES),  # see to themselves
+            *_are_here(),
         )
     )
     if series_instance_uid is None:
         return statement
     return statement.join(series).where(series.c.series_instance_uid == series_instance_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How many instances of a series have a file, in the catalog's words."""
+
+    instances: int
+    hashed: int
+    """Of these: with a digest of the whole file."""
+    rotten: int
+    """Of these: whose file was found with other bytes, and is still as it was then."""
+
+
+def held(catalog: Catalog, series_instance_uids: Iterable[str]) -> dict[str, Held]:
+    """Return what is here of series, by their UIDs; those without a file are not in it."""
+
+    def counted(condition: sa.ColumnElement[bool]) -> sa.Function[int]:
+        return sa.func.count(sa.distinct(sa.case((condition, instances.c.id))))
+
+    found: dict[str, Held] = {}
+    for some in batched(series_instance_uids, _AT_ONCE):
+        statement = (
+            sa.select(
+                series.c.series_instance_uid,
+                sa.func.count(sa.distinct(instances.c.id)),
+                counted(files.c.content_digest.is_not(None)),
+                counted(checks.c.id.is_not(None)),
+            )
+            .select_from(files)
+            .join(instances, files.c.instance == instances.c.id)
+            .join(series, instances.c.series == series.c.id)
+            .outerjoin(checks, rots(checks, files))
+            .where(files.c.state == State.INDEXED.value, series.c.series_instance_uid.in_(some))
+            .group_by(series.c.series_instance_uid)
+        )
+        for uid, *counts in map(tuple, _rows(catalog, statement)):
+            found[uid] = Held(*counts)
+    return found
 
 
 def checked_arrays(catalog: Catalog) -> dict[str, tuple[datetime, Soundness]]:
@@ -157,7 +230,7 @@ def note(catalog: Catalog, found: Sequence[Check]) -> None:
         for key in ("file", "array_path"):
             rows = [_row(each) for each in found if (each.due is None) == (key == "array_path")]
             if rows:
-                insert = upserting(connection, checks)
+                insert = upserting(connection.dialect, checks)
                 written = {name: insert.excluded[name] for name in rows[0]}
                 connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=written), rows)
         if digests:
@@ -204,6 +277,20 @@ def rots(check: sa.FromClause, place: sa.FromClause) -> sa.ColumnElement[bool]:
         check.c.state == Soundness.ROT.value,
         check.c.size == place.c.size,
         check.c.mtime_ns == place.c.mtime_ns,
+    )
+
+
+def place_read() -> sa.ScalarSelect[int]:
+    """Of an instance in a statement, the file it is read from: the first place; a rotten one comes last."""
+    place, of_place = files.alias(), checks.alias()
+    return (
+        sa.select(place.c.id)
+        .outerjoin(of_place, rots(of_place, place))
+        .where(place.c.instance == instances.c.id, place.c.state == State.INDEXED.value)
+        .order_by(of_place.c.id.is_not(None), place.c.id)
+        .limit(1)
+        .correlate(instances)
+        .scalar_subquery()
     )
 
 

@@ -7,12 +7,13 @@ once, and an instance has what differs from it: thousands of slices cost what va
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from struct import error as StructError
 from struct import iter_unpack
+from weakref import WeakKeyDictionary
 
 from pydicom.charset import default_encoding
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
@@ -21,7 +22,7 @@ from catalog.attributes import BY_TAG
 from catalog.elements import Elements, Form, Raw, items_of
 from catalog.errors import HeaderError
 from catalog.forms import Forms
-from catalog.records import Content, Document, Scalar, Values, difference
+from catalog.records import Content, Document, Scalar, Value, Values, difference
 from catalog.values import BINARY_NUMBERS, IN_CHARACTER_SET, character_set, decoded
 
 LONGEST_TEXT = 500
@@ -32,6 +33,12 @@ MOST_ELEMENTS = 2_000_000
 """Of a data set, in its sequences too."""
 DEEPEST = 16
 """How deep in sequences is looked."""
+
+LIMITS = (
+    f"of each header the first {LONGEST_TEXT} characters of a text are searched, {MOST_VALUES:,} values of "
+    f"an element, {DEEPEST} levels of sequences; not pixels, overlays, icons, contours, original attributes"
+)
+"""What is left out, for whoever searches."""
 
 _FORMS = 8
 """Forms of headers of one series whose difference from the first is kept."""
@@ -55,24 +62,24 @@ class _Reference:
         self.elements = elements
         self._by_tag = _by_tag(elements, elements)
         self.document = _merged(self._by_tag)
-        self._forms: dict[Form, tuple[Elements, frozenset[int]]] = {}
+        self._forms: dict[Form, tuple[Elements, frozenset[int], frozenset[int]]] = {}
 
-    def read(self, form: Form, changed: Elements) -> tuple[Elements, Elements]:
-        """Return the elements of another header of the series, and those that are not as in the first."""
+    def read(self, form: Form, changed: Elements) -> tuple[Elements, Elements, Set[int]]:
+        """Return the elements of another header of the series, those that are others, and what it lacks."""
         if form in self._forms:
-            alike, others = self._forms[form]
+            alike, others, gone = self._forms[form]
         else:
             alike = form.elements()
             others = frozenset(tag for tag, raw in alike.items() if self.elements.get(tag) != raw)
+            gone = frozenset(self._by_tag.keys() - alike.keys())
             if len(self._forms) < _FORMS:
-                self._forms[form] = alike, others
+                self._forms[form] = alike, others, gone
         elements = {**alike, **changed}
         tags = others.union(changed)
-        return elements, {tag: elements[tag] for tag in tags if elements[tag] != self.elements.get(tag)}
+        return elements, {tag: elements[tag] for tag in tags if elements[tag] != self.elements.get(tag)}, gone
 
-    def difference(self, elements: Elements, changed: Elements) -> dict[str, Values | None]:
+    def difference(self, elements: Elements, changed: Elements, gone: Set[int]) -> dict[str, Values | None]:
         """What is otherwise in a header of which only some elements are others, or gone."""
-        gone = (tag for tag in self._by_tag if tag not in elements)
         found: dict[str, Values | None] = {key: None for tag in gone for key in self._by_tag[tag]}
         for tag, document in _by_tag(changed, elements).items():
             found |= difference(document, self._by_tag.get(tag, {}))
@@ -86,6 +93,8 @@ class Contents:
     references: int = 8
     forms: Forms = field(default_factory=Forms)
     """Of the headers that were read, whatever their series."""
+    values: MutableMapping[Form, Mapping[str, Value]] = field(default_factory=WeakKeyDictionary)
+    """What `catalog.headers` read of the columns of a header that others are compared with."""
     _known: OrderedDict[str, _Reference] = field(default_factory=OrderedDict)
 
     def of(self, series_instance_uid: str, form: Form, changed: Elements) -> Content:
@@ -112,10 +121,10 @@ class Contents:
                 self._known.popitem(last=False)
             return Content(reference.document, {})
         self._known.move_to_end(series_instance_uid)
-        elements, others = reference.read(form, changed)
+        elements, others, gone = reference.read(form, changed)
         if _SPECIFIC_CHARACTER_SET in others:
             return content_alone(elements)
-        return Content(reference.document, reference.difference(elements, others))
+        return Content(reference.document, reference.difference(elements, others, gone))
 
 
 def content_alone(elements: Elements) -> Content:

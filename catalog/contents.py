@@ -1,21 +1,24 @@
 """What headers say beside the columns, into the tables: of a series once, and how its instances differ."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import batched
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
 
+from catalog.among import among
 from catalog.bulk import insert_rows
+from catalog.creators import of_documents
 from catalog.models import header_keys, header_values, header_varying, instance_headers, upserting
 from catalog.records import Content, Document, Scalar, Values, difference
 
-_MANY = 400
-"""Keys or series in one question."""
 
-
-def write_contents(connection: sa.Connection, written: Sequence[tuple[int, int, Content | None]]) -> None:
+def write_contents(
+    connection: sa.Connection, written: Sequence[tuple[int, int, Content | None]]
+) -> dict[int, set[str]]:
     """Write the content of instances whose rows are there; what they had before is replaced.
+
+    Returns the private creators that no dictionary knows, of each series, in what was written.
 
     Parameters
     ----------
@@ -25,8 +28,8 @@ def write_contents(connection: sa.Connection, written: Sequence[tuple[int, int, 
         Row of the instance, row of its series, and content; `None` of a header that could not be searched,
         which has no row then, and answers nothing.
     """
-    for some in batched((instance for instance, _, _ in written), _MANY):
-        connection.execute(instance_headers.delete().where(instance_headers.c.instance.in_(some)))
+    its = [instance for instance, _, _ in written]
+    connection.execute(instance_headers.delete().where(among(instance_headers.c.instance, its)))
     found = [(instance, series, content) for instance, series, content in written if content is not None]
     bases = _bases(connection, {series for _, series, _ in found})
     new: dict[int, dict[str, Values]] = {}
@@ -55,6 +58,8 @@ def write_contents(connection: sa.Connection, written: Sequence[tuple[int, int, 
         ],
         key=("instance",),
     )
+    differing = ((series, deltas[instance]) for instance, series, _ in found)
+    return of_documents(chain(new.items(), differing))
 
 
 def _delta(content: Content, base: Document, alike: Mapping[str, Values | None]) -> dict[str, Values | None]:
@@ -66,16 +71,15 @@ def _delta(content: Content, base: Document, alike: Mapping[str, Values | None])
 def _bases(connection: sa.Connection, series: Iterable[int]) -> dict[int, dict[str, Values]]:
     """The documents that series have already."""
     found: dict[int, dict[str, Values]] = {}
-    for some in batched(series, _MANY):
-        rows = connection.execute(
-            sa.select(header_values.c.series, header_keys.c.key, header_values.c.number, header_values.c.text)
-            .join(header_keys, header_keys.c.id == header_values.c.key)
-            .where(header_values.c.series.in_(some))
-            .order_by(header_values.c.series, header_values.c.key, header_values.c.place)
-        )
-        for each, key, number, text in rows:
-            document = found.setdefault(each, {})
-            document[key] = (*document.get(key, ()), number if text is None else text)
+    rows = connection.execute(
+        sa.select(header_values.c.series, header_keys.c.key, header_values.c.number, header_values.c.text)
+        .join(header_keys, header_keys.c.id == header_values.c.key)
+        .where(among(header_values.c.series, series))
+        .order_by(header_values.c.series, header_values.c.key, header_values.c.place)
+    )
+    for each, key, number, text in rows:
+        document = found.setdefault(each, {})
+        document[key] = (*document.get(key, ()), number if text is None else text)
     return found
 
 
@@ -100,16 +104,13 @@ def _ids(connection: sa.Connection, keys: Iterable[str]) -> dict[str, int]:
 
 
 def _known(connection: sa.Connection, keys: Sequence[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for some in batched(keys, _MANY):
-        rows = connection.execute(
-            sa.select(header_keys.c.key, header_keys.c.id).where(header_keys.c.key.in_(some))
-        )
-        found |= {row.key: row.id for row in rows}
-    return found
+    rows = connection.execute(
+        sa.select(header_keys.c.key, header_keys.c.id).where(among(header_keys.c.key, keys))
+    )
+    return {row.key: row.id for row in rows}
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, leaving those that are there."""
     if rows:
-        connection.execute(upserting(connection, table).on_conflict_do_nothing(), rows)
+        connection.execute(upserting(connection.dialect, table).on_conflict_do_nothing(), rows)

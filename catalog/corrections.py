@@ -5,31 +5,35 @@ holds is the log applied, in order, to what the headers say. The index applies i
 files that are read again, or arrive later, are corrected as well. Undoing is a correction, too.
 """
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import batched
-from typing import Any
+from typing import Any, SupportsIndex
 
 import sqlalchemy as sa
 
+from catalog.among import among
 from catalog.attributes import PATIENT
 from catalog.database import Catalog
-from catalog.errors import CorrectionError, NotFoundError
+from catalog.errors import CorrectionError, NotFoundError, QuestionError
 from catalog.matching import is_storable
 from catalog.models import (
     corrections,
     files,
     instances,
     patients,
+    remotes,
     series,
     studies,
     study_origins,
     upserting,
 )
 from catalog.places import State
+from catalog.tombstones import DELETE, deleted_rows, doubt_deleted
 
-MERGE, MOVE, CORRECT, DELETE, UNDO = "merge", "move", "correct", "delete", "undo"
+MERGE, MOVE, CORRECT, UNDO = "merge", "move", "correct", "undo"
 LONGEST = 1000
 """Characters of a reason or a value."""
 _TOGETHER = 10_000
@@ -119,9 +123,12 @@ def move_study(catalog: Catalog, study: str, to_patient: str, author: Author) ->
     """
     with catalog.transaction() as connection:
         _hold_index(connection)
-        now = connection.scalar(sa.select(studies.c.patient).where(studies.c.study_instance_uid == study))
+        of_study = sa.select(studies.c.patient).where(studies.c.study_instance_uid == _asked(study))
+        now = connection.scalar(of_study)
         if now is None:
-            raise NotFoundError(f"no study {study[:64]} in the catalog")
+            raise NotFoundError(
+                f"no study {_shown(study)} in the catalog; `workbench series` lists what there is"
+            )
         other = _patient(connection, to_patient)
         if now == other:
             raise CorrectionError(f"study {study} is of this patient already")
@@ -168,7 +175,7 @@ def delete(catalog: Catalog, uid: str, author: Author) -> CorrectionRecord:
     Raises
     ------
     NotFoundError
-        If there is none with a file here.
+        If there is none with a file here, or an address elsewhere.
     CorrectionError
         If it is deleted already.
     """
@@ -176,7 +183,9 @@ def delete(catalog: Catalog, uid: str, author: Author) -> CorrectionRecord:
         _hold_index(connection)
         kind = _kind_of(connection, uid)
         if kind is None:
-            raise NotFoundError(f"no series or study {uid[:64]} with a file is in the catalog")
+            raise NotFoundError(
+                f"no series or study {_shown(uid)} with a file or an address is in the catalog"
+            )
         if _tombstone(connection, uid) is not None:
             raise CorrectionError(f"{kind} {uid} is deleted already; restore brings it back")
         made = _record(connection, DELETE, uid, author, {}, {}, {})
@@ -195,7 +204,7 @@ def restore(catalog: Catalog, uid: str, author: Author) -> CorrectionRecord:
     with catalog.reading() as connection:
         number = _tombstone(connection, uid)
     if number is None:
-        raise NotFoundError(f"no deleted series or study {uid[:64]}; `workbench corrections` lists them")
+        raise NotFoundError(f"no deleted series or study {_shown(uid)}; `workbench corrections` lists them")
     return undo(catalog, number, author)
 
 
@@ -206,9 +215,12 @@ def undo(catalog: Catalog, number: int, author: Author) -> CorrectionRecord:
     ------
     NotFoundError
         If there is no such correction.
+    QuestionError
+        If it is no number.
     CorrectionError
         If it was undone already, or a later one builds upon it; names that.
     """
+    number = _number(number)
     with catalog.transaction() as connection:
         _hold_index(connection)
         row = connection.execute(sa.select(corrections).where(corrections.c.id == number)).first()
@@ -239,6 +251,17 @@ def undo(catalog: Catalog, number: int, author: Author) -> CorrectionRecord:
         return made
 
 
+def _number(number: object) -> int:
+    if not isinstance(number, SupportsIndex):
+        raise QuestionError(
+            f"a correction is undone by its number, not by {type(number).__name__}; bench.corrections has it"
+        )
+    found = operator.index(number)
+    if isinstance(number, bool) or not 0 < found < 2**63:
+        raise NotFoundError("no correction has this number; `workbench corrections` lists them")
+    return found
+
+
 def list_corrections(catalog: Catalog) -> list[CorrectionRecord]:
     """The whole log, in order."""
     with catalog.reading() as connection:
@@ -248,8 +271,16 @@ def list_corrections(catalog: Catalog) -> list[CorrectionRecord]:
 def deleted_series(catalog: Catalog) -> set[str]:
     """UIDs of the series that were deleted, alone or with their study."""
     with catalog.reading() as connection:
-        statement = sa.select(series.c.series_instance_uid).join(studies, studies.c.id == series.c.study)
-        return set(connection.scalars(statement.where(_is_deleted())))
+        statement = sa.select(series.c.series_instance_uid)
+        return set(connection.scalars(statement.where(series.c.id.in_(deleted_rows()))))
+
+
+def is_deleted(catalog: Catalog, series_instance_uid: str) -> bool:
+    """Whether a series was deleted, alone or with its study."""
+    of_series = series.c.series_instance_uid == _asked(series_instance_uid)
+    statement = sa.select(series.c.id).where(of_series, series.c.id.in_(deleted_rows()))
+    with catalog.reading() as connection:
+        return connection.scalar(statement) is not None
 
 
 # --- what the index does with it -------------------------------------------------------------------------
@@ -257,7 +288,7 @@ def deleted_series(catalog: Catalog) -> set[str]:
 
 def reapply(connection: sa.Connection, sop_instance_uids: Sequence[str]) -> None:
     """Apply the log to what was just written of some instances; in the same transaction."""
-    of_batch = sa.select(instances.c.series).where(instances.c.sop_instance_uid.in_(sop_instance_uids))
+    of_batch = sa.select(instances.c.series).where(among(instances.c.sop_instance_uid, sop_instance_uids))
     if reapply_studies(connection, sa.select(series.c.study).where(series.c.id.in_(of_batch)).distinct()):
         bury(connection, sop_instance_uids)
 
@@ -275,39 +306,26 @@ def reapply_studies(connection: sa.Connection, of_studies: sa.Select[Any]) -> bo
 
 
 def bury(connection: sa.Connection, sop_instance_uids: Sequence[str] | None = None) -> None:
-    """Mark the places of what was deleted; of all, or of some instances."""
-    of_deleted = (
-        sa.select(instances.c.id)
-        .join(series, series.c.id == instances.c.series)
-        .join(studies, studies.c.id == series.c.study)
-        .where(_is_deleted())
-    )
+    """Mark the places of what was deleted; of all, those elsewhere included, or of some instances."""
+    of_deleted = sa.select(instances.c.id).where(instances.c.series.in_(deleted_rows()))
     if sop_instance_uids is not None:
-        of_deleted = of_deleted.where(instances.c.sop_instance_uid.in_(sop_instance_uids))
+        of_deleted = of_deleted.where(among(instances.c.sop_instance_uid, sop_instance_uids))
     connection.execute(
         files.update()
         .where(files.c.state == State.INDEXED.value, files.c.instance.in_(of_deleted))
         .values(state=State.DELETED.value)
     )
+    if sop_instance_uids is None:
+        doubt_deleted(connection)
 
 
 def _unbury(connection: sa.Connection) -> None:
-    there = (
-        sa.select(instances.c.id)
-        .join(series, series.c.id == instances.c.series)
-        .join(studies, studies.c.id == series.c.study)
-        .where(~_is_deleted())
-    )
+    there = sa.select(instances.c.id).where(instances.c.series.not_in(deleted_rows()))
     connection.execute(
         files.update()
         .where(files.c.state == State.DELETED.value, files.c.instance.in_(there))
         .values(state=State.INDEXED.value)
     )
-
-
-def _is_deleted() -> sa.ColumnElement[bool]:
-    gone = sa.select(corrections.c.subject).where(corrections.c.active, corrections.c.kind == DELETE)
-    return sa.or_(series.c.series_instance_uid.in_(gone), studies.c.study_instance_uid.in_(gone))
 
 
 def _place_studies(connection: sa.Connection, written: Iterable[int] | None = None) -> None:
@@ -341,7 +359,7 @@ def _place_studies(connection: sa.Connection, written: Iterable[int] | None = No
             origin = row.patient  # its headers were changed, and name another patient now
             wanted = _fold(log, row.study_instance_uid, origin)
         if origin != row.origin and (row.origin is not None or wanted != origin):
-            insert = upserting(connection, study_origins).values(study=row.id, patient=origin)
+            insert = upserting(connection.dialect, study_origins).values(study=row.id, patient=origin)
             connection.execute(
                 insert.on_conflict_do_update(index_elements=["study"], set_={"patient": origin})
             )
@@ -385,9 +403,19 @@ def _hold_index(connection: sa.Connection) -> None:
         connection.execute(sa.text("LOCK TABLE patients, studies, files IN SHARE ROW EXCLUSIVE MODE"))
 
 
+def _asked(named: object) -> str:
+    """A text that the database can be asked for; what is none stands for nothing there is."""
+    return named if isinstance(named, str) and is_storable(named) else ""
+
+
+def _shown(named: object) -> str:
+    """What was asked for, as an error shows it."""
+    return str(named)[:64].encode("unicode_escape").decode()
+
+
 def _patient(connection: sa.Connection, named: str) -> int:
     """Row of the patient with an ID or a study; one that has a study."""
-    text = named if isinstance(named, str) and is_storable(named) else ""
+    text = _asked(named)
     by_study = connection.scalar(sa.select(studies.c.patient).where(studies.c.study_instance_uid == text))
     if by_study is not None:
         return int(by_study)
@@ -414,12 +442,19 @@ def _said(connection: sa.Connection, patient: int) -> dict[str, Any]:
 
 
 def _kind_of(connection: sa.Connection, uid: str) -> str | None:
-    text = uid if isinstance(uid, str) and is_storable(uid) else ""
-    joined = files.join(instances, instances.c.id == files.c.instance).join(
-        series, series.c.id == instances.c.series
-    ).join(studies, studies.c.id == series.c.study)  # fmt: skip
+    text = _asked(uid)
+    has_file = (
+        sa.select(sa.literal(1))
+        .select_from(files.join(instances, instances.c.id == files.c.instance))
+        .where(instances.c.series == series.c.id)
+        .correlate(series)
+        .exists()
+    )
+    has_address = sa.select(sa.literal(1)).where(remotes.c.series == series.c.id).correlate(series).exists()
+    joined = series.join(studies, studies.c.id == series.c.study)
     for kind, column in (("series", series.c.series_instance_uid), ("study", studies.c.study_instance_uid)):
-        if connection.scalar(sa.select(files.c.id).select_from(joined).where(column == text).limit(1)):
+        statement = sa.select(series.c.id).select_from(joined).where(column == text)
+        if connection.scalar(statement.where(sa.or_(has_file, has_address)).limit(1)):
             return kind
     return None
 
@@ -427,7 +462,7 @@ def _kind_of(connection: sa.Connection, uid: str) -> str | None:
 def _tombstone(connection: sa.Connection, uid: str) -> int | None:
     number: int | None = connection.scalar(
         sa.select(corrections.c.id).where(
-            corrections.c.active, corrections.c.kind == DELETE, corrections.c.subject == str(uid)[:64]
+            corrections.c.active, corrections.c.kind == DELETE, corrections.c.subject == _asked(uid)
         )
     )
     return number

@@ -8,17 +8,22 @@ from typing import Any
 import sqlalchemy as sa
 
 from catalog.errors import CatalogError, ConflictError, SettingsError
+from catalog.interruption import interruptible
 from catalog.locks import writer_of
-from catalog.migrations import migrate
+from catalog.migrations import file_of, migrate
 
 BUSY_TIMEOUT_SECONDS = 60
 """How long a short transaction waits for the writer before it."""
+
+CACHE_KIB = 32_000
+"""Pages of SQLite in memory, a connection; its own 2 MB do not hold the upper pages of the indexes."""
 
 
 class Catalog:
     """An open catalog; hand it to the functions of `catalog.index`, `catalog.query`, `catalog.outbox`.
 
-    Opening brings the schema to this version's and refuses a newer one.
+    Opening brings the schema to this version's and refuses a newer one. An SQLite file of an older schema is
+    copied beside itself first, as it was (`catalog.backup`).
 
     Parameters
     ----------
@@ -30,7 +35,7 @@ class Catalog:
     catalog.errors.SchemaError
         If the catalog was written by a newer workbench.
     catalog.errors.CatalogError
-        If it cannot be read or written; so do both kinds of transaction.
+        If it cannot be read or written, so do both kinds of transaction; or if there is no room to copy it.
     catalog.errors.SettingsError
         If the address is none of a catalog, or its driver is not installed.
     """
@@ -53,7 +58,11 @@ class Catalog:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """Read one consistent state, however many questions, without waiting for, or holding up, a writer."""
-        with self._in_words(), self.engine.connect().execution_options(**self._reading) as connection:
+        with (
+            self._in_words(),
+            self.engine.connect().execution_options(**self._reading) as connection,
+            interruptible(connection),
+        ):
             yield connection
 
     @property
@@ -61,6 +70,12 @@ class Catalog:
         if self.engine.dialect.name == "sqlite":
             return {"reading": True}
         return {"isolation_level": "REPEATABLE READ"}  # else every statement sees a state of its own
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file; `None` where the catalog is none, or in memory."""
+        with self.reading() as connection:
+            return file_of(connection)
 
     def close(self) -> None:
         """Give up the connections."""
@@ -73,17 +88,26 @@ class Catalog:
             yield
         except sa.exc.IntegrityError:
             raise
+        except sa.exc.TimeoutError:
+            raise CatalogError("the catalog is asked by too many at once; do the same again") from None
         except sa.exc.DatabaseError as error:
             said = str(error.orig).splitlines()[0]
-            name = self.engine.url.render_as_string(hide_password=True).removeprefix("sqlite:///")
+            name = _shown(self.engine.url)
             if getattr(error.orig, "sqlstate", None) in _UNDONE:
                 raise ConflictError(f"{_CONFLICT} {name}; do the same again when it is done") from None
             words = next((words for sign, words in _REASONS.items() if sign in said), None)
-            if words is None and not isinstance(error, sa.exc.OperationalError):
+            is_statement = error.statement is not None  # else it could not connect
+            if words is None and is_statement and not isinstance(error, sa.exc.OperationalError):
                 raise
             if words is _LOCKED:
                 words = words.format(holder=writer_of(name), seconds=BUSY_TIMEOUT_SECONDS)
             raise CatalogError(f"the catalog {name} {words or f'cannot be used: {said}'}") from None
+
+
+def _shown(url: sa.URL) -> str:
+    """The address without a password, wherever in it that stands."""
+    secret = {name: "***" for name in url.query if "pass" in name.casefold()}
+    return url.update_query_dict(secret).render_as_string(hide_password=True).removeprefix("sqlite:///")
 
 
 _FULL = "cannot grow, its disk is full; make room and do the same again"
@@ -94,6 +118,7 @@ _REASONS = {
     "disk I/O error": "cannot be read or written: input or output error of its disk",
     "readonly": "is read-only for this user; take another --home, or ask for the right to write",
     "malformed": "is damaged; put back a copy, or move the file away and index the archive again",
+    "not a database": "is damaged, or no catalog; put back a copy, or move it away and index again",
     "unable to open": "cannot be opened; its folder must exist and be writable",
     "is locked": _LOCKED,
     "No space left on device": _FULL,
@@ -133,7 +158,14 @@ def _engine(url: str) -> sa.Engine:
     )
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
+    sa.event.listen(engine, "handle_error", _give_up_what_cannot_write)
     return engine
+
+
+def _give_up_what_cannot_write(context: sa.engine.ExceptionContext) -> None:
+    """SQLite opens for reading what it cannot open for writing just then; the next one opens it anew."""
+    if "readonly" in str(context.original_exception):
+        context.is_disconnect = True
 
 
 def _forget_values(context: sa.engine.ExceptionContext) -> None:
@@ -150,6 +182,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged commit survives a power cut
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     except BaseException:
         connection.close()
         raise

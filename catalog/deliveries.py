@@ -14,7 +14,18 @@ same bytes go out again. Nothing here does I/O or reads a clock.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
+from enum import Enum, StrEnum
+
+
+class Origin(StrEnum):
+    """Why an object is in the outbox."""
+
+    SENT = ""
+    """A person, or a run, sent it."""
+    RECEIVED = "received"
+    """It was received, and goes on with the same bytes; nobody judges it."""
+    DEIDENTIFIED = "deidentified"
+    """It was made of a received one, for a node that must not get that."""
 
 
 class State(Enum):
@@ -26,7 +37,7 @@ class State(Enum):
     SENDING = "sending"
     """The bytes may be on the wire; whoever finds this after a crash does not know the answer."""
     STORED = "stored"
-    """The node answered C-STORE with success or a warning (PS3.4 B.2.3)."""
+    """The node answered with success or a warning: C-STORE (PS3.4 B.2.3), STOW-RS (PS3.18 10.5.3)."""
     COMMITTED = "committed"
     """The node took responsibility for the instance (PS3.4 J.3.3)."""
     CONFIRMED = "confirmed"
@@ -43,8 +54,8 @@ class Event(Enum):
     VALID = "the file is fit to be sent"
     INVALID = "the file is not fit to be sent, or no longer what was queued"
     SEND = "the bytes go out"
-    SUCCESS = "C-STORE answered with success"
-    WARNING = "C-STORE answered with a warning"
+    SUCCESS = "the node answered with success"
+    WARNING = "the node answered with a warning"
     REFUSED = "refused for good"
     UNAVAILABLE = "no answer, or one that may be better later"
     UNSENT = "the association ended before its turn came"
@@ -136,9 +147,13 @@ class Decision:
     """Whether the sender's claim ends."""
 
 
+LONGEST_REST = timedelta(days=1)
+"""Between two attempts, and of a lease: what is to come later was written by a clock that was wrong."""
+
+
 def next_attempt(failed_at: datetime, attempts: int) -> datetime:
     """Return when to try again after so many attempts: 1, 2, 4 ... minutes later, at most one day."""
-    return failed_at + timedelta(minutes=min(2 ** max(min(attempts, ATTEMPTS_AT_MOST) - 1, 0), 24 * 60))
+    return failed_at + min(timedelta(minutes=2 ** max(min(attempts, ATTEMPTS_AT_MOST) - 1, 0)), LONGEST_REST)
 
 
 def decide(state: State, event: Event, *, attempts: int, now: datetime) -> Decision:
@@ -175,7 +190,7 @@ class Meaning:
     words: str
 
 
-_STORE_STATUS: tuple[tuple[int, int, Event, str], ...] = (
+STORE_STATUS: tuple[tuple[int, int, Event, str], ...] = (
     (0x0000, 0x0000, Event.SUCCESS, "stored"),
     (0x0001, 0x0001, Event.WARNING, "stored, with a warning of the node"),
     (0x0105, 0x0105, Event.REFUSED, "the node does not know one of the attributes"),
@@ -210,7 +225,7 @@ _STORE_STATUS: tuple[tuple[int, int, Event, str], ...] = (
 )
 """C-STORE response status, first row that fits (PS3.4 table B.2-1, PS3.7 annex C)."""
 
-_FAILURE_REASON: Mapping[int, tuple[Event, str]] = {
+FAILURE_REASON: Mapping[int, tuple[Event, str]] = {
     0x0110: (Event.COMMIT_POSTPONED, "the node failed while it processed the request"),
     0x0112: (Event.COMMIT_MISSING, "the node does not hold the instance"),
     0x0115: (Event.COMMIT_POSTPONED, "the node finds an argument of the request invalid"),
@@ -224,7 +239,7 @@ _FAILURE_REASON: Mapping[int, tuple[Event, str]] = {
 
 def store_meaning(status: int) -> Meaning:
     """Return what a C-STORE status means; one the standard does not name may be better later."""
-    for first, last, event, words in _STORE_STATUS:
+    for first, last, event, words in STORE_STATUS:
         if first <= status <= last:
             return Meaning(event, f"{words} (status {status:04X})")
     return Meaning(Event.UNAVAILABLE, f"the node answered with a status nobody defined ({status:04X})")
@@ -232,7 +247,7 @@ def store_meaning(status: int) -> Meaning:
 
 def commitment_meaning(reason: int) -> Meaning:
     """Return what a failure reason of storage commitment means; an unknown one may be better later."""
-    event, words = _FAILURE_REASON.get(
+    event, words = FAILURE_REASON.get(
         reason, (Event.COMMIT_POSTPONED, "the node gave a reason nobody defined")
     )
     return Meaning(event, f"{words} (failure reason {reason:04X})")

@@ -11,8 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from catalog.among import among
 from catalog.database import Catalog
 from catalog.errors import NotFoundError
+from catalog.matching import is_storable
 from catalog.mentions import is_there, is_valid, says
 from catalog.models import documents, instances, patients, series, studies, upserting
 from catalog.places import Instance
@@ -22,6 +24,8 @@ from catalog.words import folded, parse, snippet, terms
 
 DUE, READ, EMPTY, FAILED = "due", "read", "empty", "failed"
 """States of the text of a document."""
+GONE = "a newer revision was here and is gone"
+"""What is said of the newest revision that can still be read, where it was superseded."""
 _AT_ONCE = 500
 """Values in one IN list."""
 _PATIENTS = 200
@@ -61,7 +65,7 @@ def note_documents(connection: sa.Connection, written: Collection[Instance]) -> 
     found = connection.execute(
         sa.select(instances.c.id, instances.c.sop_instance_uid, series.c.study)
         .join(series, instances.c.series == series.c.id)
-        .where(instances.c.sop_instance_uid.in_(noted))
+        .where(among(instances.c.sop_instance_uid, noted))
         .order_by(instances.c.id)
     )
     rows = [
@@ -69,7 +73,7 @@ def note_documents(connection: sa.Connection, written: Collection[Instance]) -> 
          "digest": headers[row.sop_instance_uid].header_digest, "state": DUE}
         for row in found
     ]  # fmt: skip
-    insert = upserting(connection, documents)
+    insert = upserting(connection.dialect, documents)
     is_same = documents.c.digest == insert.excluded.digest
     renewed: dict[str, Any] = {name: insert.excluded[name] for name in ("study", "kind", "digest")}
     renewed["state"] = sa.case((is_same, documents.c.state), else_=DUE)
@@ -80,7 +84,7 @@ def _forget(connection: sa.Connection, ids: Sequence[int]) -> None:
     """Instances that are no documents any more, if they were."""
     if not ids:
         return
-    gone = list(connection.scalars(sa.select(documents.c.id).where(documents.c.instance.in_(ids))))
+    gone = list(connection.scalars(sa.select(documents.c.id).where(among(documents.c.instance, ids))))
     if gone and connection.dialect.name == "sqlite":
         connection.execute(_DROP_TERMS, [{"document": each} for each in gone])
     if gone:
@@ -168,14 +172,13 @@ def add_file(
     NotFoundError
         If the catalog has no such study.
     """
+    asked = study_instance_uid if is_storable(study_instance_uid) else ""
     with catalog.transaction() as connection:
-        study = connection.scalar(
-            sa.select(studies.c.id).where(studies.c.study_instance_uid == study_instance_uid)
-        )
+        study = connection.scalar(sa.select(studies.c.id).where(studies.c.study_instance_uid == asked))
         if study is None:
-            raise NotFoundError(f"no study {study_instance_uid} in the catalog; index its files first")
+            raise NotFoundError(f"no study {study_instance_uid[:64]} in the catalog; index its files first")
         row = {"study": study, "path": path, "kind": kind, "digest": digest} | _row(found)
-        insert = upserting(connection, documents).values(row)
+        insert = upserting(connection.dialect, documents).values(row)
         replaced = {name: insert.excluded[name] for name in row if name not in ("study", "path")}
         connection.execute(insert.on_conflict_do_update(index_elements=["study", "path"], set_=replaced))
         document: int = connection.execute(
@@ -272,9 +275,9 @@ def find_documents(
     order = (documents.c.moment.desc(), documents.c.created.desc(), documents.c.id.desc())
     statement = _SELECTED.where(*conditions).order_by(*order).limit(limit)
     of_study = studies.c.study_instance_uid
-    some = (
-        [None] if study_instance_uids is None else list(batched(sorted(set(study_instance_uids)), _AT_ONCE))
-    )
+    some: list[tuple[str, ...] | None] = [None]
+    if study_instance_uids is not None:
+        some = [*batched(sorted(set(filter(is_storable, study_instance_uids))), _AT_ONCE)]
     found: list[DocumentRecord] = []
     with catalog.reading() as connection:
         for uids in some:
@@ -302,8 +305,12 @@ def _records(
     for row in connection.execute(statement.execution_options(yield_per=20)).mappings():
         light = {name: row[name] for name in _SHOWN}  # a text may have a megabyte
         found.append(light | {"snippet": snippet(row["text"], asked)})
-    there = _there(connection, {each["chain"] for each in found if each["chain"] is not None})
-    return [_record(each, there.get(each["chain"], [each["id"]])) for each in found]
+    of_chains = {each["chain"] for each in found if each["chain"] is not None}
+    there, newest = _there(connection, of_chains), _newest(connection, of_chains)
+    return [
+        _record(each, there.get(each["chain"], [each["id"]]), newest.get(each["chain"], each["id"]))
+        for each in found
+    ]
 
 
 _SHOWN = (
@@ -326,8 +333,22 @@ def _there(connection: sa.Connection, of_chains: Collection[int]) -> dict[int, l
     return found
 
 
-def _record(row: Mapping[str, Any], there: Sequence[int]) -> DocumentRecord:
+def _newest(connection: sa.Connection, of_chains: Collection[int]) -> dict[int, int]:
+    """The document of chains that superseded all others, whether it can still be read or not."""
+    found: dict[int, int] = {}
+    for some in batched(sorted(of_chains), _AT_ONCE):
+        rows = connection.execute(
+            sa.select(documents.c.chain, documents.c.id)
+            .where(documents.c.chain.in_(some))
+            .order_by(documents.c.chain, documents.c.place)
+        )
+        found |= {row.chain: row.id for row in rows}
+    return found
+
+
+def _record(row: Mapping[str, Any], there: Sequence[int], newest: int) -> DocumentRecord:
     revision = there.index(row["id"]) + 1
+    remarks = (row["remark"], GONE if revision == len(there) and newest != row["id"] else "")
     return DocumentRecord(
         document=row["id"],
         date=row["moment"][:8],
@@ -335,7 +356,8 @@ def _record(row: Mapping[str, Any], there: Sequence[int]) -> DocumentRecord:
         revision=revision,
         revisions=len(there),
         is_valid=revision == len(there),
-        **{name: row[name] for name in _SHOWN if name not in ("id", "moment", "chain")},
+        **{name: row[name] for name in _SHOWN if name not in ("id", "moment", "chain", "remark")},
+        remark="; ".join(filter(None, remarks)),
         snippet=row["snippet"],
     )
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from catalog.database import Catalog
 from catalog.models import doubts, files, instances, remotes
 from catalog.places import State
+from catalog.tombstones import deleted_rows
 
 
 def settle(catalog: Catalog) -> None:
@@ -21,7 +22,10 @@ def settle(catalog: Catalog) -> None:
         .correlate(doubts)
         .exists()
     )
-    there = sa.select(sa.literal(1)).where(remotes.c.series == doubts.c.series).correlate(doubts).exists()
+    there = sa.and_(
+        sa.select(sa.literal(1)).where(remotes.c.series == doubts.c.series).correlate(doubts).exists(),
+        doubts.c.series.not_in(deleted_rows()),
+    )
     with catalog.transaction() as connection:
         if connection.dialect.name == "postgresql":  # who doubts meanwhile is waited for, and then seen
             connection.execute(sa.text("LOCK TABLE doubts IN SHARE ROW EXCLUSIVE MODE"))

@@ -7,8 +7,11 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Buffer, Iterable
+from collections.abc import Buffer, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_BUFFER = 256 << 10
 
 
 def write(target: Path, content: Buffer) -> None:
@@ -26,28 +29,154 @@ def write(target: Path, content: Buffer) -> None:
 
 def write_parts(target: Path, parts: Iterable[Buffer]) -> None:
     """Write a file as `write` does, its content part by part; whatever the parts raise leaves no file."""
-    make_folder(target.parent)
-    partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
+    _write(Partial(target), parts)
+
+
+def write_beside(target: Path, parts: Iterable[Buffer]) -> Path:
+    """Write a file as `write_parts` does, but where other bytes have the name they keep it: return the name.
+
+    Raises
+    ------
+    OSError
+        As `write`.
+    """
+    file = Partial(target)
+    _write(file, parts, ready=file.step_aside)
+    return file.target
+
+
+def _write(file: "Partial", parts: Iterable[Buffer], ready: Callable[[], None] = lambda: None) -> None:
     try:
-        with partial.open("xb") as file:
+        with _naming(file.target):
             for content in parts:
                 file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None:
-            error.filename, error.filename2 = (
-                str(target),
-                None,
-            )  # a write names no file, and a person asked for this one
+        ready()
+        file.publish()
+    except BaseException:
+        file.discard()
         raise
-    sync(target.parent)
+
+
+class Partial:
+    """A file that is being written; it has its name, whole and durable, once it is published.
+
+    Raises
+    ------
+    OSError
+        As `write`, by each method; what is not published afterwards is to be discarded.
+    """
+
+    def __init__(self, target: Path) -> None:
+        make_folder(target.parent)
+        self.target = target
+        self._partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
+        with _naming(target):
+            self._file = self._partial.open("xb", buffering=_BUFFER)
+        self._is_durable = False
+
+    def write(self, content: Buffer) -> None:
+        """Write some bytes at the end."""
+        with _naming(self.target):
+            self._file.write(content)
+
+    def close(self) -> None:
+        """Write no more; the disk begins with what is there, so that waiting for it later takes less."""
+        with _naming(self.target):
+            self._file.flush()
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            self._file.close()
+
+    def step_aside(self) -> None:
+        """Take another name, with the digest, where other bytes have the wanted one: they keep it.
+
+        To be called when all is written.
+        """
+        with _naming(self.target):
+            if not self.target.exists():
+                return
+            if not self._file.closed:
+                self._file.flush()
+            digest = file_digest(self._partial)
+            if file_digest(self.target) != digest:
+                self.target = self.target.with_stem(f"{self.target.stem}-{digest[:16]}")
+
+    def publish(self) -> None:
+        """Give the file its name, which it has also after a power cut."""
+        publish_files((self,))
+
+    def sync(self) -> None:
+        """Wait until its bytes are on the disk; no more are written then."""
+        if self._is_durable:
+            return
+        with _naming(self.target):
+            if not self._file.closed:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+            else:
+                sync(self._partial)
+        self._is_durable = True
+
+    def rename(self) -> None:
+        """Give it its name."""
+        with _naming(self.target):
+            self._partial.replace(self.target)
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        with suppress(OSError):
+            self._file.close()  # which writes what it holds
+        self._partial.unlink(missing_ok=True)
+
+
+def sync_files(files: Sequence[Partial]) -> None:
+    """Wait until the bytes of finished files are on the disk.
+
+    The newest is waited for first: what a file system writes for it covers the others, most of which cost
+    little then.
+
+    Raises
+    ------
+    OSError
+        If that fails.
+    """
+    for file in reversed(files):
+        file.sync()
+
+
+def publish_files(files: Sequence[Partial]) -> None:
+    """Give finished files their names, which they have also after a power cut.
+
+    All their bytes are waited for first: names that change in between would have the file system begin anew.
+
+    Raises
+    ------
+    OSError
+        If that fails; files that are not there under their names are to be discarded.
+    """
+    sync_files(files)
+    for file in files:
+        file.rename()
+    for folder in dict.fromkeys(file.target.parent for file in files):
+        sync(folder)
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """A write names no file, or one of ours, where a person asked for this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(target), None
+        raise
 
 
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, unless they are there; their names survive a power cut, too."""
+    if folder.is_dir():
+        return
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in reversed(missing):

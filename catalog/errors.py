@@ -4,7 +4,9 @@ WorkbenchError
 ├── DeliveryError                     an instance did not reach its node
 │   ├── InvalidObjectError (ValueError)  it is not fit to be sent, and was not queued
 │   ├── RefusedError                  for good: the same bytes will be refused again
+│   │   └── TooManyAnswersError        a question that finds more than a node answers; ask a narrower one
 │   └── NodeUnavailableError (ConnectionError)  for now: the same delivery may succeed later
+│       └── LimitedError               limits of the settings do not allow it now
 ├── DecodeError (ValueError)          pixel data that cannot be turned into stored values
 │   └── CodecMissingError             the library for this transfer syntax is not installed
 ├── QuestionError (ValueError)        a query or `where` expression that cannot be answered
@@ -12,6 +14,7 @@ WorkbenchError
 ├── SettingsError (ValueError)        workbench.toml or the environment says something impossible
 ├── CatalogError                      the catalog cannot be read or written: disk full, read-only, damaged
 │   ├── ConflictError                 for now: another process changed the same rows at the same time
+│   ├── OvertakenError                an answer that was no longer waited for was not finished
 │   └── SchemaError                   it was made by a newer (or no) workbench
 ├── HeaderError (ValueError)          a file is no readable DICOM; in bulk work it becomes an `Unreadable`
 ├── GeometryError (ValueError)        planes that do not form a regular volume; names the UIDs
@@ -48,6 +51,10 @@ class CatalogError(WorkbenchError):
 
 class ConflictError(CatalogError):
     """The database undid a transaction in favour of another; nothing of it is there, it may be done again."""
+
+
+class OvertakenError(CatalogError):
+    """A question was given up before it was answered, as another took its place."""
 
 
 class SchemaError(CatalogError):
@@ -114,8 +121,16 @@ class RefusedError(DeliveryError):
     """For good: the same bytes will be refused again."""
 
 
+class TooManyAnswersError(RefusedError):
+    """A question to a node that finds more than it, or this bench, takes; a narrower one may be answered."""
+
+
 class NodeUnavailableError(DeliveryError, ConnectionError):
     """For now: the same delivery may succeed later."""
+
+
+class LimitedError(NodeUnavailableError):
+    """For now: what the settings allow at a node is used up, or it is not the time to ask it."""
 
 
 def words_of(error: OSError) -> str:

@@ -31,9 +31,10 @@ def shortfall(header: InstanceHeader) -> str | None:
     """
     pixels = header.pixel_data
     if pixels is None:
-        elsewhere = header.transfer_syntax_uid in (DEFLATED_UID, *_REFERENCED)
         is_image = bool(header.values.get("rows")) and bool(header.values.get("columns"))
-        return "has no pixel data, its header describes an image" if is_image and not elsewhere else None
+        return (
+            "has no pixel data, its header describes an image" if is_image and not _is_apart(header) else None
+        )
     try:
         if pixels.length is None:
             if is_elsewhere(header.path):
@@ -47,6 +48,24 @@ def shortfall(header: InstanceHeader) -> str | None:
     if there < needed:
         return f"pixel data are cut: {max(there, 0):,} bytes, the header promises {needed:,}"
     return None
+
+
+def imageless(header: InstanceHeader) -> str | None:
+    """Say so where an instance of an image's SOP class has no pixel data: it may have been cut before them.
+
+    A data set that ends between two elements is well formed; only what it lacks tells.
+    """
+    from pydicom.uid import UID  # which a question to the catalog does not load
+
+    name = UID(str(header.values.get("sop_class_uid", ""))).name
+    if header.pixel_data is not None or "Image Storage" not in name or _is_apart(header):
+        return None
+    return f"has no pixel data, as {name} must"
+
+
+def _is_apart(header: InstanceHeader) -> bool:
+    """Whether pixel data lie where nobody looks: in a deflated data set, or at an address."""
+    return header.transfer_syntax_uid in (DEFLATED_UID, *_REFERENCED)
 
 
 def _native_bytes(header: InstanceHeader, pixels: PixelData) -> int:

@@ -9,7 +9,7 @@ from catalog.attributes import Attribute, Level
 from catalog.database import Catalog
 from catalog.errors import QuestionError
 from catalog.matching import attribute_named, column_of
-from catalog.models import series
+from catalog.models import remotes, series, studies
 from catalog.query import counting_series
 from catalog.records import FacetCount, Value
 
@@ -25,7 +25,8 @@ def count_facets(
     Parameters
     ----------
     *names
-        Attributes of patient, study or series, by keyword or column name.
+        Attributes of patient, study or series, by keyword or column name; `study_year`, `source` (who tells
+        of a series elsewhere; one that several tell of counts for each of them).
     where, **matching
         What is asked for, as in `catalog.query.find_series`.
     most
@@ -38,28 +39,45 @@ def count_facets(
     """
     if not 0 < len(names) <= MOST_ATTRIBUTES:
         raise QuestionError(f"facets are counted of 1 to {MOST_ATTRIBUTES} attributes, not of {len(names)}")
-    asked = [_of_series(name) for name in names]
+    asked = [_facet(name) for name in names]
     found: list[FacetCount] = []
     with catalog.reading() as connection:
-        for attribute in asked:
-            column, counts = column_of(attribute), Counter[Value]()
-            asked_for = counting_series(connection, where, matching, attribute.level)
+        for name, level, column in asked:
+            counts = Counter[Value]()
+            asked_for = counting_series(connection, where, matching, level)
             if not where and not matching and _is_skipped(connection, column):
                 counts, asked_for = _counted(connection, column), asked_for[1:]
             for sign, rows in asked_for:
+                if name == SOURCE:
+                    rows = rows.outerjoin(remotes, remotes.c.series == series.c.id)
                 for value, number in connection.execute(
-                    rows.add_columns(column, sa.func.count()).group_by(column)
+                    rows.add_columns(column.label("value"), sa.func.count()).group_by(sa.literal_column("1"))
                 ):
                     counts[value] += sign * number
             there = sorted(
                 ((value, number) for value, number in counts.items() if number),
                 key=lambda each: (-each[1], each[0] is None, each[0]),
             )
-            found += [FacetCount(attribute.column, *each) for each in there[:most]]
+            found += [FacetCount(name, *each) for each in there[:most]]
     return found
 
 
-def _is_skipped(connection: sa.Connection, column: sa.Column[Any]) -> bool:
+STUDY_YEAR, SOURCE = "study_year", "source"
+"""Facets that are no attribute."""
+type _Facet = tuple[str, Level, sa.ColumnElement[Any]]
+
+
+def _facet(name: str) -> _Facet:
+    """Name of a facet, the level its column belongs to, and that column."""
+    if name == STUDY_YEAR:
+        return name, Level.STUDY, sa.func.substr(studies.c.study_date, 1, 4)
+    if name == SOURCE:
+        return name, Level.SERIES, remotes.c.source
+    attribute = _of_series(name)
+    return attribute.column, attribute.level, column_of(attribute)
+
+
+def _is_skipped(connection: sa.Connection, column: sa.ColumnElement[Any]) -> bool:
     """Whether the values of a column can be counted one after the other through an index.
 
     Not in PostgreSQL, which may have to look at every row for each, and counts with several processes.
@@ -68,7 +86,7 @@ def _is_skipped(connection: sa.Connection, column: sa.Column[Any]) -> bool:
     return connection.dialect.name == "sqlite" and column in first
 
 
-def _counted(connection: sa.Connection, column: sa.Column[Any]) -> Counter[Value]:
+def _counted(connection: sa.Connection, column: sa.ColumnElement[Any]) -> Counter[Value]:
     """Count all series by a column with an index: every value but a frequent one, and the rest is its own.
 
     SQLite counts a whole table ten times as fast as the rows of a value.

@@ -11,8 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from catalog.among import among
+from catalog.bulk import insert_rows
+from catalog.conflicts import SAYS_ANOTHER
 from catalog.database import Catalog
-from catalog.errors import NotFoundError
 from catalog.models import files, findings, instances, patients, series, studies
 from catalog.places import State
 from catalog.records import Finding
@@ -78,49 +80,38 @@ def _order(row: sa.RowMapping) -> tuple[object, ...]:
     return row["patient_id"] or "", row["series_instance_uid"], row["kind"], part, uid, row["id"]
 
 
-def record_ingested(catalog: Catalog, series_instance_uid: str, found: Sequence[Finding]) -> None:
-    """Put what an ingest found in the place of what the one before found, in one transaction.
-
-    Raises
-    ------
-    NotFoundError
-        If the catalog has no such series.
-    """
-    with catalog.transaction() as connection:
-        row = connection.scalar(
-            sa.select(series.c.id).where(series.c.series_instance_uid == series_instance_uid)
-        )
-        if row is None:
-            raise NotFoundError(f"no series {series_instance_uid} in the catalog; index its files first")
-        connection.execute(findings.delete().where(findings.c.series == row, findings.c.origin == _INGEST))
-        ids = _ids(connection, [each.sop_instance_uid for each in found if each.sop_instance_uid])
-        rows = [
-            {"series": row, "part": each.part, "instance": ids.get(each.sop_instance_uid or ""),
-             "origin": _INGEST, "kind": kind_named(each.kind), "words": each.words}
-            for each in found
-        ]  # fmt: skip
-        if rows:
-            connection.execute(findings.insert(), rows)
+def record_ingested(connection: sa.Connection, series_row: int, found: Sequence[Finding]) -> None:
+    """Put what an ingest found in the place of what the one before found, within a transaction."""
+    of_series = findings.c.series == series_row
+    connection.execute(findings.delete().where(of_series, findings.c.origin == _INGEST))
+    ids = _ids(connection, [each.sop_instance_uid for each in found if each.sop_instance_uid])
+    rows = [
+        {"series": series_row, "part": each.part, "instance": ids.get(each.sop_instance_uid or ""),
+         "origin": _INGEST, "kind": kind_named(each.kind), "words": each.words}
+        for each in found
+    ]  # fmt: skip
+    if rows:
+        connection.execute(findings.insert(), rows)
 
 
 def _ids(connection: sa.Connection, uids: Sequence[str]) -> dict[str, int]:
-    statement = sa.select(instances.c.sop_instance_uid, instances.c.id)
-    return {
-        row.sop_instance_uid: row.id
-        for some in batched(uids, _AT_ONCE)
-        for row in connection.execute(statement.where(instances.c.sop_instance_uid.in_(some)))
-    }
+    found = connection.execute(
+        sa.select(instances.c.sop_instance_uid, instances.c.id).where(
+            among(instances.c.sop_instance_uid, uids)
+        )
+    )
+    return {row.sop_instance_uid: row.id for row in found}
 
 
 def record_indexed(connection: sa.Connection, uids: Iterable[str]) -> None:
     """Make anew what the rows of these instances and their files say is wrong, within a transaction."""
     written = connection.execute(
         sa.select(instances.c.id, instances.c.series, instances.c.deviations).where(
-            instances.c.sop_instance_uid.in_(list(uids))
+            among(instances.c.sop_instance_uid, uids)
         )
     ).all()
     ids = [row.id for row in written]
-    connection.execute(findings.delete().where(findings.c.instance.in_(ids), findings.c.origin == _INDEX))
+    connection.execute(findings.delete().where(among(findings.c.instance, ids), findings.c.origin == _INDEX))
     rows = [
         _indexed(row.series, row.id, _kind(words), words)
         for row in written
@@ -130,19 +121,24 @@ def record_indexed(connection: sa.Connection, uids: Iterable[str]) -> None:
     in_conflict = (
         sa.select(instances.c.id, instances.c.series, files.c.reason)
         .join(instances, files.c.instance == instances.c.id)
-        .where(files.c.instance.in_(ids), files.c.state == State.CONFLICT.value)
+        .where(among(files.c.instance, ids), files.c.state == State.CONFLICT.value)
         .order_by(files.c.id)
     )
     rows += [
-        _indexed(row.series, row.id, "cut_file" if _NOT_WHOLE in row.reason else "conflict", row.reason)
+        _indexed(row.series, row.id, _kind_of_conflict(row.reason), row.reason)
         for row in connection.execute(in_conflict)
     ]
-    if rows:
-        connection.execute(findings.insert(), rows)
+    insert_rows(connection, findings, rows)
 
 
 def _indexed(series_id: int, instance: int, kind: str, words: str) -> dict[str, object]:
     return {"series": series_id, "instance": instance, "origin": _INDEX, "kind": kind, "words": words}
+
+
+def _kind_of_conflict(reason: str) -> str:
+    if _NOT_WHOLE in reason:
+        return "cut_file"
+    return "correction" if SAYS_ANOTHER in reason else "conflict"
 
 
 def _kind(words: str) -> str:

@@ -7,10 +7,11 @@ It reads no pixel data, does not recurse, and allocates nothing because a file s
 import os
 import stat
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
 from struct import error as StructError
+from typing import NamedTuple
 
 from pydicom.datadict import dictionary_VR
 
@@ -56,8 +57,7 @@ _DATA_SET = range(0x00010000, 0x7FE00008)
 _META = frozenset({_TRANSFER_SYNTAX_UID, MEDIA_STORAGE_SOP_CLASS_UID, MEDIA_STORAGE_SOP_INSTANCE_UID})
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """What precedes the pixel data of one file."""
 
     size: int
@@ -77,11 +77,11 @@ class Head:
     digest: str
     """SHA-256 of the bytes before the pixel data, inflated where deflated."""
     deviations: tuple[str, ...]
-    data_set: bytes | None = None
+    data_set: bytes | None
     """Those of them that are the data set, where they were asked for and are at most `KEPT_LIMIT`."""
-    form: Form | None = None
+    form: Form | None
     """Of this data set or one before it, where that was asked for; `None` above `FORM_LIMIT` ..."""
-    changed: Elements = field(default_factory=dict)
+    changed: Elements
     """... and the elements in which this one is another."""
 
 

@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 import pydicom
@@ -12,7 +12,7 @@ from pydicom.dataset import FileMetaDataset
 from catalog import guard, orthanc
 from catalog.attributes import BY_TAG
 from catalog.content import Contents, content_alone
-from catalog.elements import elements_of
+from catalog.elements import Form, elements_of
 from catalog.encoding import DEFLATED_UID
 from catalog.errors import HeaderError
 from catalog.guard import Head
@@ -59,7 +59,7 @@ def read_header(
         forms = contents.forms if contents is not None else None
         head = guard.scan(path if stream is None else stream, BY_TAG, forms=forms)
         deviations = list(head.deviations)
-        values = _values(head, deviations.append)
+        values = _values(head, contents.values if contents is not None else {}, deviations.append)
         _require_uids(values, deviations.append)
         content = _content(contents, head, values, deviations.append) if contents is not None else None
     except HeaderError as error:
@@ -124,22 +124,36 @@ def _inflated_dataset(path: str | Path, head: Head) -> pydicom.Dataset:
     return ds
 
 
-def _values(head: Head, deviate: Deviate) -> dict[str, Value]:
+def _values(
+    head: Head, known: MutableMapping[Form, Mapping[str, Value]], deviate: Deviate
+) -> dict[str, Value]:
+    """Read the values of the columns; those that a header of the same form has alike are `known` of it."""
     charset = head.elements.get(_SPECIFIC_CHARACTER_SET)
     encodings = character_set(charset.value if charset else None, deviate)
-    read = Reading(encodings, head.encoding.little_endian, deviate).value
-    values: dict[str, Value] = {}
-    for tag, (vr, raw) in head.elements.items():
-        if raw:
-            value = read(BY_TAG[tag], vr, raw)
-            if value is not None:
-                values[_COLUMNS[tag]] = value
-        elif raw is None:
-            deviate(f"{name_of(tag)} is too long to be kept")
+    said: list[str] = []
+    read = Reading(encodings, head.encoding.little_endian, said.append).value
+    of_form = known.get(head.form) if head.form is not None else None
+    is_alike = of_form is not None and _SPECIFIC_CHARACTER_SET not in head.changed
+    values = dict(of_form) if of_form is not None and is_alike else {}
+    for tag in sorted(head.changed) if is_alike else head.elements:
+        if tag not in head.elements:
+            continue
+        vr, raw = head.elements[tag]
+        value = read(BY_TAG[tag], vr, raw) if raw else None
+        if value is not None:
+            values[_COLUMNS[tag]] = value
+        else:
+            values.pop(_COLUMNS[tag], None)
+        if raw is None:
+            said.append(f"{name_of(tag)} is too long to be kept")
     for tag, meta_tag in _FROM_META:
         if _COLUMNS[tag] not in values and (repeated := head.meta.get(meta_tag)) and repeated.value:
             values[_COLUMNS[tag]] = read(BY_TAG[tag], b"UI", repeated.value)
-            deviate(f"has no {name_of(tag)}; taken from {name_of(meta_tag)}")
+            said.append(f"has no {name_of(tag)}; taken from {name_of(meta_tag)}")
+    if head.form is not None and not head.changed and not said:
+        known[head.form] = dict(values)
+    for each in said:
+        deviate(each)
     return values
 
 

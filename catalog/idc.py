@@ -38,13 +38,17 @@ def idc_index() -> Path:
     return Path(str(idc_index_data.IDC_INDEX_PARQUET_FILEPATH))
 
 
-def index_idc(catalog: Catalog, path: Path, *, progress: Progress = no_progress) -> RemoteReport:
-    """Record every series of an index of the IDC; those that it has no longer are withdrawn.
+def index_idc(
+    catalog: Catalog, path: Path, *, complete: bool = False, progress: Progress = no_progress
+) -> RemoteReport:
+    """Record every series of an index of the IDC, or of a part of it.
 
     Parameters
     ----------
     path
         A Parquet file with the columns of `idc_index.parquet`; those that are missing are left out.
+    complete
+        Whether these are all: those that it has no longer are then withdrawn.
     progress
         Called with how many series are recorded, and how many there are.
 
@@ -56,10 +60,11 @@ def index_idc(catalog: Catalog, path: Path, *, progress: Progress = no_progress)
         If what reads Parquet is not installed.
     """
     started, file = monotonic(), _opened(path)
-    return replace(
-        record_columns(catalog, SOURCE, _batches(file, progress), complete=True),
-        seconds=monotonic() - started,
+    total = file.metadata.num_rows
+    report = record_columns(
+        catalog, SOURCE, _batches(file), complete=complete, progress=lambda done, _: progress(done, total)
     )
+    return replace(report, seconds=monotonic() - started)
 
 
 def _opened(path: Path) -> "pq.ParquetFile":
@@ -80,16 +85,13 @@ def _opened(path: Path) -> "pq.ParquetFile":
     return file
 
 
-def _batches(file: "pq.ParquetFile", progress: Progress) -> Iterator[Columns]:
+def _batches(file: "pq.ParquetFile") -> Iterator[Columns]:
     names = [name for name in _COLUMNS if name in file.schema_arrow.names]
-    done, total = 0, file.metadata.num_rows
     for batch in file.iter_batches(BATCH, columns=names):
         columns = {_COLUMNS[name][0]: _values(batch.column(name), _COLUMNS[name][1]) for name in names}
         nowhere: list[Value] = [None] * batch.num_rows
         addresses = zip(columns.get("address", nowhere), columns["series_instance_uid"], strict=True)
         yield columns | {"address": [address or f"{SOURCE}:{uid or ''}" for address, uid in addresses]}
-        done += batch.num_rows
-        progress(done, total)
 
 
 def _values(column: "pa.Array", convert: Callable[[Any], Value]) -> list[Value]:

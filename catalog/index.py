@@ -6,7 +6,7 @@ a run leaves whole batches; the next run goes on where they end.
 
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -399,6 +399,8 @@ def settle(
     changed: Sequence[Found],
     headers: Sequence[InstanceHeader | Unreadable],
     rows: Mapping[tuple[str, str], Place],
+    *,
+    newest_counts: Collection[str] = (),
 ) -> list[Outcome]:
     """Decide on files that were read and write what is new, in one transaction.
 
@@ -410,6 +412,8 @@ def settle(
         The files and what was read of each, in the same order.
     rows
         Those of the files that were known, by folder and name.
+    newest_counts
+        Paths of files that count where their SOP Instance UID is known with other bytes.
 
     Raises
     ------
@@ -431,7 +435,8 @@ def settle(
             case InstanceHeader():
                 uid = _uid(header)
                 instance = known.setdefault(uid, Instance(uid, header.header_digest))
-                outcomes.append(decide(found, header, _row_of(found, rows), instance))
+                before, counts = _row_of(found, rows), found.path in newest_counts
+                outcomes.append(decide(found, header, before, instance, newest_counts=counts))
     places = [each.place for each in outcomes if each.place != rows.get((each.place.folder, each.place.name))]
     places += [each.compared for each in outcomes if each.compared is not None]
     places += [place for each in outcomes for place in each.replaced if place not in places]

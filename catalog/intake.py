@@ -1,10 +1,10 @@
 """Takes in objects that others send: durable and noted in the catalog before an answer, settled after it.
 
-An object is written and hashed as it comes, under `incoming`. In one step with others it gets its place, by a
-link, and a row that says it is here: then its sender may be told. What it is to the catalog is settled right
-after that, many together: exactly one state for each. Its name under `incoming` goes last, so that whatever a
-crash leaves has a name there: the next start goes on with what has a row, and takes back the rest. Nothing
-from the wire is ever part of a path, and no file is written over.
+An object is written and hashed as it comes, under `incoming`. Together with others it gets its place, by a
+link, and then, while the next get theirs, a row that says it is here: then its sender may be told. What it is
+to the catalog is settled right after that, many together: exactly one state for each. Its name under
+`incoming` goes last, so that whatever a crash leaves has a name there: the next start goes on with what has a
+row, and takes back the rest. Nothing from the wire is ever part of a path, and no file is written over.
 """
 
 import errno
@@ -16,14 +16,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from catalog import locks
+from catalog import locks, receptions
 from catalog.arrivals import (
     INCOMING,
     NO_CLAIM,
+    NOTED,
     Arrival,
     Claim,
     Status,
@@ -31,21 +33,27 @@ from catalog.arrivals import (
     is_at,
     note_of,
     path_of,
+    reception_of,
     remove_folder,
     state_at,
     sweep,
     take_back,
+    unsettled,
 )
+from catalog.bulk import fill
+from catalog.checks import Check, Due, Soundness
+from catalog.checks import note as note_checks
 from catalog.content import Contents
 from catalog.database import Catalog
-from catalog.durable import make_folder, sync
+from catalog.durable import file_digest, make_folder, sync
 from catalog.errors import CatalogError, ConflictError
-from catalog.extent import shortfall
+from catalog.extent import imageless, shortfall
 from catalog.headers import read_header
 from catalog.incoming import Incoming
 from catalog.index import ATTEMPTS, settle
 from catalog.models import files
-from catalog.places import Instance, State
+from catalog.places import Instance, Place, State
+from catalog.receptions import Sender
 from catalog.records import InstanceHeader, Unreadable
 from catalog.upsert import OvertakenError, look_up
 
@@ -53,15 +61,16 @@ BATCH = 200
 """Objects in one transaction at most."""
 UNSETTLED = 10 * BATCH
 """Objects that may wait to be settled; more are not taken in meanwhile."""
-PAUSE_SECONDS = 0.25
-"""Objects are settled when none came for so long, as who settles holds up who notes ..."""
-MANY = UNSETTLED // 2
+PAUSE_SECONDS = 0.1
+"""Objects are settled when none came for so long, as one alone costs as much as fifty together ..."""
+MANY = BATCH
 """... or when so many wait, or somebody asks for what became of one."""
 ROOM_SECONDS = 60.0
 """How long an object waits for room among those to be settled."""
 AGAIN_SECONDS = 1.0
 """After which what could not be settled is tried again."""
 
+_LOOK_SECONDS = 0.02
 _FOLDERS = 10_000
 """Folders that a process remembers to have made."""
 
@@ -82,6 +91,8 @@ class Intake:
         Bytes that stay free on its disk.
     tell
         Called with the end of every object, by a thread of the intake.
+    newest_counts
+        Whether what a sender sends counts where its SOP Instance UID is known with other bytes.
 
     Raises
     ------
@@ -96,19 +107,22 @@ class Intake:
         *,
         reserve: int = 0,
         tell: Callable[[Taken], None] = lambda _taken: None,
+        newest_counts: Callable[[Sender], bool] = lambda _sender: False,
     ) -> None:
         self.catalog = catalog
         self.folder = Path(os.path.realpath(folder))
-        self._reserve, self._tell = reserve, tell
+        self._reserve, self._tell, self._newest_counts = reserve, tell, newest_counts
         self._own = self.folder / INCOMING / secrets.token_hex(8)
         self._arrived: deque[Arrival] = deque()
+        self._placed: deque[Arrival] = deque()
         self._unsettled: deque[Arrival] = deque()
         self._more = threading.Condition()
-        self._noting = threading.Lock()
+        self._placing, self._noting = threading.Lock(), threading.Lock()
         self._hurry = 0
         self._last = 0.0
         self._ending = self._all_noted = False
-        self._local = threading.local()
+        self._contents: deque[Contents] = deque()
+        """Those that no thread uses just now; they remember the headers they have seen."""
         self._durable: set[Path] = set()
 
     def __enter__(self) -> "Intake":
@@ -124,8 +138,11 @@ class Intake:
         with self._more:
             self._ending = True
             self._more.notify_all()
-        with self._noting:
+        with self._placing:
             while self._arrived:
+                self._place_all()
+        with self._noting:
+            while self._placed:
                 self._note_all()
         with self._more:
             self._all_noted = True
@@ -168,10 +185,11 @@ class Intake:
             If it could not be kept; then there is nothing of it.
         """
         try:
+            incoming.flush()
+            found = self._examine(incoming, claim)  # while the disk is at work
             digest = incoming.sync()
-            found = self._examine(incoming, claim)
             path = path_of(self.folder, found, digest, incoming.token)
-            arrival = Arrival(incoming.path, incoming.token, digest, found, path)
+            arrival = Arrival(incoming.path, incoming.token, digest, found, path, claim.sender)
             with self._more:
                 if not self._more.wait_for(lambda: self._has_room or self._ending, ROOM_SECONDS):
                     raise OSError(errno.EBUSY, "what was taken in before cannot be settled")
@@ -180,28 +198,54 @@ class Intake:
                 self._arrived.append(arrival)
                 self._last = time.monotonic()
             incoming.kept = True
-            with self._noting:  # who comes first does it for all who wait
-                if not arrival.noted:
+            with self._placing:  # who comes first does it for all who wait
+                while not arrival.placed:
+                    self._place_all()
+            with self._noting:  # while the next get their places
+                while not arrival.noted:
                     self._note_all()
             if arrival.error is not None:
                 raise arrival.error
         finally:
             incoming.discard()
         if settled:
-            with self._more:
-                self._hurry += 1
-                self._more.notify_all()
-            arrival.settled.wait()
+            with self._hurried():
+                arrival.settled.wait()
+        return arrival.outcome or arrival.provisional
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until what was noted before is settled, by any process; whether it is within some seconds."""
+        waiting = unsettled(self.folder)
+        until = time.monotonic() + seconds
+        with self._hurried():
+            while not waiting.isdisjoint(unsettled(self.folder)):
+                if time.monotonic() >= until:
+                    return False
+                time.sleep(_LOOK_SECONDS)
+        return True
+
+    @contextmanager
+    def _hurried(self) -> Iterator[None]:
+        """Have settled what waits, without the pause, as somebody asks for it."""
+        with self._more:
+            self._hurry += 1
+            self._more.notify_all()
+        try:
+            yield
+        finally:
             with self._more:
                 self._hurry -= 1
-        return arrival.outcome or arrival.provisional
 
     def _examine(self, incoming: Incoming, claim: Claim) -> InstanceHeader | Unreadable:
         """Read the header, or say why the object must not be part of any answer."""
-        contents = getattr(self._local, "contents", None)  # one a thread: it remembers what it has seen
-        if contents is None:
-            contents = self._local.contents = Contents()
-        header = read_header(incoming.path, contents)
+        try:
+            contents = self._contents.pop()
+        except IndexError:
+            contents = Contents()
+        try:
+            header = read_header(incoming.path, contents)
+        finally:
+            self._contents.append(contents)
         if isinstance(header, Unreadable):
             return header
         for column, wanted, words in (
@@ -210,43 +254,67 @@ class Intake:
         ):
             if wanted and header.values.get(column) != wanted:
                 return Unreadable(header.path, f"has another {words} than it was sent under")
-        short = shortfall(header)
+        short = shortfall(header) or imageless(header)
         return header if short is None else Unreadable(header.path, f"is not whole: {short}")
 
-    # --- noted: it has its place, and a row that says so -------------------------------------------------
+    # --- placed: it has its name for good; noted: a row says so -----------------------------------------
+
+    def _place_all(self) -> None:
+        """Give all who arrived their places; one wait for the disk is for all of them."""
+        batch = self._together(self._arrived)
+        try:
+            self._place(batch)
+        except BaseException as raised:
+            self._give_up(batch, raised)
+        else:
+            self._placed += batch
+        for each in batch:
+            each.placed = True
 
     def _note_all(self) -> None:
-        with self._more:
-            batch = [self._arrived.popleft() for _ in range(min(BATCH, len(self._arrived)))]
+        """Note all who have their places, in one transaction."""
+        batch = self._together(self._placed)
         try:
             self._note(batch)
         except BaseException as raised:
-            take_back(self.catalog, batch)
-            for each in batch:
-                each.error = (
-                    raised
-                    if isinstance(raised, (OSError, CatalogError))
-                    else CatalogError(f"an object cannot be noted: {type(raised).__name__}")
-                )
+            self._give_up(batch, raised)
         else:
             with self._more:
+                is_first = not self._unsettled
                 self._unsettled += batch
-                self._more.notify_all()
+                if is_first or self._is_time:
+                    self._more.notify_all()
         for each in batch:
             each.noted = True
+
+    def _together(self, waiting: deque[Arrival]) -> list[Arrival]:
+        return [waiting.popleft() for _ in range(min(BATCH, len(waiting)))]
+
+    def _give_up(self, batch: Sequence[Arrival], raised: BaseException) -> None:
+        take_back(self.catalog, batch)
+        for each in batch:
+            each.noted = True
+            each.error = (
+                raised
+                if isinstance(raised, (OSError, CatalogError))
+                else CatalogError(f"an object cannot be noted: {type(raised).__name__}")
+            )
 
     @property
     def _has_room(self) -> bool:
         return len(self._unsettled) < UNSETTLED
 
-    def _note(self, batch: Sequence[Arrival]) -> None:
+    def _place(self, batch: Sequence[Arrival]) -> None:
         for each in batch:
             self._make_durable(each.path.parent)
             os.link(each.temporary, each.path)
         for folder in {each.path.parent for each in batch}:
             sync(folder)
+
+    def _note(self, batch: Sequence[Arrival]) -> None:
         with self.catalog.transaction() as connection:
-            connection.execute(_NOTE, [note_of(each) for each in batch])
+            fill(connection, files.name, NOTED, map(note_of, batch))
+            receptions.note(connection, [reception_of(each) for each in batch])
 
     def _make_durable(self, folder: Path) -> None:
         """Make a folder; its name is on the disk even where another process has just made it."""
@@ -264,19 +332,19 @@ class Intake:
         while True:
             with self._more:
                 self._more.wait_for(lambda: bool(self._unsettled) or self._all_noted)
-                while not self._more.wait_for(lambda: self._is_time, PAUSE_SECONDS):
-                    if time.monotonic() - self._last >= PAUSE_SECONDS:
+                while (left := self._last + PAUSE_SECONDS - time.monotonic()) > 0:
+                    if self._more.wait_for(lambda: self._is_time, left):
                         break
                 batch = [self._unsettled.popleft() for _ in range(min(BATCH, len(self._unsettled)))]
                 self._more.notify_all()
             if not batch:
                 return
-            left: list[Arrival] = self._settle_each(batch)
-            for each in left:
+            later: list[Arrival] = self._settle_each(batch)
+            for each in later:
                 each.settled.set()  # it is durable and noted: what it is comes later
             with self._more:
-                self._unsettled.extendleft(reversed(left))
-                is_end = bool(left) and self._more.wait_for(lambda: self._all_noted, AGAIN_SECONDS)
+                self._unsettled.extendleft(reversed(later))
+                is_end = bool(later) and self._more.wait_for(lambda: self._all_noted, AGAIN_SECONDS)
             if is_end:
                 return  # the next start goes on with them
 
@@ -322,10 +390,10 @@ class Intake:
             self._quarantine([each for each in arrivals if each.is_unreadable and each not in taken], taken)
             new = [each for each in arrivals if each not in taken]
             found = [each.place for each in new]
+            headers = [replace(each.found, path=str(each.path)) for each in new]
+            newest = {str(each.path) for each in new if self._newest_counts(each.sender)}
             try:
-                outcomes = settle(
-                    self.catalog, found, [replace(each.found, path=str(each.path)) for each in new], {}
-                )
+                outcomes = settle(self.catalog, found, headers, {}, newest_counts=newest)
             except (OvertakenError, ConflictError, sa.exc.IntegrityError):
                 if attempt == ATTEMPTS:
                     raise
@@ -333,6 +401,8 @@ class Intake:
             for each, outcome in zip(new, outcomes, strict=True):
                 place = outcome.place
                 status = _STATUS.get(place.state, Status.STORED)
+                if outcome.replaced and place.path in newest:
+                    status = Status.SUPERSEDING
                 taken[each] = Taken(status, place.path, place.reason, each.series_instance_uid, each.digest)
             return taken
         raise AssertionError("it ends with a result or an error")
@@ -345,8 +415,13 @@ class Intake:
         taken |= {each: each.provisional for each in arrivals}
 
     def _known(self, arrivals: Sequence[Arrival]) -> dict[Arrival, Taken]:
-        """Those of which the same bytes lie here already, and are settled."""
+        """Those of which the same bytes lie here already, and are settled.
+
+        What lies here is read again: of a file that has rotted, was cut or is gone that is noted, so that
+        it is read last, and it keeps nobody's bytes out.
+        """
         taken = {}
+        rotten: list[Check] = []
         with self.catalog.reading() as connection:
             known = look_up(connection, {uid for each in arrivals if (uid := each.sop_instance_uid)})
             for each in arrivals:
@@ -354,17 +429,23 @@ class Intake:
                     for there in each.path.parent.glob(f"{each.path.name.partition('-')[0]}-*"):
                         if there != each.path and state_at(connection, there) == State.QUARANTINED.value:
                             taken[each] = replace(each.provisional, path=str(there))
-                elif (same := self._same(known.get(each.sop_instance_uid), each)) is not None:
+                elif (same := self._same(known.get(each.sop_instance_uid), each, rotten)) is not None:
                     taken[each] = same
+        note_checks(self.catalog, rotten)
         return taken
 
-    def _same(self, instance: Instance | None, arrival: Arrival) -> Taken | None:
+    def _same(self, instance: Instance | None, arrival: Arrival, rotten: list[Check]) -> Taken | None:
         for place in instance.places if instance else ():
             if place.content_digest != arrival.digest or place.state not in _HERE:
                 continue
-            if Path(place.path).is_relative_to(self.folder) and _is_whole(place.path, place.size):
+            if not Path(place.path).is_relative_to(self.folder):
+                continue
+            digest = _digest(place.path)
+            if digest == arrival.digest:
                 status = _STATUS.get(place.state, Status.DUPLICATE)
                 return Taken(status, place.path, place.reason, arrival.series_instance_uid, arrival.digest)
+            if digest is not None or not Path(place.path).exists():  # else it may be readable another time
+                rotten.append(_rot_of(place))
         return None
 
     def _remove(self, superfluous: Sequence[Arrival]) -> None:
@@ -378,14 +459,21 @@ class Intake:
 
 
 _STATUS = {State.CONFLICT: Status.CONFLICT, State.REJECTED: Status.QUARANTINED}
-_AGAIN = {Status.STORED: Status.DUPLICATE}
+_AGAIN = {Status.STORED: Status.DUPLICATE, Status.SUPERSEDING: Status.DUPLICATE}
 _HERE = (State.INDEXED, State.CONFLICT)
-_NOTE = files.insert()
 _QUARANTINE = files.update().values(state=State.QUARANTINED.value, reason=sa.bindparam("because"))
 
 
-def _is_whole(path: str, size: int) -> bool:
+def _digest(path: str) -> str | None:
+    """Of a file as it is now; `None` where it cannot be read."""
     try:
-        return Path(path).stat().st_size == size
+        return file_digest(Path(path))
     except OSError:
-        return False
+        return None
+
+
+def _rot_of(place: Place) -> Check:
+    assert place.id is not None
+    due = Due(place.id, place.path, place.size, place.mtime_ns, None, place.content_digest)
+    reason = "it has no longer the bytes that came; they came once more, and lie beside it"
+    return Check(place.path, Soundness.ROT, reason, datetime.now(UTC), due)

@@ -10,8 +10,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from catalog.attributes import BY_COLUMN, BY_KEYWORD, BY_TAG
-from catalog.models import header_keys, header_values, header_varying, instance_headers, instances
+from catalog.attributes import BY_COLUMN, BY_KEYWORD, BY_TAG, TRANSFER_SYNTAX_UID
+from catalog.models import header_keys, header_values, header_varying, instance_headers, instances, series
 
 type Condition = sa.ColumnElement[bool]
 type Compare = Callable[[sa.ColumnElement[Any]], Condition]
@@ -19,6 +19,8 @@ type Compare = Callable[[sa.ColumnElement[Any]], Condition]
 type Own = Callable[[str, Compare | None, Compare | None], Condition]
 """Whether an instance has, under a key, something that its series has not."""
 
+_BY_TAG = BY_TAG | {TRANSFER_SYNTAX_UID.tag: TRANSFER_SYNTAX_UID}
+_OF_COLUMNS = frozenset({*BY_KEYWORD, *BY_COLUMN, TRANSFER_SYNTAX_UID.keyword, TRANSFER_SYNTAX_UID.column})
 _TAG = re.compile(r"\(?[0-9A-Fa-f]{4},[0-9A-Fa-f]{4}\)?")
 
 
@@ -27,18 +29,23 @@ def key_of(name: str) -> str | None:
 
     A name is a keyword or a tag, `ImageComments` or `0018,9087`; with points between, a path.
     """
-    if name in BY_KEYWORD or name in BY_COLUMN:
+    if name in _OF_COLUMNS:
         return None
     tags = [_tag_of(step) for step in name.split(".")]
-    if None in tags or (len(tags) == 1 and tags[0] in BY_TAG):
+    if None in tags or (len(tags) == 1 and tags[0] in _BY_TAG):
         return None
     return ".".join(f"{tag:08X}" for tag in tags)
 
 
 def attribute_of(name: str) -> str:
     """Return the keyword of an attribute with a column that is named by its tag; any other name as it is."""
-    found = BY_TAG.get(_tag_of(name) or 0) if _TAG.fullmatch(name) else None
+    found = _BY_TAG.get(_tag_of(name) or 0) if _TAG.fullmatch(name) else None
     return found.keyword if found is not None else name
+
+
+def is_of_file_meta(key: str) -> bool:
+    """Whether a key is of the file meta information (PS3.10 section 7.1), which is in no header."""
+    return any(step.startswith("0002") for step in key.split("."))
 
 
 @cache
@@ -60,14 +67,8 @@ def has_value(path: str, number: Compare | None, text: Compare | None) -> Condit
     number, text
         What is asked of a number and of a text; none of them is, where it is `None`.
     """
-    wanted = _is_as_asked(header_values.c.number, header_values.c.text, number, text)
-    of_series = instances.c.series.in_(
-        sa.select(header_values.c.series).where(header_values.c.key.in_(_keys(path)), wanted)
-    )
-    varies = instances.c.series.in_(
-        sa.select(header_varying.c.series).where(header_varying.c.key.in_(_keys(path)))
-    )
-
+    of_series = _of(instances.c.series, _having(path, number, text))
+    varies = _of(instances.c.series, _varying(path))
     is_known = (
         sa.select(sa.literal(1))
         .where(instance_headers.c.instance == instances.c.id)
@@ -80,6 +81,42 @@ def has_value(path: str, number: Compare | None, text: Compare | None) -> Condit
         return sa.or_(as_series, sa.and_(varies, own(path, number, text)))
 
     return _ByDialect(question(_own_sqlite), question(_own_postgresql))
+
+
+type AreFew = Callable[[sa.CompoundSelect[int]], bool]
+"""Whether statements that select series select few together."""
+
+
+def may_have_value(
+    are_few: AreFew, path: str, number: Compare | None, text: Compare | None, *others: sa.Select[int]
+) -> Condition:
+    """Whether an instance of a series may have such a value: its first header has it, or others differ there.
+
+    An index tells of which this can be true, see `has_value`; or it is one of others. Few are listed, so that
+    the database begins with them; many are not gathered for a page of them, but each series is looked up.
+    """
+    selects = (_having(path, number, text), _varying(path), *others)
+    listed = sa.union_all(*selects)
+    if are_few(listed):
+        return series.c.id.in_(listed)
+    return sa.or_(*(_of(series.c.id, each) for each in selects))
+
+
+def _of(row: sa.Column[int], selected: sa.Select[int]) -> Condition:
+    """Whether a series is among those selected: it alone is looked up, whatever their number."""
+    (column,) = selected.selected_columns
+    return selected.where(column == row).correlate(row.table).exists()
+
+
+def _having(path: str, number: Compare | None, text: Compare | None) -> sa.Select[int]:
+    """Series whose first header has such a value."""
+    wanted = _is_as_asked(header_values.c.number, header_values.c.text, number, text)
+    return sa.select(header_values.c.series).where(header_values.c.key.in_(_keys(path)), wanted)
+
+
+def _varying(path: str) -> sa.Select[int]:
+    """Series whose instances do not all have the same under a key."""
+    return sa.select(header_varying.c.series).where(header_varying.c.key.in_(_keys(path)))
 
 
 def _is_as_asked(

@@ -1,12 +1,17 @@
 """The manifest of a cohort: one JSON file without names or IDs of patients, written and read piece by piece.
 
-    {"format": "imaging-workbench cohort", "version": 1, "name": "lung-2026",
+    {"format": "imaging-workbench cohort", "version": 2, "name": "lung-2026",
      "question": {"where": "SliceThickness <= 1.5", "matching": {"modality": "CT"}},
      "approval": "EK 2026/123", "expires": "2027-12-31", "frozen": "2026-11-24T13:00:00+00:00",
      "digest": "…64 hexadecimal digits…",
      "series": [
-      {"series_instance_uid": "1.2.3", "instances": {"1.2.3.1": "…digest of the header…", …}}, …
+      {"series_instance_uid": "1.2.3",
+       "instances": {"1.2.3.1": ["…digest of the header…", 526336, "…digest of the whole file…"], …}}, …
      ]}
+
+An instance has the digest of its header, the bytes of its file, and the digest of the whole file, which is
+empty where it was frozen without reading it. Version 1 had the digest of the header alone; it is still read,
+and a cohort of version 1 goes out as it came.
 
 `series` stands last, its UIDs and those within it in the order of their characters. `question` and `expires`
 are null where there is none; a question that names what tells of a patient is left out. A manifest comes from
@@ -26,9 +31,11 @@ from catalog.errors import CohortError
 from catalog.identifiers import digest, digest_of_texts, is_uid
 from catalog.records import CohortItem, CohortRecord, Question
 
-FORMAT, VERSION = "imaging-workbench cohort", 1
-SERIES_LIMIT = 8 * 2**20
-"""Characters of one series; some 55,000 instances."""
+FORMAT, VERSION = "imaging-workbench cohort", 2
+HEADERS_ALONE = 1
+"""The version that kept nothing but the digests of headers."""
+SERIES_LIMIT = 16 * 2**20
+"""Characters of one series; some 65,000 instances."""
 HEAD_LIMIT = 64 * 2**10
 """Characters of any other value."""
 APPROVAL_LIMIT = 200
@@ -123,13 +130,20 @@ def _one(value: Any) -> Any:
 
 
 def cohort_texts(
-    question: str, approval: str, expires: date | None, frozen: datetime, items: Iterable[CohortItem]
+    version: int,
+    question: str,
+    approval: str,
+    expires: date | None,
+    frozen: datetime,
+    items: Iterable[CohortItem],
 ) -> Iterator[str]:
     """Return the texts whose digest is that of a cohort; items in the order of their UIDs."""
-    yield from (f"{FORMAT} {VERSION}", question, approval, expires.isoformat() if expires else "")
+    yield from (f"{FORMAT} {version}", question, approval, expires.isoformat() if expires else "")
     yield frozen.astimezone(UTC).isoformat()
     for item in items:
         yield from (item.series_instance_uid, item.sop_instance_uid, item.header_digest)
+        if version > HEADERS_ALONE:
+            yield from (str(item.size), item.content_digest)
 
 
 def digest_of_question(question: str) -> str:
@@ -159,7 +173,7 @@ def format_manifest(record: CohortRecord, question: str, items: Iterable[CohortI
     """
     head: dict[str, Any] = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": record.version,
         "name": record.name,
         "question": json.loads(question) if question else None,
         "approval": record.approval,
@@ -170,13 +184,19 @@ def format_manifest(record: CohortRecord, question: str, items: Iterable[CohortI
     yield (json.dumps(head)[:-1] + ',\n "series": [').encode()
     separator = "\n  "
     for uid, group in groupby(items, key=lambda each: each.series_instance_uid):
-        instances = {each.sop_instance_uid: each.header_digest for each in group}
+        instances = {each.sop_instance_uid: _said(record.version, each) for each in group}
         text = json.dumps({"series_instance_uid": uid, "instances": instances})
         if len(text) > SERIES_LIMIT:
             raise CohortError(f"series {uid} has too many instances for a manifest: {len(instances):,}")
         yield (separator + text).encode()
         separator = ",\n  "
     yield b"\n ]}\n"
+
+
+def _said(version: int, item: CohortItem) -> str | list[str | int | None]:
+    if version == HEADERS_ALONE:
+        return item.header_digest
+    return [item.header_digest, item.size, item.content_digest]
 
 
 # --- reading ---------------------------------------------------------------------------------------------
@@ -192,6 +212,8 @@ class ManifestHead:
     expires: date | None
     frozen: datetime
     digest: str
+    """Empty where it is not known yet."""
+    version: int = VERSION
 
 
 def parse_manifest(chunks: Iterator[str]) -> tuple[ManifestHead, Iterator[CohortItem]]:
@@ -209,7 +231,7 @@ def parse_manifest(chunks: Iterator[str]) -> tuple[ManifestHead, Iterator[Cohort
     """
     text = _Text(chunks)
     head = _head(text)
-    return head, _items(text)
+    return head, _items(text, head.version)
 
 
 class _Text:
@@ -300,8 +322,8 @@ def _head(text: _Text) -> ManifestHead:
     text.take("[")
     if values.get("format") != FORMAT:
         raise _damaged(f"its format is not {FORMAT!r}")
-    if values.get("version") != VERSION:
-        raise _damaged(f"this workbench reads version {VERSION}; update it, where the manifest is newer")
+    if type(values.get("version")) is not int or not HEADERS_ALONE <= values["version"] <= VERSION:
+        raise _damaged(f"this workbench reads up to version {VERSION}; update it, where this one is newer")
     missing = [each for each in _HEAD if each not in values]
     if missing:
         raise _damaged(f"it does not say {', '.join(missing)}")
@@ -320,7 +342,7 @@ def _key(text: _Text) -> str:
 
 
 def _checked(values: Mapping[str, Any]) -> ManifestHead:
-    if not isinstance(values["digest"], str) or not _DIGEST.fullmatch(values["digest"]):
+    if not isinstance(values["digest"], str) or not _is_digest(values["digest"]):
         raise CohortError("its digest is none")
     return ManifestHead(
         check_name(values["name"]),
@@ -329,6 +351,7 @@ def _checked(values: Mapping[str, Any]) -> ManifestHead:
         check_expires(values["expires"]),
         _moment(values["frozen"]),
         values["digest"],
+        values["version"],
     )
 
 
@@ -342,7 +365,7 @@ def _moment(value: object) -> datetime:
     raise CohortError("when it was frozen is no time with a time zone")
 
 
-def _items(text: _Text) -> Iterator[CohortItem]:
+def _items(text: _Text, version: int) -> Iterator[CohortItem]:
     before, separator = "", ""
     while text.next() != "]":
         if separator:
@@ -352,12 +375,10 @@ def _items(text: _Text) -> Iterator[CohortItem]:
         if uid <= before:
             raise _damaged(f"series {uid} is there twice, or not in the order of the UIDs")
         before = uid
-        for sop_instance_uid, header_digest in sorted(instances.items()):
+        for sop_instance_uid, said in sorted(instances.items()):
             if not is_uid(sop_instance_uid):
                 raise _damaged(f"an instance of series {uid} has no UID")
-            if not isinstance(header_digest, str) or not _DIGEST.fullmatch(header_digest):
-                raise _damaged(f"instance {sop_instance_uid} has no digest")
-            yield CohortItem(uid, sop_instance_uid, header_digest)
+            yield CohortItem(uid, sop_instance_uid, *_known(version, sop_instance_uid, said))
     text.take("]")
     text.take("}")
     if text.next():
@@ -370,3 +391,23 @@ def _series(value: object) -> tuple[str, Mapping[str, Any]]:
         if isinstance(uid, str) and is_uid(uid) and isinstance(instances, dict) and instances:
             return uid, instances
     raise _damaged("one of its series is none")
+
+
+def _known(version: int, sop_instance_uid: str, said: object) -> tuple[str, int | None, str]:
+    """Digest of the header, size and digest of the whole file of an instance."""
+    match said:
+        case str() as header if version == HEADERS_ALONE and _is_digest(header):
+            return header, None, ""
+        case [str() as header, int() as size, str() as whole] if (
+            version > HEADERS_ALONE
+            and _is_digest(header)
+            and (not whole or _is_digest(whole))
+            and not isinstance(size, bool)
+            and 0 <= size < 2**63
+        ):
+            return header, size, whole
+    raise _damaged(f"instance {sop_instance_uid} has no digest, or no size")
+
+
+def _is_digest(text: str) -> bool:
+    return _DIGEST.fullmatch(text) is not None

@@ -8,8 +8,9 @@ r"""Attribute matching of the query/retrieve services (PS3.4 section C.2.2.2), a
 | wildcard  | a text with `*` and `?`                            | texts that are no date, time, UID  |
 | single    | anything else                                      | every attribute                    |
 
-A person's name is compared without regard to case, all else with it. A single value matches any of several
-values of an attribute; a wildcard sees them as one text with backslashes between.
+A person's name is compared without regard to case, all else with it. A single value and a range match any of
+several values of an attribute, numbers as numbers; a wildcard sees them as one text with backslashes between,
+and a text with backslashes finds the values of which it consists one after the other: `0.8\0.7`.
 """
 
 import difflib
@@ -17,6 +18,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,11 +26,14 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from catalog.attributes import ATTRIBUTES, Attribute, Kind, Level
+from catalog.attributes import ATTRIBUTES, TRANSFER_SYNTAX_UID, Attribute, Kind, Level
 from catalog.errors import QuestionError
 from catalog.models import instances, patients, series, studies
+from catalog.multiplicity import any_number, any_text, is_number
 
 type Condition = sa.ColumnElement[bool]
+type Compare = Callable[[sa.ColumnElement[Any]], Condition]
+"""Whether a value is as it was asked for."""
 
 TABLES = {
     Level.PATIENT: patients,
@@ -43,15 +48,17 @@ LIST_LIMIT = 30_000
 PATTERN_LIMIT = 200
 """How many wildcards, ranges, names and other values that are not simply equal."""
 
-_TRANSFER_SYNTAX_UID = Attribute("TransferSyntaxUID", 0x00020010, "UI", Level.INSTANCE, Kind.TEXT)
 _BY_NAME: Mapping[str, Attribute] = {
-    name: each for each in (*ATTRIBUTES, _TRANSFER_SYNTAX_UID) for name in (each.keyword, each.column)
+    name: each for each in (*ATTRIBUTES, TRANSFER_SYNTAX_UID) for name in (each.keyword, each.column)
 }
+_EMPTY_WITHOUT_VALUE = frozenset({"patient_id", "issuer_of_patient_id"})
 _ORDERED_TEXTS = frozenset({"DA", "TM", "DT"})
 _NO_WILDCARDS = _ORDERED_TEXTS | {"UI"}
 _DATE_TIME = r"\d{4,14}(?:\.\d{1,6})?(?:\+\d{4}|-(?:0\d|1[0-2])\d\d(?!\d))?"
-_DATE = re.compile(r"\d{8}|\d{4}\.\d\d\.\d\d")
-_DATE_BOUND = re.compile(r"\d{4}(\d\d(\d\d)?)?|\d{4}\.\d\d(\.\d\d)?")
+_DATE = re.compile(r"\d{8}")
+_DATE_BOUND = re.compile(r"\d{4}(\d\d(\d\d)?)?")
+_OLD_DATE = re.compile(r"(\d{4})\.(\d\d)(?:\.(\d\d))?")
+_AGE, _AGE_BOUND = re.compile(r"\d{1,3}[DWMY]"), re.compile(r"\d{3}[DWMY]")
 _RANGES = {
     "DA": re.compile(r"([\d.]*)-([\d.]*)"),
     "TM": re.compile(r"([\d.:]*)-([\d.:]*)"),
@@ -71,16 +78,28 @@ def attribute_named(name: str) -> Attribute:
         raise QuestionError(f"an attribute is named by a text, not by {type(name).__name__}")
     found = _BY_NAME.get(name)
     if found is None:
-        alike = [each for each in _BY_NAME if each.islower() == name.islower()]
-        nearest = difflib.get_close_matches(name, alike, n=3, cutoff=0.5)
+        nearest = _nearest(name)
         hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
         raise QuestionError(f"the catalog keeps no attribute {name[:64]!r}{hint}")
     return found
 
 
+def _nearest(name: str) -> list[str]:
+    folded = name.casefold()
+    same = [each for each in _BY_NAME if each.casefold() == folded]
+    alike = [each for each in _BY_NAME if each.islower() == name.islower()]
+    return same[:1] or difflib.get_close_matches(name, alike, n=3, cutoff=0.5)
+
+
 def column_of(attribute: Attribute) -> sa.Column[Any]:
     """Return the column of an attribute."""
     return TABLES[attribute.level].c[attribute.column]
+
+
+def is_there(attribute: Attribute) -> Condition:
+    """Whether an attribute has a value; two columns without NULL are empty instead."""
+    column = column_of(attribute)
+    return column != "" if attribute.column in _EMPTY_WITHOUT_VALUE else column.is_not(None)
 
 
 def condition(attribute: Attribute, value: Any) -> Condition | None:
@@ -102,8 +121,25 @@ def is_storable(text: str) -> bool:
     return not re.search("[\0\ud800-\udfff]", text)
 
 
+def check_count(name: str, number: object) -> None:
+    """Refuse what is no whole number from 1, as a limit or a page is.
+
+    Raises
+    ------
+    QuestionError
+        If it is none.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < _LARGEST:
+        raise QuestionError(f"{name} is a whole number from 1, not {number!r:.40}")
+
+
+_LARGEST = 2**31
+
+
 def text_of(attribute: Attribute, value: Any) -> str:
-    """Return a value to compare a text with; numbers are taken as they are written."""
+    """Return a value to compare a text with; numbers are taken as they are written, dates as 20260131."""
+    if attribute.vr == "DA":
+        value = _date_as_kept(value)
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         text = str(value).strip(" ")
         if len(text) <= TEXT_LIMIT:
@@ -114,8 +150,16 @@ def text_of(attribute: Attribute, value: Any) -> str:
     raise QuestionError(f"{attribute.keyword} is text and cannot be compared with {type(value).__name__}")
 
 
+def _date_as_kept(value: Any) -> Any:
+    """A date as columns have it: `catalog.values` reads the old form, `2026.01.31`, as 20260131."""
+    if isinstance(value, date):
+        return value.strftime("%Y%m%d").zfill(8)
+    found = _OLD_DATE.fullmatch(value.strip(" ")) if isinstance(value, str) else None
+    return "".join(found.groups("")) if found else value
+
+
 def date_text_of(attribute: Attribute, value: Any, *, is_bound: bool = False) -> str:
-    """Return a text to compare with as `text_of`, of a date one that a date may be (PS3.5 section 6.2).
+    """Return a text to compare with as `text_of`, of a date or an age one that it may be (PS3.5 section 6.2).
 
     Parameters
     ----------
@@ -123,6 +167,11 @@ def date_text_of(attribute: Attribute, value: Any, *, is_bound: bool = False) ->
         The end of a range, which may leave out the day, or month and day.
     """
     text = text_of(attribute, value)
+    if attribute.vr == "AS" and not (_AGE_BOUND if is_bound else _AGE).fullmatch(text):
+        raise QuestionError(
+            f"{attribute.keyword} is compared with {text[:64]!r}, which is no age; ages are written "
+            "like 045Y, in years (Y), months (M), weeks (W) or days (D), and compare as texts"
+        )
     if attribute.vr == "DA" and not (_DATE_BOUND if is_bound else _DATE).fullmatch(text):
         raise QuestionError(
             f"{attribute.keyword} is compared with {text[:64]!r}, which is no date; dates are written "
@@ -164,6 +213,12 @@ def _casefold_sqlite(element: casefold, compiler: SQLCompiler, **kw: Any) -> str
 @compiles(casefold)
 def _casefold(element: casefold, compiler: SQLCompiler, **kw: Any) -> str:
     return f"lower({compiler.process(element.clauses, **kw)})"
+
+
+def holds(folded: sa.ColumnElement[str], text: str) -> Condition:
+    """Whether a folded text contains another, which the database folds as it did the first."""
+    pattern = sa.literal(f"%{text.translate(_LITERAL_LIKE)}%")
+    return folded.like(casefold(pattern), escape="/")
 
 
 class wildcard(FunctionElement[bool]):
@@ -250,24 +305,42 @@ def _between(attribute: Attribute, value: Any) -> Condition | None:
     if len(value) != 2:
         raise QuestionError(f"{attribute.keyword} wants a range of two ends, (low, high)")
     low, high = (None if each == "" else each for each in value)
+    if low is None and high is None:
+        return None
+    is_within = (_within_texts if attribute.kind is Kind.TEXT else _within_numbers)(attribute, low, high)
     column = column_of(attribute)
-    bounds: list[Condition] = []
-    if attribute.kind in (Kind.INTEGER, Kind.REAL):
-        bounds += [column >= number_of(attribute, low)] if low is not None else []
-        bounds += [column <= number_of(attribute, high)] if high is not None else []
-    else:
-        bounds += [_comparable(attribute, low, column.__ge__)] if low is not None else []
-        # a bound of lower precision includes what it begins: 202601 ends with January
-        bounds += (
-            [_comparable(attribute, high, lambda text: column <= text + "~")] if high is not None else []
+    if attribute.many:
+        return (
+            any_number(column, is_within) if attribute.kind is Kind.NUMBERS else any_text(column, is_within)
         )
-    return sa.and_(*bounds) if bounds else None
+    if attribute.column in _EMPTY_WITHOUT_VALUE:
+        return sa.and_(is_within(column), is_there(attribute))
+    return is_within(column)
 
 
-def _comparable(attribute: Attribute, value: Any, build: Callable[[str], Any]) -> Condition:
-    text = date_text_of(attribute, value, is_bound=True)
-    condition: Condition = build(text) if is_storable(text) else sa.false()
-    return condition
+def _within_numbers(attribute: Attribute, low: Any, high: Any) -> Compare:
+    least, most = (None if each is None else number_of(attribute, each) for each in (low, high))
+
+    def is_within(number: sa.ColumnElement[Any]) -> Condition:
+        bounds = [number >= least] if least is not None else []
+        return sa.and_(*bounds, *([number <= most] if most is not None else []))
+
+    return is_within
+
+
+def _within_texts(attribute: Attribute, low: Any, high: Any) -> Compare:
+    first, last = (
+        None if each is None else date_text_of(attribute, each, is_bound=True) for each in (low, high)
+    )
+    if not is_storable((first or "") + (last or "")):
+        return lambda _text: sa.false()
+
+    def is_within(text: sa.ColumnElement[Any]) -> Condition:
+        bounds = [text >= first] if first is not None else []
+        # a bound of lower precision includes what it begins: 202601 ends with January
+        return sa.and_(*bounds, *([text <= last + "~"] if last is not None else []))
+
+    return is_within
 
 
 def _wildcards(attribute: Attribute, value: Any) -> Condition | None:
@@ -284,6 +357,9 @@ def _wildcards(attribute: Attribute, value: Any) -> Condition | None:
 
 def _single(attribute: Attribute, value: Any) -> Condition:
     column = column_of(attribute)
+    if attribute.kind is Kind.NUMBERS and is_number(value):
+        number = number_of(attribute, value)
+        return any_number(column, lambda each: each == number)
     if attribute.kind in (Kind.INTEGER, Kind.REAL):
         return column == number_of(attribute, value)
     text = date_text_of(attribute, value)
@@ -291,8 +367,11 @@ def _single(attribute: Attribute, value: Any) -> Condition:
         return sa.false()
     if attribute.vr == "PN":
         return casefold(column) == casefold(sa.literal(text))
-    if not attribute.many:
-        return column == text
+    return has_text(column, text) if attribute.many else column == text
+
+
+def has_text(column: sa.Column[Any], text: str) -> Condition:
+    """Whether a column of several values is a text, or has it among them."""
     escaped = text.translate(_GLOB).replace("*", "[*]").replace("?", "[?]")
     return sa.or_(
         column == text,

@@ -75,6 +75,8 @@ studies = sa.Table(
     sa.Column("patient", _ID, sa.ForeignKey("patients.id"), nullable=False, index=True),
     *_columns(STUDY, required=("study_instance_uid",)),
     sa.UniqueConstraint("study_instance_uid"),
+    sa.Index(None, "study_date"),
+    sa.Index(None, "accession_number"),
 )
 
 series = sa.Table(
@@ -140,6 +142,18 @@ instance_headers = sa.Table(
     sa.Column("header", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
 )
 
+series_spans = sa.Table(
+    "series_spans",
+    metadata,
+    # of a column of instances with numbers, by its tag (`catalog.spans`); it may be wider than they are now
+    sa.Column("tag", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("series", _ID, sa.ForeignKey("series.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("low", sa.Double, nullable=False),
+    sa.Column("high", sa.Double, nullable=False),
+    sa.Index(None, "tag", "low", "high"),
+    sqlite_with_rowid=False,
+)
+
 files = sa.Table(
     "files",
     metadata,
@@ -201,6 +215,7 @@ arrays = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("record", sa.JSON, nullable=False),  # the ArrayRecord, field by field
     sa.Column("input_digest", sa.Text, nullable=False),
+    sa.Column("series_digest", sa.Text, nullable=False, server_default=""),  # see catalog.arrays
     sa.UniqueConstraint("series", "part"),
 )
 
@@ -322,6 +337,7 @@ deliveries = sa.Table(
     sa.Column("study_instance_uid", sa.Text, nullable=False, server_default="", index=True),
     sa.Column("series_instance_uid", sa.Text, nullable=False, server_default="", index=True),
     sa.Column("is_result", sa.Boolean, nullable=False, server_default=sa.false()),  # no acquired image
+    sa.Column("origin", sa.Text, nullable=False, server_default=""),  # one of catalog.deliveries.Origin
     sa.UniqueConstraint("sop_instance_uid", "node"),
 )
 
@@ -348,6 +364,8 @@ cohorts = sa.Table(
     sa.Column("series", sa.BigInteger, nullable=False),
     sa.Column("instances", sa.BigInteger, nullable=False),
     sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("hashed", sa.BigInteger, nullable=False, server_default="0"),  # instances with a content_digest
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),  # of catalog.manifest
     sa.UniqueConstraint("name"),
 )
 
@@ -359,6 +377,8 @@ cohort_items = sa.Table(
     sa.Column("series_instance_uid", _PATH, nullable=False),  # UIDs: an import may know no such row here
     sa.Column("sop_instance_uid", _PATH, nullable=False),
     sa.Column("header_digest", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=True),  # of its file; none where version 1 was frozen
+    sa.Column("content_digest", sa.Text, nullable=False, server_default=""),  # of it; empty where not read
     sa.UniqueConstraint("cohort", "sop_instance_uid"),
     sa.Index(None, "cohort", "series_instance_uid", "sop_instance_uid"),
 )
@@ -410,9 +430,92 @@ study_origins = sa.Table(
     sa.Column("patient", _ID, sa.ForeignKey("patients.id"), nullable=False),
 )
 
+receptions = sa.Table(
+    "receptions",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),  # in the order in which they were noted
+    sa.Column("at", Moment(), nullable=False),
+    sa.Column("node", sa.Text, nullable=False),  # its name here; empty where it has none
+    sa.Column("calling_ae_title", sa.Text, nullable=False),
+    sa.Column("called_ae_title", sa.Text, nullable=False),
+    # the place it was given in `files`; of what was here already that row is gone
+    sa.Column("folder", _PATH, nullable=False),
+    sa.Column("name", _PATH, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),  # of the whole file
+    sa.Column("sop_instance_uid", sa.Text, nullable=False, index=True),  # empty where it cannot be read
+    sa.Column("series_instance_uid", sa.Text, nullable=False),
+    sa.Column("routed", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("event", _ID, sa.ForeignKey("series_events.id"), nullable=True, index=True),
+    sa.Index(
+        "ix_receptions_due", "id", sqlite_where=sa.text("routed = 0"), postgresql_where=sa.text("NOT routed")
+    ),
+    sa.Index(
+        "ix_receptions_open",
+        "series_instance_uid",
+        "id",
+        sqlite_where=sa.text("event IS NULL"),
+        postgresql_where=sa.text("event IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
 
-def upserting(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+series_events = sa.Table(
+    "series_events",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("at", Moment(), nullable=False),
+    sa.Column("series_instance_uid", sa.Text, nullable=False),
+    sa.Column("reception", _ID, nullable=False),  # the last one that it covers
+    sa.Column("instances", sa.BigInteger, nullable=False),  # of the series, here by then
+    sa.Column("rule", sa.Text, nullable=False),  # that made it, in words
+    sa.Column("routed", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.UniqueConstraint("series_instance_uid", "reception"),
+    sa.Index(
+        "ix_series_events_due",
+        "id",
+        sqlite_where=sa.text("routed = 0"),
+        postgresql_where=sa.text("NOT routed"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+routings = sa.Table(
+    "routings",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("at", Moment(), nullable=False),
+    sa.Column("rule", sa.Text, nullable=False, index=True),
+    sa.Column("sop_instance_uid", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),  # of the file that was received
+    sa.Column("node", sa.Text, nullable=False),  # where it was to go; empty where nowhere
+    sa.Column("outcome", sa.Text, nullable=False, index=True),  # one of catalog.routings.Outcome
+    sa.Column("words", sa.Text, nullable=False),
+    sa.Column("delivery", _ID, sa.ForeignKey("deliveries.id"), nullable=True),
+    sa.UniqueConstraint("sop_instance_uid", "digest", "node", "rule"),
+)
+
+
+annotations = sa.Table(
+    "annotations",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("uid", sa.Text, nullable=False),  # of the mark, the same in all its revisions
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("series_instance_uid", sa.Text, nullable=False),  # UIDs: marks outlive the rows of an index
+    sa.Column("part", sa.Integer, nullable=False),
+    sa.Column("sop_instance_uid", sa.Text, nullable=False),  # empty on a section through several images
+    sa.Column("created", Moment(), nullable=False),  # the first revision
+    sa.Column("changed", Moment(), nullable=False),
+    sa.Column("writer", sa.Text, nullable=False),  # the viewer that wrote it
+    sa.Column("drawn", sa.JSON(none_as_null=True), nullable=True),  # null once it was removed
+    sa.Column("is_current", sa.Boolean, nullable=False),
+    sa.UniqueConstraint("series_instance_uid", "part", "uid", "author", "revision"),
+)
+
+
+def upserting(dialect: sa.Dialect, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """Return an insert of the database's own kind, which may do something else where a row is there."""
-    if connection.dialect.name == "sqlite":
+    if dialect.name == "sqlite":
         return sqlite.insert(table)
     return postgresql.insert(table)

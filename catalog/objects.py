@@ -69,7 +69,7 @@ def listed(address: str) -> Iterator[Found]:
     NotFoundError
         If there is none.
     SettingsError
-        If the address cannot be, or credentials are missing.
+        If the address cannot be.
     OSError
         If the server refuses or does not answer.
     """
@@ -182,11 +182,12 @@ def _parsed(address: str) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=8)
-def _opened_store(bucket: str, endpoint: str) -> "S3Store":
+def _opened_store(bucket: str, endpoint: str, *, anonymous: bool) -> "S3Store":
     from obstore.store import S3Store
 
     return S3Store(
         bucket,
+        skip_signature=anonymous,
         client_options={
             "allow_http": endpoint.startswith("http://"),
             "connect_timeout": timedelta(seconds=5),
@@ -197,15 +198,16 @@ def _opened_store(bucket: str, endpoint: str) -> "S3Store":
 
 
 def _store(bucket: str) -> "S3Store":
-    if not any(os.environ.get(name) for name in _CREDENTIALS):
-        raise SettingsError(
-            "an archive in S3 needs credentials in the environment: AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket"
-        )
+    endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT", "")
     try:
-        return _opened_store(bucket, os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT", ""))
+        return _opened_store(bucket, endpoint, anonymous=_is_anonymous())
     except ModuleNotFoundError:
         raise SettingsError("an archive in S3 needs obstore: pip install 'imaging-workbench[s3]'") from None
+
+
+def _is_anonymous() -> bool:
+    """Whether buckets are asked without a signature, as public ones answer: nobody gave credentials."""
+    return not any(os.environ.get(name) for name in _CREDENTIALS)
 
 
 @contextmanager
@@ -220,6 +222,11 @@ def _in_words(address: str) -> Iterator[None]:
     except BaseError as error:
         if type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError") or " 403 " in str(error):
             words = "the S3 server refuses; check the AWS_… variables and the rights of this user"
+            if _is_anonymous():
+                words = (
+                    "the S3 server refuses whoever does not say who asks; give AWS_ACCESS_KEY_ID and "
+                    "AWS_SECRET_ACCESS_KEY in the environment, as for every bucket that is not public"
+                )
             raise PermissionError(errno.EACCES, words, address) from None
         words = "the S3 server does not answer as it should; try again later"
         raise ConnectionError(errno.EIO, words, address) from None

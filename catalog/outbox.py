@@ -4,16 +4,27 @@ A sender claims deliveries for a time. If it dies, its lease runs out and the ne
 bytes; if it was only slow, its later writes are refused because the count of attempts has moved on.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from catalog.bulk import insert_rows
 from catalog.database import Catalog
-from catalog.deliveries import POSTPONING, TERMINAL, WAITING, Decision, Event, State, decide
+from catalog.deliveries import (
+    LONGEST_REST,
+    POSTPONING,
+    TERMINAL,
+    WAITING,
+    Decision,
+    Event,
+    Origin,
+    State,
+    decide,
+)
 from catalog.durable import sync
 from catalog.errors import DeliveryError, NotFoundError
 from catalog.models import deliveries as table
@@ -70,44 +81,77 @@ def queue(
     path = path.absolute()
     sync(path)
     sync(path.parent)
+    item = Item(
+        path, node, sop_instance_uid, sop_class_uid, digest, validated, study_instance_uid,
+        series_instance_uid, is_result,
+    )  # fmt: skip
     with catalog.transaction() as connection:
-        known = connection.execute(
-            sa.select(table).where(table.c.sop_instance_uid == sop_instance_uid, table.c.node == node)
-        ).one_or_none()
-        if known is None:
-            row = table.insert().values(
-                sop_instance_uid=sop_instance_uid,
-                sop_class_uid=sop_class_uid,
-                node=node,
-                path=str(path),
-                digest=digest,
-                state=State.QUEUED.value,
-                next_attempt=now,
-                validated=validated,
-                study_instance_uid=study_instance_uid,
-                series_instance_uid=series_instance_uid,
-                is_result=is_result,
-            )
-            identity = connection.execute(row.returning(table.c.id)).scalar_one()
-            _add_stage(connection, identity, State.QUEUED.value, now, "")
-            return _read(connection, table.c.id == identity)[0]
-        if known.digest != digest:
-            raise DeliveryError(
-                f"{sop_instance_uid} is in the outbox for {node} with other bytes (delivery {known.id}); "
-                "a changed object needs a SOP Instance UID of its own"
-            )
-        if known.state == State.WITHDRAWN.value:
-            raise DeliveryError(
-                f"{sop_instance_uid} was withdrawn from {node}; what is right needs a UID of its own"
-            )
-        if known.state == State.FAILED.value:
-            decision = decide(State.FAILED, Event.REQUEUE, attempts=known.attempts, now=now)
-            _write(connection, known.id, decision, attempts=0, path=str(path), reason="", validated=validated)
-            _add_stage(connection, known.id, State.QUEUED.value, now, "queued again")
-        elif State(known.state) in WAITING and known.next_attempt > now:
-            decision = decide(State(known.state), Event.HURRY, attempts=known.attempts, now=now)
-            _write(connection, known.id, decision)
-        return _read(connection, table.c.id == known.id)[0]
+        number, is_new = enqueue(connection, item, now)
+        if not is_new:
+            _ask_again(connection, number, item, now)
+        return _read(connection, table.c.id == number)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file for one node; the fields are those of `queue`."""
+
+    path: Path
+    node: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    digest: str
+    validated: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    is_result: bool = False
+    origin: Origin = Origin.SENT
+
+
+def enqueue(connection: sa.Connection, item: Item, now: datetime) -> tuple[int, bool]:
+    """Put a durable file into the outbox in a transaction of the caller, or leave what is there as it stands.
+
+    Returns the number of the delivery, and whether it is a new one.
+
+    Raises
+    ------
+    catalog.errors.DeliveryError
+        As `queue`; nothing is written then.
+    """
+    known = connection.execute(
+        sa.select(table.c.id, table.c.digest, table.c.state).where(
+            table.c.sop_instance_uid == item.sop_instance_uid, table.c.node == item.node
+        )
+    ).one_or_none()
+    if known is None:
+        values = asdict(item) | {"path": str(item.path), "origin": item.origin.value}
+        row = table.insert().values(values | {"state": State.QUEUED.value, "next_attempt": now})
+        number: int = connection.execute(row.returning(table.c.id)).scalar_one()
+        _write(connection, (), [_mark(number, State.QUEUED.value, now, "")])
+        return number, True
+    if known.digest != item.digest:
+        raise DeliveryError(
+            f"{item.sop_instance_uid} is in the outbox for {item.node} with other bytes "
+            f"(delivery {known.id}); a changed object needs a SOP Instance UID of its own"
+        )
+    if known.state == State.WITHDRAWN.value:
+        raise DeliveryError(
+            f"{item.sop_instance_uid} was withdrawn from {item.node}; what is right needs a UID of its own"
+        )
+    return known.id, False
+
+
+def _ask_again(connection: sa.Connection, number: int, item: Item, now: datetime) -> None:
+    """Have due now what had failed for good, or rests after an attempt."""
+    known = connection.execute(sa.select(table).where(table.c.id == number)).one()
+    if known.state == State.FAILED.value:
+        decision = decide(State.FAILED, Event.REQUEUE, attempts=known.attempts, now=now)
+        path, validated = str(item.path), item.validated
+        change = _change(number, decision, attempts=0, path=path, reason="", validated=validated)
+        _write(connection, [change], [_mark(number, State.QUEUED.value, now, "queued again")])
+    elif State(known.state) in WAITING and known.next_attempt > now:
+        decision = decide(State(known.state), Event.HURRY, attempts=known.attempts, now=now)
+        _write(connection, [_change(number, decision)])
 
 
 def claim(catalog: Catalog, node: str, now: datetime, lease: timedelta, *, limit: int = 1) -> list[Delivery]:
@@ -119,25 +163,27 @@ def claim(catalog: Catalog, node: str, now: datetime, lease: timedelta, *, limit
     One that a dead sender left behind comes back as QUEUED, or as STORED or COMMITTED where the node had
     answered. One that was taken up too often ends as FAILED and is not among the returned.
     """
-    claimed = []
+    claimed, until = [], now + min(lease, LONGEST_REST)
     with catalog.transaction() as connection:
         if connection.dialect.name == "postgresql":  # whoever claims sees what the one before claimed
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLAIMING, sa.func.hashtext(node))))
         due_rows = sa.select(table).where(_is_due(node, now), ~_waits_for_another(now))
         rows = connection.execute(due_rows.order_by(table.c.id).limit(limit).with_for_update()).all()
+        changes, marks = [], []
         for row in rows:
             state = State(row.state)
             decision = decide(state, Event.CLAIM, attempts=row.attempts, now=now)
             if decision.state is State.FAILED:
                 text = _given_up(row.attempts, row.reason or "the sender stopped each time")
-                _write(connection, row.id, decision, reason=text)
-                _add_stage(connection, row.id, State.FAILED.value, now, text)
+                changes.append(_change(row.id, decision, reason=text))
+                marks.append(_mark(row.id, State.FAILED.value, now, text))
                 continue
-            _write(connection, row.id, decision, attempts=row.attempts + 1, claimed_until=now + lease)
+            changes.append(_change(row.id, decision, attempts=row.attempts + 1, claimed_until=until))
             if decision.stage is not None:
                 text = f"the sender stopped while it was {row.state}; the same bytes go out again"
-                _add_stage(connection, row.id, decision.stage, now, text)
+                marks.append(_mark(row.id, decision.stage, now, text))
             claimed.append(row.id)
+        _write(connection, changes, marks)
         return _read(connection, table.c.id.in_(claimed))
 
 
@@ -167,7 +213,7 @@ def advance(
         If another sender has taken the delivery up meanwhile; nothing is written.
     """
     with catalog.transaction() as connection:
-        if not _advance(connection, Step(delivery, event, text), now, transaction_uid):
+        if not _advance(connection, [Step(delivery, event, text)], now, transaction_uid):
             raise DeliveryError(
                 f"Another sender has taken up delivery {delivery.delivery} of {delivery.sop_instance_uid} "
                 f"to {delivery.node}; this one leaves it alone"
@@ -197,37 +243,74 @@ def advance_all(
     if not steps:
         return []
     with catalog.transaction() as connection:
-        ours = [
-            each.delivery.delivery
-            for each in steps
-            if _advance(connection, each, each.at or now, transaction_uid)
-        ]
+        ours = _advance(connection, steps, now, transaction_uid)
         by_number = {each.delivery: each for each in _read(connection, table.c.id.in_(ours))}
     return [by_number[number] for number in ours]
 
 
-def _advance(connection: sa.Connection, step: Step, now: datetime, transaction_uid: str | None) -> bool:
-    delivery, text = step.delivery, step.text
-    decision = decide(State(delivery.state), step.event, attempts=delivery.attempts, now=now)
-    if decision.state is State.FAILED and step.event in POSTPONING:
-        text = _given_up(delivery.attempts, text)
-    values: dict[str, Any] = {"reason": text if decision.stage in {"postponed", State.FAILED.value} else ""}
-    if transaction_uid is not None:
-        values["transaction_uid"] = transaction_uid
-    still_ours = (table.c.state == delivery.state) & (table.c.attempts == delivery.attempts)
-    if not _write(connection, delivery.delivery, decision, still_ours, **values):
-        return False
-    if decision.stage is not None:
-        _add_stage(connection, delivery.delivery, decision.stage, now, text)
-    return True
+def _advance(
+    connection: sa.Connection, steps: Sequence[Step], now: datetime, transaction_uid: str | None
+) -> list[int]:
+    """Write down what happened, with few statements; return the numbers of those that are still ours."""
+    numbers = [each.delivery.delivery for each in steps]
+    asked = sa.select(table.c.id, table.c.state, table.c.attempts).where(table.c.id.in_(numbers))
+    there = {row.id: (row.state, row.attempts) for row in connection.execute(asked.with_for_update())}
+    ours, changes, marks = [], [], []
+    for each in steps:
+        delivery, text = each.delivery, each.text
+        decision = decide(State(delivery.state), each.event, attempts=delivery.attempts, now=each.at or now)
+        if there.get(delivery.delivery) != (delivery.state, delivery.attempts):
+            continue
+        if decision.state is State.FAILED and each.event in POSTPONING:
+            text = _given_up(delivery.attempts, text)
+        values: dict[str, Any] = {
+            "reason": text if decision.stage in {"postponed", State.FAILED.value} else ""
+        }
+        if transaction_uid is not None:
+            values["transaction_uid"] = transaction_uid
+        ours.append(delivery.delivery)
+        changes.append(_change(delivery.delivery, decision, **values))
+        if decision.stage is not None:
+            marks.append(_mark(delivery.delivery, decision.stage, each.at or now, text))
+    _write(connection, changes, marks)
+    return ours
+
+
+_OURS = (table.c.id == sa.bindparam("number")) & (table.c.attempts == sa.bindparam("times"))
+"""What a sender took up, and nobody else since."""
+
+
+def renew(catalog: Catalog, claimed: Collection[Delivery], now: datetime, lease: timedelta) -> None:
+    """Hold on to what a sender at work has claimed; what it gave up, or another has taken up, stays so."""
+    if not claimed:
+        return
+    held = _OURS & table.c.claimed_until.is_not(None)
+    with catalog.transaction() as connection:
+        connection.execute(
+            table.update().where(held).values(claimed_until=now + min(lease, LONGEST_REST)),
+            [{"number": each.delivery, "times": each.attempts} for each in claimed],
+        )
+
+
+def postpone(catalog: Catalog, claimed: Collection[Delivery], text: str, now: datetime) -> None:
+    """Have what a sender still holds rest until the next attempt, however far it had come."""
+    times = {each.delivery: each.attempts for each in claimed}
+    held = table.c.id.in_(times) & table.c.state.in_(_OPEN) & table.c.claimed_until.is_not(None)
+    with catalog.transaction() as connection:
+        ours = [each for each in _read(connection, held) if each.attempts == times[each.delivery]]
+        if ours:
+            _advance(connection, [Step(each, Event.UNAVAILABLE, text) for each in ours], now, None)
 
 
 def release(catalog: Catalog, claimed: Collection[Delivery]) -> None:
     """Give up what a sender holds, so that the next one need not wait for the lease to end."""
+    if not claimed:
+        return
     with catalog.transaction() as connection:
-        for each in claimed:
-            ours = (table.c.id == each.delivery) & (table.c.attempts == each.attempts)
-            connection.execute(table.update().where(ours).values(claimed_until=None))
+        connection.execute(
+            table.update().where(_OURS).values(claimed_until=None),
+            [{"number": each.delivery, "times": each.attempts} for each in claimed],
+        )
 
 
 def due(catalog: Catalog, node: str, now: datetime) -> list[Delivery]:
@@ -236,11 +319,46 @@ def due(catalog: Catalog, node: str, now: datetime) -> list[Delivery]:
         return _read(connection, _is_due(node, now) & ~_waits_for_another(now))
 
 
-def due_nodes(catalog: Catalog, now: datetime) -> list[str]:
-    """Return the names of the nodes for which something is due."""
+def due_nodes(catalog: Catalog, now: datetime, *, sent_before: datetime | None = None) -> list[str]:
+    """Return the names of the nodes for which something is due.
+
+    Parameters
+    ----------
+    sent_before
+        What a person sent counts if it is due since before this moment; any when left out.
+    """
     wanted = sa.select(table.c.node).distinct().where(_takes_up(now))
+    if sent_before is not None:
+        is_old = table.c.next_attempt <= sent_before
+        wanted = wanted.where(sa.or_(table.c.origin != Origin.SENT.value, is_old))
     with catalog.reading() as connection:
         return sorted(connection.scalars(wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many deliveries to a node are in a state."""
+
+    node: str
+    state: str
+    deliveries: int
+
+
+def depths(catalog: Catalog) -> list[Depth]:
+    """Return how many deliveries there are, by node and state."""
+    wanted = sa.select(table.c.node, table.c.state, sa.func.count()).group_by(table.c.node, table.c.state)
+    with catalog.reading() as connection:
+        return sorted(
+            (Depth(*row) for row in connection.execute(wanted)), key=lambda each: (each.node, each.state)
+        )
+
+
+def due_since(catalog: Catalog) -> dict[str, datetime]:
+    """Return when the next attempt of the oldest open delivery is or was due, by node."""
+    oldest = sa.func.min(table.c.next_attempt, type_=table.c.next_attempt.type)
+    wanted = sa.select(table.c.node, oldest).where(table.c.state.in_(_OPEN)).group_by(table.c.node)
+    with catalog.reading() as connection:
+        return {row[0]: row[1] for row in connection.execute(wanted.order_by(table.c.node))}
 
 
 def deliveries(
@@ -286,8 +404,17 @@ def _is_due(node: str, now: datetime) -> sa.ColumnElement[bool]:
 
 
 def _takes_up(now: datetime) -> sa.ColumnElement[bool]:
-    free = table.c.claimed_until.is_(None) | (table.c.claimed_until <= now)
-    return table.c.state.in_(_OPEN) & (table.c.next_attempt <= now) & free
+    return table.c.state.in_(_OPEN) & ~_rests(table.c, now)
+
+
+def _rests(of: Any, now: datetime) -> sa.ColumnElement[bool]:
+    """Whether a delivery waits for its next attempt, or is with a sender."""
+    return _is_ahead(of.next_attempt, now) | sa.func.coalesce(_is_ahead(of.claimed_until, now), sa.false())
+
+
+def _is_ahead(moment: sa.ColumnElement[Any], now: datetime) -> sa.ColumnElement[bool]:
+    """Whether it is to come; what is farther off than any that is written was of a clock since put right."""
+    return sa.and_(moment > now, moment <= now + LONGEST_REST)
 
 
 def _waits_for_another(now: datetime) -> sa.ColumnElement[bool]:
@@ -299,29 +426,35 @@ def _waits_for_another(now: datetime) -> sa.ColumnElement[bool]:
         before.c.id < table.c.id,
         before.c.state.in_(_UNSENT),
     )
-    resting = (before.c.next_attempt > now) | (before.c.claimed_until > now)
     in_a_study = table.c.study_instance_uid != ""
-    return in_a_study & sa.exists().where(is_before, resting).correlate(table)
+    return in_a_study & sa.exists().where(is_before, _rests(before.c, now)).correlate(table)
 
 
-def _write(
-    connection: sa.Connection,
-    identity: int,
-    decision: Decision,
-    *conditions: sa.ColumnElement[bool],
-    **values: Any,
-) -> bool:
-    values["state"] = decision.state.value
+def _change(number: int, decision: Decision, **values: Any) -> dict[str, Any]:
+    """Return what changes of a delivery, and its number."""
+    values |= {"number": number, "state": decision.state.value}
     if decision.next_attempt is not None:
         values["next_attempt"] = decision.next_attempt
     if decision.released:
         values["claimed_until"] = None
-    update = table.update().where(table.c.id == identity, *conditions).values(values)
-    return connection.execute(update).rowcount == 1
+    return values
 
 
-def _add_stage(connection: sa.Connection, identity: int, name: str, at: datetime, text: str) -> None:
-    connection.execute(stages.insert().values(delivery=identity, name=name, at=at, text=text))
+def _mark(number: int, name: str, at: datetime, text: str) -> dict[str, Any]:
+    """Return the row of a stage."""
+    return {"delivery": number, "name": name, "at": at, "text": text}
+
+
+def _write(
+    connection: sa.Connection, changes: Iterable[dict[str, Any]], marks: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Change deliveries and add stages; those that change alike take one statement."""
+    alike: dict[frozenset[str], list[dict[str, Any]]] = {}
+    for each in changes:
+        alike.setdefault(frozenset(each), []).append(each)
+    for some in alike.values():
+        connection.execute(table.update().where(table.c.id == sa.bindparam("number")), some)
+    insert_rows(connection, stages, marks)
 
 
 def _read(connection: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Delivery]:
@@ -347,6 +480,7 @@ def _read(connection: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Del
             study_instance_uid=row.study_instance_uid,
             series_instance_uid=row.series_instance_uid,
             is_result=row.is_result,
+            origin=row.origin,
             stages=tuple(found[row.id]),
         )
         for row in rows

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from pathlib import Path
 
+from catalog.conflicts import is_same_data_set, other_identity
 from catalog.containers import Digest, entry_at, is_elsewhere, state_of
 from catalog.durable import file_digest
 from catalog.errors import HeaderError, words_of
@@ -99,7 +100,14 @@ def reject(found: Found, reason: str) -> Outcome:
     return Outcome(Group.REJECTED, _place(found, State.REJECTED, reason=reason))
 
 
-def decide(found: Found, header: InstanceHeader, before: Place | None, instance: Instance) -> Outcome:
+def decide(
+    found: Found,
+    header: InstanceHeader,
+    before: Place | None,
+    instance: Instance,
+    *,
+    newest_counts: bool = False,
+) -> Outcome:
     """Decide on a readable file and note it in the instance.
 
     Parameters
@@ -110,6 +118,8 @@ def decide(found: Found, header: InstanceHeader, before: Place | None, instance:
         Its row, if it was known.
     instance
         That of the header's SOP Instance UID; a new one has no places.
+    newest_counts
+        Of other bytes under a known UID these count from now on, if they are whole.
     """
     place = _place(found, State.INDEXED, header)
     place.content_digest = found.digest
@@ -121,7 +131,7 @@ def decide(found: Found, header: InstanceHeader, before: Place | None, instance:
         place.content_digest = before.content_digest
     others = [each for each in instance.places if each.state is State.INDEXED and each.path != place.path]
     try:
-        outcome = _decide(place, header, before, instance, others)
+        outcome = _decide(place, header, before, instance, others, newest_counts)
     except OSError as error:
         return reject(found, f"cannot be read: {words_of(error)}")
     if before is not None and instance.header is None and header.header_digest == instance.header_digest:
@@ -133,7 +143,12 @@ def decide(found: Found, header: InstanceHeader, before: Place | None, instance:
 
 
 def _decide(
-    place: Place, header: InstanceHeader, before: Place | None, instance: Instance, others: list[Place]
+    place: Place,
+    header: InstanceHeader,
+    before: Place | None,
+    instance: Instance,
+    others: list[Place],
+    newest_counts: bool,
 ) -> Outcome:
     known = Group.ADDED if before is None else Group.UPDATED
     if instance.id is None and not instance.places:
@@ -146,8 +161,12 @@ def _decide(
         compared = standing if standing.content_digest != digest_before else None
         if same:
             return Outcome(known, place, duplicate=before is None, compared=compared)
-        if (fault := _fault_of(standing)) is not None and shortfall(header) is None:
-            return _replace(place, header, instance, others, fault, known)
+        is_whole = shortfall(header) is None
+        if is_whole and (fault := _fault_of(standing)) is not None:
+            return _replace(place, header, instance, others, f"is not whole: {fault}", known)
+        if is_whole and newest_counts and before is None:
+            words = f"has other bytes than one that came later{other_identity(header, standing.path)}"
+            return _replace(place, header, instance, others, words, known)
         return _conflict(place, header, standing.path, compared)
     if _as_recorded(place, header, instance):
         gone = next((each for each in others if _is_gone(each)), None)
@@ -186,7 +205,8 @@ def _conflict(place: Place, header: InstanceHeader, kept: str, compared: Place |
         )
     else:
         place.reason = (
-            f"has SOP Instance UID {place.sop_instance_uid} of {kept} with other bytes; "
+            f"has SOP Instance UID {place.sop_instance_uid} of {kept} with other bytes"
+            f"{other_identity(header, kept)}; "
             "that one is kept, this one is left out: remove the wrong one of the two, or give this one a UID "
             "of its own, and index again"
         )
@@ -194,14 +214,14 @@ def _conflict(place: Place, header: InstanceHeader, kept: str, compared: Place |
 
 
 def _replace(
-    place: Place, header: InstanceHeader, instance: Instance, others: list[Place], fault: str, known: Group
+    place: Place, header: InstanceHeader, instance: Instance, others: list[Place], words: str, known: Group
 ) -> Outcome:
-    """Make the instance follow a whole file; the faulty ones before it become conflicts."""
+    """Make the instance follow another file; those before it become conflicts, with words that say why."""
     instance.header, instance.header_digest = header, header.header_digest
     for each in others:
         each.state = State.CONFLICT
         each.reason = (
-            f"is not whole: {fault}; {place.path} is kept as SOP Instance UID {place.sop_instance_uid} "
+            f"{words}; {place.path} is kept as SOP Instance UID {place.sop_instance_uid} "
             "from now on, this file can be removed"
         )
     return Outcome(known, place, replaced=tuple(others))
@@ -268,12 +288,13 @@ def _digest(place: Place) -> str:
 
 
 def _same_bytes(place: Place, header: InstanceHeader, instance: Instance, standing: Place) -> bool:
-    """Compare the cheap way first: size, header, then everything."""
-    if place.size != standing.size or header.header_digest != instance.header_digest:
+    """Compare the cheap way first: size, header, then everything; then the data sets alone."""
+    is_alike = place.size == standing.size and header.header_digest == instance.header_digest
+    if not is_alike and not is_same_data_set(place.path, standing.path):
         return False
     for each in (standing, place):
         each.content_digest = each.content_digest or _digest(each)
-    return place.content_digest == standing.content_digest
+    return not is_alike or place.content_digest == standing.content_digest
 
 
 def _as_recorded(place: Place, header: InstanceHeader, instance: Instance) -> bool:

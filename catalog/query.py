@@ -6,28 +6,35 @@ and series. What it would take a file to know is unknown, and what is unknown is
 """
 
 from array import array
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
 from itertools import batched, pairwise
+from sys import intern
 from typing import Any
 
 import sqlalchemy as sa
 
-from catalog.attributes import BY_COLUMN, Kind, Level
-from catalog.checks import rots
+from catalog.attributes import BY_COLUMN, BY_KEYWORD, Kind, Level, snake_case
+from catalog.checks import place_read, rots
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, QuestionError
-from catalog.matching import TABLES, Condition, attribute_named, column_of, condition
+from catalog.keys import AreFew
+from catalog.matching import TABLES, Condition, attribute_named, check_count, column_of, condition
 from catalog.models import checks, deliveries, doubts, files, instances, patients, remotes, series, studies
 from catalog.places import State
 from catalog.records import InstanceRecord, PixelData, SeriesRecord, Value
+from catalog.related import RELATED, TOLD_BY_INSTANCES, SeriesBelow
 from catalog.scan import openable
-from catalog.texts import Candidates, are_few, first, is_candidate, text_row
+from catalog.texts import Candidates, are_few, asked_for, first, is_candidate, text_row
+from catalog.tombstones import deleted_rows
 from catalog.vocabulary import MANUFACTURER
-from catalog.where import BESIDE, candidates_of, compile_where, names_in
+from catalog.where import BESIDE, candidates_of, compile_where, names_in, narrowed
 
 _LEVELS = tuple(Level)
+_MODALITIES_IN_STUDY = "ModalitiesInStudy"
+_FEW_SERIES = 5_000
+"""To gather so many takes some milliseconds; of more, a walk through all finds a page sooner."""
 _AT_ONCE = 500
 """Values in one IN list."""
 
@@ -43,7 +50,9 @@ class _Demand:
     names_above: bool = False
     """Whether a patient or study is asked about, too."""
     candidates: Candidates | None = None
-    """The series that an index tells of; all that are meant are among them."""
+    """The series that an index of texts tells of; all that are meant are among them."""
+    of_series: Callable[[AreFew], Condition] | None = None
+    """What is true of every series that is meant, told without its instances."""
 
 
 def find_series(
@@ -78,10 +87,18 @@ def find_series(
     """
     demands = _demands(where, matching)
     if limit is not None:
-        _check(limit, page)
+        check_count("limit", limit)
+        check_count("page", page)
     with catalog.reading() as connection:
         lead = _lead(connection, demands)
-        asked = _select(Level.SERIES, demands, joined=_is_joined(Level.SERIES, demands), lead=lead)
+        every = limit is None or limit > _FEW_SERIES
+        asked = _select(
+            Level.SERIES,
+            demands,
+            joined=_is_joined(Level.SERIES, demands),
+            lead=lead,
+            are_few=lambda listed: every or _are_few(connection, listed),
+        )
         asked = asked.add_columns(series.c.id)
         if limit is not None:
             order = series.c.id if lead is None else text_row()
@@ -107,6 +124,29 @@ def find_rows(
         order = series.c.id if lead is None else text_row()
         found = connection.execution_options(yield_per=_AT_ONCE * 20)
         return array("q", found.scalars(asked.add_columns(series.c.id).order_by(order).limit(limit)))
+
+
+def find_placed(
+    catalog: Catalog, where: str | None, matching: Mapping[str, Any], order: Sequence[sa.ColumnElement[Any]]
+) -> "tuple[array[int], array[int], array[int]]":
+    """Return, in an order, the row of each series that `find_series` finds, with its patient and study.
+
+    Raises
+    ------
+    QuestionError
+        As `find_series`.
+    """
+    demands = _demands(where, matching)
+    rows = patients.c.id, studies.c.id, series.c.id
+    places = array("q"), array("q"), array("q")
+    with catalog.reading() as connection:
+        lead = _lead(connection, demands)
+        asked = _select(Level.SERIES, demands, joined=True, lead=lead).add_columns(*rows).order_by(*order)
+        found = connection.execution_options(yield_per=_AT_ONCE * 20).execute(asked)
+        for some in found.partitions():
+            for place, column in zip(places, zip(*some, strict=True), strict=True):
+                place.extend(column)
+    return places
 
 
 def series_of_rows(catalog: Catalog, rows: Sequence[int]) -> dict[int, SeriesRecord]:
@@ -174,20 +214,17 @@ def _lead(connection: sa.Connection, demands: Sequence[_Demand]) -> Candidates |
     if found is None:
         return None
     is_alone = found.is_all and len(demands) == 1
-    return found if is_alone or are_few(connection, found) else None
+    return found if is_alone or (found.match and are_few(connection, found)) else None
+
+
+def _are_few(connection: sa.Connection, listed: sa.CompoundSelect[int]) -> bool:
+    """Whether a list of series is short enough to be gathered for a page of them."""
+    some = sa.select(sa.literal(1)).select_from(listed.subquery()).limit(_FEW_SERIES + 1)
+    return (connection.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0) <= _FEW_SERIES
 
 
 def _led_by(lead: Candidates | None) -> list[Condition]:
     return [] if lead is None else [is_candidate(lead)]
-
-
-def _check(limit: int, page: int) -> None:
-    for name, number in (("limit", limit), ("page", page)):
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < _LARGEST:
-            raise QuestionError(f"{name} is a whole number from 1, not {number!r:.40}")
-
-
-_LARGEST = 2**31
 
 
 def _is_ours() -> sa.ColumnElement[bool]:
@@ -261,15 +298,6 @@ def find_instances(catalog: Catalog, **matching: Any) -> list[InstanceRecord]:
     QuestionError
         If a name is unknown or a value cannot be compared; names the nearest.
     """
-    place, of_place = files.alias(), checks.alias()
-    first_place = (  # a rotten one only where there is no other
-        sa.select(place.c.id)
-        .outerjoin(of_place, rots(of_place, place))
-        .where(place.c.instance == instances.c.id, place.c.state == State.INDEXED.value)
-        .order_by(of_place.c.id.is_not(None), place.c.id)
-        .limit(1)
-        .scalar_subquery()
-    )
     statement = (
         _select(Level.INSTANCE, _conditions(matching))
         .add_columns(
@@ -278,7 +306,7 @@ def find_instances(catalog: Catalog, **matching: Any) -> list[InstanceRecord]:
             *(files.c[name] for name in _PLACE_COLUMNS),
             checks.c.reason.label("rot"),
         )
-        .join(files, files.c.id == first_place)
+        .join(files, files.c.id == place_read())
         .outerjoin(checks, rots(checks, files))
         .order_by(
             studies.c.study_instance_uid,
@@ -289,6 +317,31 @@ def find_instances(catalog: Catalog, **matching: Any) -> list[InstanceRecord]:
     )
     with catalog.reading() as connection:
         return [_instance(row) for row in connection.execute(statement).mappings()]
+
+
+def find_encodings(
+    catalog: Catalog, *, limit: int | None = None, **matching: Any
+) -> list[tuple[str, str, str]]:
+    """Return SOP Instance UID, SOP Class UID and transfer syntax of what `find_instances` finds.
+
+    Series by series, by instance number; it takes little memory for each.
+
+    Raises
+    ------
+    QuestionError
+        As `find_instances`.
+    """
+    statement = (
+        _select(Level.INSTANCE, _conditions(matching))
+        .add_columns(instances.c.sop_instance_uid, instances.c.sop_class_uid, instances.c.transfer_syntax_uid)
+        .order_by(instances.c.series, instances.c.instance_number.nulls_last(), instances.c.id)
+        .limit(limit)
+    )
+    with catalog.reading() as connection:
+        return [
+            (uid, intern(sop_class or ""), intern(syntax))
+            for uid, sop_class, syntax in connection.execute(statement)
+        ]
 
 
 def instances_of(catalog: Catalog, series_instance_uid: str) -> list[InstanceRecord]:
@@ -346,23 +399,109 @@ def find_level(
     level
         Patient, study, series or instance.
     matching
-        Keys of any level, by keyword or column name.
+        Keys of any level, by keyword or column name. `ModalitiesInStudy` is met by any series of the study.
     columns
-        What to return, by keyword or column name, of this level and those above.
+        What to return, by keyword or column name, of this level and those above; and what is told by the
+        series below (`catalog.related`), by keyword.
+
+    Returns
+    -------
+    list of dict
+        Values by column name; that of what is told by series is made like one, `modalities_in_study`.
 
     Raises
     ------
     QuestionError
-        If a name is unknown or a value cannot be compared; names the nearest.
+        If a name is unknown, or of a level below, or a value cannot be compared; names the nearest.
     """
-    asked = [attribute_named(name) for name in columns]
+    names = list(columns)
+    told = {name: _told_of(name, level) for name in names if name in RELATED}
+    rows_of = dict.fromkeys([*told.values(), level])  # also where nothing is asked for: a row is an answer
+    asked = [attribute_named(name) for name in names if name not in RELATED]
+    for name, of in [*told.items(), *((each.keyword, each.level) for each in asked)]:
+        if not is_above(of, level):
+            raise QuestionError(f"{name} is of the level {of.value}, which is below {level.value}")
     statement = (
-        _select(level, _conditions(matching))
+        _select(level, _level_demands(matching))
         .add_columns(*(column_of(each).label(each.column) for each in asked))
+        .add_columns(*(TABLES[of].c.id.label(_row_of(of)) for of in rows_of))
         .order_by(TABLES[level].c.id)
     )
     with catalog.reading() as connection:
-        return [dict(row) for row in connection.execute(statement).mappings()]
+        rows = [dict(row) for row in connection.execute(statement).mappings()]
+        for batch in batched(rows, _AT_ONCE) if told else ():
+            _tell(connection, told, batch)
+    if level not in told.values():
+        for row in rows:
+            del row[_row_of(level)]
+    return rows
+
+
+def is_above(level: Level, other: Level) -> bool:
+    """Whether a level is the same as another one, or above it."""
+    return _LEVELS.index(level) <= _LEVELS.index(other)
+
+
+def _told_of(name: str, level: Level) -> Level:
+    """Of which entity something is told to rows of a level; what is of an instance, its series tells."""
+    return RELATED[name].level or (level if is_above(level, Level.SERIES) else Level.SERIES)
+
+
+def _row_of(level: Level) -> str:
+    return f"row of {level.value}"
+
+
+def _tell(connection: sa.Connection, told: Mapping[str, Level], rows: Sequence[dict[str, Any]]) -> None:
+    """Add to a batch of rows what series tell, with one question for each level of what it is told."""
+    for level in dict.fromkeys(told.values()):
+        entities = [row.pop(_row_of(level)) for row in rows]
+        with_classes = any(of is level and name in TOLD_BY_INSTANCES for name, of in told.items())
+        below = _series_below(connection, level, set(entities), with_classes=with_classes)
+        for name in (name for name, of in told.items() if of is level):
+            values = {entity: RELATED[name].of(of_it) for entity, of_it in below.items()}
+            for row, entity in zip(rows, entities, strict=True):
+                row[snake_case(name)] = values[entity]
+
+
+def _series_below(
+    connection: sa.Connection, level: Level, entities: Collection[int], *, with_classes: bool
+) -> dict[int, list[SeriesBelow]]:
+    entity = TABLES[level].c.id
+    classes: dict[int, set[str]] = {}
+    if with_classes:
+        of_instances = (
+            _select(Level.INSTANCE, ())
+            .add_columns(series.c.id, instances.c.sop_class_uid)
+            .where(entity.in_(entities), instances.c.sop_class_uid.is_not(None))
+            .distinct()
+        )
+        for number, sop_class_uid in connection.execute(of_instances):
+            classes.setdefault(number, set()).add(sop_class_uid)
+    statement = (
+        _select(Level.SERIES, ())
+        .add_columns(
+            entity, studies.c.id, series.c.id, series.c.modality, _INSTANCES_HERE, _INSTANCES_ELSEWHERE
+        )
+        .where(entity.in_(entities))
+    )
+    found: dict[int, list[SeriesBelow]] = {each: [] for each in entities}
+    for row, study, number, modality, here, elsewhere in connection.execute(statement):
+        of_it = frozenset(classes.get(number, ()))
+        found[row].append(SeriesBelow(study, modality, here or elsewhere or 0, here > 0, of_it))
+    return found
+
+
+def _level_demands(matching: Mapping[str, Any]) -> list[_Demand]:
+    """What is asked of a level, where a key of it can be met by any series of the study (PS3.4 C.3.4)."""
+    demands = _conditions({name: value for name, value in matching.items() if name != _MODALITIES_IN_STUDY})
+    of_series = condition(BY_KEYWORD["Modality"], matching.get(_MODALITIES_IN_STUDY))
+    if of_series is None:
+        return demands
+    having = (
+        _select(Level.SERIES, (), joined=False).add_columns(series.c.study).where(of_series).correlate(None)
+    )
+    of_study = studies.c.id.in_(having)
+    return [*demands, _Demand(Level.STUDY, of_study, of_study, names_above=True)]
 
 
 def _where(expression: str) -> _Demand:
@@ -374,7 +513,14 @@ def _where(expression: str) -> _Demand:
     ]
     if Level.INSTANCE in levels:
         elsewhere = compile_where(expression, has_file=False)
-        return _Demand(Level.INSTANCE, condition, elsewhere, names_above=True, candidates=candidates)
+        return _Demand(
+            Level.INSTANCE,
+            condition,
+            elsewhere,
+            names_above=True,
+            candidates=candidates,
+            of_series=partial(narrowed, expression),
+        )
     names_above = {*levels} != {Level.SERIES}
     return _Demand(Level.SERIES, condition, condition, names_above, candidates)
 
@@ -392,18 +538,26 @@ def _conditions(matching: Mapping[str, Any]) -> list[_Demand]:
                     demanded,
                     None if below else demanded,
                     names_above=attribute.level in (Level.PATIENT, Level.STUDY),
+                    candidates=asked_for(attribute, value),
                 )
             )
     return found
 
 
 def _select(
-    level: Level, demands: Sequence[_Demand], *, joined: bool = True, lead: Candidates | None = None
+    level: Level,
+    demands: Sequence[_Demand],
+    *,
+    joined: bool = True,
+    lead: Candidates | None = None,
+    are_few: AreFew = lambda _listed: True,
 ) -> sa.Select[Any]:
     """Rows of a level, joined with those above, of which one instance or series elsewhere is as demanded."""
     depth = _LEVELS.index(level)
     here = [each.condition for each in demands if _LEVELS.index(each.level) <= depth]
     below = [each for each in demands if _LEVELS.index(each.level) > depth]
+    if level is Level.SERIES:
+        here += [each.of_series(are_few) for each in below if each.of_series is not None]
     rows = _rows(level, joined=joined, lead=lead)
     return sa.select().select_from(rows).where(*_led_by(lead), *here, _is_there(level, below))
 
@@ -431,7 +585,7 @@ def _is_there(level: Level, demands: Sequence[_Demand]) -> Condition:
         table, tuple(TABLES.values()), _PLACE, _IS_PLACE, *(each.condition for each in demands)
     )
     if level is not Level.INSTANCE and len(elsewhere) == len(demands):
-        return sa.or_(there, _has_below(table, (patients, studies, series), _REMOTE, *elsewhere))
+        return sa.or_(there, _has_below(table, (patients, studies, series), _REMOTE, _is_kept(), *elsewhere))
     return there
 
 
@@ -453,7 +607,12 @@ def _has_place(table: sa.Table) -> Condition:
 @cache
 def _is_elsewhere(table: sa.Table) -> Condition:
     """Whether a row has a series that is known from elsewhere."""
-    return _has_below(table, (patients, studies, series), _REMOTE)
+    return _has_below(table, (patients, studies, series), _REMOTE, _is_kept())
+
+
+def _is_kept() -> Condition:
+    """Whether a series elsewhere was not deleted."""
+    return _REMOTE.c.series.not_in(deleted_rows())
 
 
 def _has_below(
@@ -477,6 +636,23 @@ def _has_below(
 def _above(table: sa.FromClause) -> sa.ColumnElement[int]:
     """The column of a table that holds the row above; every table has one such foreign key at most."""
     return next(column for column in table.c if column.foreign_keys)
+
+
+_INSTANCES_HERE = (
+    sa.select(sa.func.count())
+    .select_from(instances)
+    .where(instances.c.series == series.c.id, _has_place(instances))
+    .correlate(series)
+    .scalar_subquery()
+)
+_INSTANCES_ELSEWHERE = (
+    sa.select(_REMOTE.c.instances)
+    .where(_REMOTE.c.series == series.c.id)
+    .order_by(_REMOTE.c.id)
+    .limit(1)
+    .correlate(series)
+    .scalar_subquery()
+)
 
 
 _INSTANCE_FIELDS = tuple(each.name for each in fields(InstanceRecord) if each.name in BY_COLUMN)

@@ -4,6 +4,7 @@ They get paths and return what they read, some batches ahead of the session, whi
 them could read, as it died or as the file is not there for it, the session reads itself: nothing is lost.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -18,7 +19,7 @@ from typing import IO, Any, Protocol
 
 from catalog.content import Contents
 from catalog.headers import read_header
-from catalog.records import Content, Document, InstanceHeader, PixelData, Unreadable
+from catalog.records import Content, Document, InstanceHeader, PixelData, Unreadable, Value
 
 FEWEST = 50
 """Files that are worth the way to another process."""
@@ -122,6 +123,7 @@ def read_packed(paths: Sequence[str], contents: Contents | None = None) -> bytes
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer one list of paths after another until the pipe closes, as it does when the parent ends."""
     contents = Contents()
+    gc.freeze()  # modules stay: to look through them now and then costs some hundredths of all
     while (request := _received(requests)) is not None:
         _send(answers, read_packed(json.loads(request), contents))
 
@@ -129,9 +131,10 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
 def pack(headers: Iterable[InstanceHeader | Unreadable]) -> bytes:
     """Put headers into bytes for another process of the same program; `unpack` undoes it.
 
-    What a header refers to of its series is in them once.
+    What a header refers to of its series is in them once, and so is what it has as the first one of it here.
     """
     documents: dict[int, tuple[int, Document]] = {}
+    firsts: dict[Value, tuple[int, Mapping[str, Value]]] = {}
     rows: list[tuple[Any, ...]] = []
     for each in headers:
         if isinstance(each, Unreadable):
@@ -142,28 +145,40 @@ def pack(headers: Iterable[InstanceHeader | Unreadable]) -> bytes:
         if content is not None:
             number, _ = documents.setdefault(id(content.like), (len(documents), content.like))
             packed = number, dict(content.differing)
+        series = each.values["series_instance_uid"]
+        first, values = firsts.setdefault(series, (len(firsts), each.values))
         rows.append(
             (
                 each.path, each.size, each.mtime_ns, each.header_digest, each.transfer_syntax_uid,
-                dict(each.values), pixels and (pixels.tag, pixels.vr, pixels.offset, pixels.length),
-                each.deviations, packed,
+                first, _otherwise(each.values, values),
+                pixels and (pixels.tag, pixels.vr, pixels.offset, pixels.length), each.deviations, packed,
             )
         )  # fmt: skip
-    return json.dumps(([dict(document) for _, document in documents.values()], rows)).encode()
+    told = [dict(document) for _, document in documents.values()]
+    return json.dumps((told, [dict(values) for _, values in firsts.values()], rows)).encode()
+
+
+def _otherwise(values: Mapping[str, Value], first: Mapping[str, Value]) -> dict[str, Value]:
+    """What a header has otherwise than another; `None` is what it lacks. Equal values may be in it, too."""
+    found = {name: value for name, value in values.items() if first.get(name) is not value}
+    return found | dict.fromkeys(first.keys() - values.keys())
 
 
 def unpack(packed: bytes) -> dict[str, InstanceHeader | Unreadable]:
     """Return the headers that were packed, by path; none of no bytes."""
     if not packed:
         return {}
-    told, rows = json.loads(packed)
+    told, firsts, rows = json.loads(packed)
     documents = [_document(each) for each in told]
     found: dict[str, InstanceHeader | Unreadable] = {}
     for row in rows:
         if len(row) == 2:
             found[row[0]] = Unreadable(*row)
             continue
-        path, size, mtime_ns, digest, transfer_syntax_uid, values, pixels, deviations, content = row
+        path, size, mtime_ns, digest, transfer_syntax_uid, first, changed, pixels, deviations, content = row
+        values = firsts[first] | changed
+        if None in changed.values():
+            values = {name: value for name, value in values.items() if value is not None}
         found[path] = InstanceHeader(
             path, size, mtime_ns, digest, transfer_syntax_uid, values,
             PixelData(*pixels) if pixels else None, tuple(deviations),

@@ -290,6 +290,46 @@ class SeriesRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PatientRecord:
+    """One patient that a node has."""
+
+    patient_id: str
+    issuer_of_patient_id: str | None = None
+    patient_name: str | None = None
+    patient_birth_date: str | None = None
+    patient_sex: str | None = None
+    studies: int | None = None
+    """Counts as the node tells them; `None` where it does not."""
+    series: int | None = None
+    instances: int | None = None
+    remote: str = ""
+    """Address of the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """One study that a node has, with its patient."""
+
+    study_instance_uid: str
+    patient_id: str
+    patient_name: str | None = None
+    patient_birth_date: str | None = None
+    patient_sex: str | None = None
+    study_date: str | None = None
+    study_time: str | None = None
+    study_description: str | None = None
+    study_id: str | None = None
+    accession_number: str | None = None
+    referring_physician_name: str | None = None
+    modalities: tuple[str, ...] = ()
+    series: int | None = None
+    """Counts as the node tells them; `None` where it does not."""
+    instances: int | None = None
+    remote: str = ""
+    """Address of the node."""
+
+
+@dataclass(frozen=True, slots=True)
 class FacetCount:
     """How many series have one value of an attribute."""
 
@@ -441,6 +481,8 @@ class Delivery:
     series_instance_uid: str = ""
     is_result: bool = False
     """Whether it was made of images, and is none that was acquired."""
+    origin: str = ""
+    """Why it is in the outbox, one of `catalog.deliveries.Origin`."""
     stages: tuple[Stage, ...] = ()
 
 
@@ -463,6 +505,10 @@ class CohortItem:
     sop_instance_uid: str
     header_digest: str
     """SHA-256 of the bytes before the pixel data element, when it was frozen."""
+    size: int | None = None
+    """Bytes of its file; `None` where it came by version 1 of the manifest, which has headers alone."""
+    content_digest: str = ""
+    """SHA-256 of the whole file; empty where it was frozen without reading it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -481,6 +527,20 @@ class CohortRecord:
     instances: int
     digest: str
     """SHA-256 over all of it but the name, and a question that tells of a patient."""
+    hashed: int = 0
+    """Of its instances: those whose whole file was read, so that other pixels are seen."""
+    version: int = 2
+    """Of its manifest: what the digest is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """By what the instances of a cohort that can be read here were compared."""
+
+    whole_file: int
+    """By the digest of the whole file: no other byte goes unseen."""
+    header: int
+    """By header, and size where it was kept: other pixels of the same size are not seen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,29 @@
 """Series that are known from elsewhere: what a bucket or a PACS tells of them, without a file here."""
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import batched
 
 import sqlalchemy as sa
 
+from catalog.ahead import Ahead
 from catalog.attributes import PATIENT, SERIES, STUDY
 from catalog.corrections import reapply_studies
-from catalog.database import Catalog
+from catalog.database import CACHE_KIB, Catalog
 from catalog.doubts import settle
 from catalog.errors import NotFoundError
 from catalog.matching import is_storable
 from catalog.models import patients, remotes, series, studies
-from catalog.records import RemoteReport, RemoteSeries
+from catalog.records import Progress, RemoteReport, RemoteSeries, no_progress
 from catalog.staging import forget_unchanged, known, stage, told, write
 from catalog.told import SAID, Columns, Sifted, columns_of, sifted
+from catalog.tombstones import deleted_rows, doubt_deleted
 
 BATCH = 20_000
 """Series in one transaction."""
-_CACHE_KIB, _USUAL_CACHE_KIB = 64_000, 2_000
+_FILLING_KIB = 64_000
 
 
 def record_remotes(
@@ -39,60 +41,93 @@ def record_remotes(
     told
         Any number of series; they are taken in batches, each in a transaction of its own.
     complete
-        Whether these are all: rows of the source for other series are then taken away in the end.
+        Whether these are all: rows of the source for other series are then taken away in the end, unless
+        some were told without their UID.
     """
-    return record_columns(catalog, source, map(columns_of, batched(told, BATCH)), complete=complete)
+    batches = map(sifted, map(columns_of, batched(told, BATCH)))
+    return _record_all(catalog, source, batches, complete=complete)
 
 
 def record_columns(
-    catalog: Catalog, source: str, batches: Iterable[Columns], *, complete: bool = False
+    catalog: Catalog,
+    source: str,
+    batches: Iterable[Columns],
+    *,
+    complete: bool = False,
+    progress: Progress = no_progress,
 ) -> RemoteReport:
-    """The same for batches of columns, each recorded in a transaction of its own."""
+    """The same for batches of columns, each recorded in a transaction of its own.
+
+    They are made in a thread, the next while one is written; they must not wait for anybody.
+    """
+    with Ahead(map(sifted, batches)) as ahead:
+        return _record_all(
+            catalog, source, ahead, complete=complete, progress=progress, meanwhile=ahead.begin
+        )
+
+
+def _record_all(
+    catalog: Catalog,
+    source: str,
+    batches: Iterable[Sifted],
+    *,
+    complete: bool,
+    progress: Progress = no_progress,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> RemoteReport:
     report, named = RemoteReport(source), array("q")
     with catalog.reading() as connection:
         of_source = sa.select(sa.func.max(remotes.c.id)).where(remotes.c.source == source)
         last = connection.scalar(of_source) or 0
-    for columns in batches:
-        sound = sifted(columns)
-        with catalog.transaction() as connection, _roomy(connection):
-            report = _plus(report, _record(connection, source, sound, named))
-    withdrawn = _withdraw(catalog, source, named, last) if complete and last else 0
-    settle(catalog)
+    with _roomy(catalog):
+        for sound in batches:
+            with catalog.transaction() as connection:
+                _take_room(connection, _FILLING_KIB)
+                stage(connection, sound)
+                meanwhile()  # from here on there are long statements
+                report = _plus(report, _record(connection, source, sound, named))
+            progress(report.series, None)
+        are_all_named = all(each.path for each in report.rejected)  # else any row may be one of those
+        withdrawn = _withdraw(catalog, source, named, last) if complete and last and are_all_named else 0
+        settle(catalog)
     return replace(report, withdrawn=withdrawn)
 
 
 def _record(connection: sa.Connection, source: str, sound: Sifted, named: "array[int]") -> RemoteReport:
-    stage(connection, sound)
-    before = known(connection, source)
+    there = known(connection, source)
+    before = [(row, same) for row, same in there if row is not None]
     named.extend(row for row, _ in before)
     named.extend(_rows_of(connection, source, [each.path for each in sound.rejected]))
     series, unchanged = len(sound.digests), sum(same for _, same in before)
     if unchanged:
         forget_unchanged(connection, source)
     if unchanged < series:
-        write(connection, source, sound)
-        reapply_studies(
-            connection,
-            sa.select(studies.c.id).where(
-                studies.c.study_instance_uid.in_(sa.select(told.c.study_instance_uid))
-            ),
+        write(connection, source, sound, are_new=not there)
+        of_studies = sa.select(studies.c.id).where(
+            studies.c.study_instance_uid.in_(sa.select(told.c.study_instance_uid))
         )
+        if reapply_studies(connection, of_studies):
+            doubt_deleted(connection)
     return RemoteReport(
         source, series - len(before), len(before) - unchanged, unchanged + sound.twice, sound.rejected
     )
 
 
 @contextmanager
-def _roomy(connection: sa.Connection) -> Iterator[None]:
-    """More pages in memory, where SQLite writes: entries of an index come in no order."""
-    if connection.dialect.name != "sqlite":
+def _roomy(catalog: Catalog) -> Iterator[None]:
+    """Give the memory back in the end, however it ends."""
+    try:
         yield
-        return
-    for schema in ("main", "temp"):
-        connection.exec_driver_sql(f"PRAGMA {schema}.cache_size = -{_CACHE_KIB}")
-    yield
-    for schema in ("main", "temp"):
-        connection.exec_driver_sql(f"PRAGMA {schema}.cache_size = -{_USUAL_CACHE_KIB}")
+    finally:
+        with catalog.reading() as connection:
+            _take_room(connection, CACHE_KIB)
+
+
+def _take_room(connection: sa.Connection, kib: int) -> None:
+    """More pages in memory, where SQLite writes: entries of an index come in no order."""
+    if connection.dialect.name == "sqlite":
+        for schema in ("main", "temp"):
+            connection.exec_driver_sql(f"PRAGMA {schema}.cache_size = -{kib}")
 
 
 def _rows_of(connection: sa.Connection, source: str, uids: Iterable[str]) -> list[int]:
@@ -125,7 +160,7 @@ def _withdraw(catalog: Catalog, source: str, named: "array[int]", last: int) -> 
 def remote_of(catalog: Catalog, series_instance_uid: str) -> RemoteSeries | None:
     """Return what a source elsewhere tells of a series; of several sources, the one that told first.
 
-    `None` where none does; values are those of its rows in the catalog.
+    `None` where none does, or it was deleted; values are those of its rows in the catalog.
 
     Raises
     ------
@@ -133,7 +168,9 @@ def remote_of(catalog: Catalog, series_instance_uid: str) -> RemoteSeries | None
         If the catalog has no such series.
     """
     of_series = sa.select(series.c.id).where(series.c.series_instance_uid == series_instance_uid)
-    statement = sa.select(remotes).where(remotes.c.series == of_series.scalar_subquery())
+    statement = sa.select(remotes).where(
+        remotes.c.series == of_series.scalar_subquery(), remotes.c.series.not_in(deleted_rows())
+    )
     with catalog.reading() as connection:
         row = connection.execute(statement.order_by(remotes.c.id).limit(1)).mappings().first()
         if row is not None:

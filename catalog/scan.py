@@ -1,12 +1,13 @@
 """Walks archives: every file of the given folders, in a stable order, one folder in memory at a time."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.errors import HeaderError, NotFoundError, words_of
+from catalog.errors import HeaderError, NotFoundError, QuestionError, words_of
 from catalog.records import Rejection
 
 
@@ -24,7 +25,7 @@ class Found:
     @property
     def path(self) -> str:
         """Where to open it."""
-        return os.path.join(self.folder, self.name)  # noqa: PTH118 (counts: this runs for every file)
+        return f"{self.folder.rstrip('/')}/{self.name}"  # counts: this runs for every file
 
 
 class Scan:
@@ -160,10 +161,41 @@ _TO_PRIVATE_USE = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
 _FROM_PRIVATE_USE = {private: surrogate for surrogate, private in _TO_PRIVATE_USE.items()}
 
 
+def place_of(given: object) -> str | Path:
+    """Return what is to be read as it was given; of `file:///folder` the path.
+
+    Raises
+    ------
+    QuestionError
+        If it is neither a path nor an address.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise QuestionError(f"what is read is a path or an address, not {type(given).__name__}; {_READ}")
+    text = os.fsdecode(given)
+    if isinstance(given, str) and text.startswith("file://"):
+        host, _, path = text.removeprefix("file://").partition("/")
+        if host in ("", "localhost"):
+            return os.fsdecode(
+                _PERCENT.sub(lambda found: bytes.fromhex(found[1].decode()), os.fsencode(f"/{path}"))
+            )
+    return text if isinstance(given, str) else Path(text)
+
+
+_READ = "folders, files, s3://bucket/prefix, http(s)://host/file and pacs://NODE can be read"
+_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
 def _real(path: str | Path) -> str:
+    if not str(path):
+        raise NotFoundError("an empty path names no folder; give '.' for the current one")
     try:
         return os.path.realpath(path, strict=True)
     except (FileNotFoundError, NotADirectoryError, ValueError):
+        if found := _ADDRESS.match(str(path)):  # it may hold a password
+            raise NotFoundError(
+                f"no {found[1][:20]}:// address is read; {_READ}; nothing was indexed"
+            ) from None
         raise NotFoundError(f"{path} does not exist; nothing was indexed") from None
     except OSError as error:
         words = words_of(error)

@@ -101,6 +101,8 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _DELIMITERS = ";\t,|"
+_END = "\ue000"
+"""A line after the last, which is a row of its own where no quote is open."""
 _SAID = re.compile(r'\s*"?sep=(.)"?\s*')
 
 
@@ -122,7 +124,12 @@ def parse_csv(content: bytes) -> Sheet:
         lines[first] = ""
         first = next((number for number, line in enumerate(lines) if line.strip()), first)
     delimiter = said[1] if said else _delimiter(lines[first:])
-    records = list(_records(lines, delimiter))
+    records = list(_records([*lines, _END], delimiter))
+    last, row = records.pop()
+    if row != [_END]:
+        raise SheetError(
+            f"a quote in row {last} is never closed, all rows after it are in its cell; close it"
+        )
     (_, header), *rest = records
     width = max((at + 1 for _, row in records for at, cell in enumerate(row) if cell.strip()), default=0)
     columns = tuple(
@@ -262,14 +269,7 @@ def meanings(columns: Sequence[str], match: Mapping[str, str] | None = None) -> 
         If a column is not there, two have one meaning, or none tells which series a row is about; names the
         nearest.
     """
-    found: dict[str, str] = {}
-    for column, meaning in (match or {}).items():
-        if column not in columns:
-            raise SheetError(f"the table has no column {str(column)[:64]!r}{nearest(str(column), columns)}")
-        meant = meaning_named(meaning)
-        if meant in found:
-            raise SheetError(f"columns {found[meant][:64]!r} and {column[:64]!r} cannot both be {meant}")
-        found[meant] = column
+    found = _said(columns, match or {})
     said = frozenset(found)
     for column in columns:
         for meaning in _BY_NAME.get(normalised(column), ()):
@@ -289,6 +289,22 @@ def meanings(columns: Sequence[str], match: Mapping[str, str] | None = None) -> 
         )
     if "patient_id" in found:
         found.setdefault("subject", found["patient_id"])
+    return found
+
+
+def _said(columns: Sequence[str], match: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(match, Mapping):
+        raise SheetError(
+            f"match says what columns mean, match={{'Tier-Nr': 'subject'}}; it is no {type(match).__name__}"
+        )
+    found: dict[str, str] = {}
+    for column, meaning in match.items():
+        if column not in columns:
+            raise SheetError(f"the table has no column {str(column)[:64]!r}{nearest(str(column), columns)}")
+        meant = meaning_named(meaning)
+        if meant in found:
+            raise SheetError(f"columns {found[meant][:64]!r} and {column[:64]!r} cannot both be {meant}")
+        found[meant] = column
     return found
 
 

@@ -1,12 +1,16 @@
 """What lies in archives beside DICOM, by its first bytes; and what a preamble pretends to be."""
 
 VIDEO = "a video, which bench.video(path) opens where it lies"
+UNREAD = "a {} archive, which is not read; unpack it and index what it holds"
 
 _SIGNATURES = (
     (0, b"\x1f\x8b", "a gzip archive"),
     (0, b"PK\x03\x04", "a ZIP archive"),
     (0, b"BZh", "a bzip2 archive"),
     (0, b"\xfd7zXZ\0", "an xz archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", UNREAD.format("7z")),
+    (0, b"Rar!\x1a\x07", UNREAD.format("RAR")),
+    (0, b"\x28\xb5\x2f\xfd", UNREAD.format("Zstandard")),
     (257, b"ustar", "a TAR archive"),
     (0, b"%PDF", "a PDF document"),
     (0, b"\x89PNG", "a PNG image"),

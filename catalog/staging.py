@@ -6,8 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from catalog.attributes import PATIENT, SERIES, STUDY
-from catalog.bulk import fill
+from catalog.bulk import fill, without_triggers
 from catalog.models import instances, patients, remotes, series, studies, upserting
+from catalog.texts import Condition, Then, index_texts
 from catalog.told import SAID, Sifted
 
 told = sa.Table(
@@ -42,44 +43,71 @@ def stage(connection: sa.Connection, sifted: Sifted) -> None:
         connection.exec_driver_sql("ANALYZE told")  # or it plans as for a few rows
 
 
-def known(connection: sa.Connection, source: str) -> list[tuple[int, bool]]:
-    """What a source told of these before: the rows of `remotes`, and whether it told the same."""
-    number, digest = (_before(source, remotes.c[name]).scalar_subquery() for name in ("id", "digest"))
-    found = connection.execute(sa.select(number, digest == told.c.digest))
-    return [(row[0], bool(row[1])) for row in found if row[0] is not None]
+def known(connection: sa.Connection, source: str) -> list[tuple[int | None, bool]]:
+    """Of each series that the catalog has: the row of `remotes` of a source, and whether it told the same."""
+    of_source = sa.and_(remotes.c.series == series.c.id, remotes.c.source == source)
+    there = Then(told, series, series.c.series_instance_uid == told.c.series_instance_uid)
+    found = connection.execute(
+        sa.select(remotes.c.id, remotes.c.digest == told.c.digest).select_from(
+            there.outerjoin(remotes, of_source)
+        )
+    )
+    return [(row[0], bool(row[1])) for row in found]
 
 
 def forget_unchanged(connection: sa.Connection, source: str) -> None:
     """Take out of the table what the source told before in the same words."""
-    connection.execute(
-        sa.delete(told).where(_before(source, remotes.c.digest).scalar_subquery() == told.c.digest)
-    )
-
-
-def _before(source: str, column: sa.Column[Any]) -> sa.Select[Any]:
-    """For a series of the table; as a join, SQLite would begin with all that the source told."""
-    return (
-        sa.select(column)
+    before = (
+        sa.select(remotes.c.digest)
         .select_from(series)
         .join(remotes, remotes.c.series == series.c.id)
         .where(series.c.series_instance_uid == told.c.series_instance_uid, remotes.c.source == source)
         .correlate(told)
     )
+    connection.execute(sa.delete(told).where(before.scalar_subquery() == told.c.digest))
 
 
-def write(connection: sa.Connection, source: str, sifted: Sifted) -> None:
+def write(connection: sa.Connection, source: str, sifted: Sifted, *, are_new: bool) -> None:
     """Write what is in the table into patients, studies, series and remotes, in this order.
 
     Where no instance of a study is here, the source is right, and the last it tells of several counts.
     Elsewhere what is there stays, and the first it tells fills in what is lacking.
+
+    Parameters
+    ----------
+    are_new
+        Whether the catalog had none of the series. In SQLite, where nobody else can have written one since,
+        they are written without a look for each, and their texts are indexed together.
     """
     names = _staged(sifted)
-    filling = _mark_filling(connection)
-    for fills in (False, True) if filling else (False,):
+    both = (False, True) if _mark_filling(connection) else (False,)
+    for fills in both:
         _write_grouped(connection, patients, "identity", names, fills=fills)
         _write_grouped(connection, studies, "study_instance_uid", names, fills=fills)
-        _write_series(connection, names, fills=fills)
-    _write_remotes(connection, source)
+    if are_new and connection.dialect.name == "sqlite":
+        _add_series(connection, names)
+        columns, selected = _of_remotes(source)
+        connection.execute(sa.insert(remotes).from_select(columns, selected))
+        return
+    for fills in both:
+        columns, selected = _of_series(names, told.c.fills == fills)
+        _upsert(connection, series, "series_instance_uid", columns, selected, fills=fills)
+    columns, selected = _of_remotes(source)
+    insert = upserting(connection.dialect, remotes).from_select(columns, selected)
+    changed = {name: insert.excluded[name] for name in columns if name not in ("series", "source")}
+    connection.execute(insert.on_conflict_do_update(index_elements=["series", "source"], set_=changed))
+
+
+def _add_series(connection: sa.Connection, names: Sequence[str]) -> None:
+    """Insert series, and do at once what their triggers do for each.
+
+    None of them is doubted, as each gets its place elsewhere in the same transaction.
+    """
+    last = connection.scalar(sa.select(sa.func.max(series.c.id))) or 0
+    columns, selected = _of_series(names)
+    with without_triggers(connection):
+        connection.execute(sa.insert(series).from_select(columns, selected))
+    index_texts(connection, after=last)
 
 
 def _staged(sifted: Sifted) -> list[str]:
@@ -138,16 +166,30 @@ def _write_grouped(
     _upsert(connection, table, key, list(values), selected, fills=fills)
 
 
-def _write_series(connection: sa.Connection, names: Sequence[str], *, fills: bool) -> None:
+def _of_series(names: Sequence[str], *conditions: Condition) -> tuple[list[str], sa.Select[Any]]:
+    """Columns of `series`, and what selects them in the order in which they were told."""
     columns = [each.column for each in SERIES if each.column in names]
     selected = (
         sa.select(studies.c.id, *(told.c[name] for name in columns))
         .select_from(told)
         .join(studies, studies.c.study_instance_uid == told.c.study_instance_uid)
-        .where(told.c.fills == fills)
+        .where(sa.true(), *conditions)
         .order_by(told.c.number)
     )
-    _upsert(connection, series, "series_instance_uid", ["study", *columns], selected, fills=fills)
+    return ["study", *columns], selected
+
+
+def _of_remotes(source: str) -> tuple[list[str], sa.Select[Any]]:
+    """Columns of `remotes`, and what selects them in the order in which they were told."""
+    columns = [*SAID, "digest"]
+    selected = (
+        sa.select(series.c.id, sa.literal(source), *(told.c[name] for name in columns))
+        .select_from(told)
+        .join(series, series.c.series_instance_uid == told.c.series_instance_uid)
+        .where(sa.true())
+        .order_by(told.c.number)
+    )
+    return ["series", "source", *columns], selected
 
 
 def _upsert(
@@ -159,7 +201,7 @@ def _upsert(
     *,
     fills: bool,
 ) -> None:
-    insert = upserting(connection, table).from_select(list(names), selected)
+    insert = upserting(connection.dialect, table).from_select(list(names), selected)
     changed = {
         name: sa.func.coalesce(table.c[name], insert.excluded[name])
         if fills
@@ -168,17 +210,3 @@ def _upsert(
         if name != key
     }
     connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=changed))
-
-
-def _write_remotes(connection: sa.Connection, source: str) -> None:
-    names = [*SAID, "digest"]
-    selected = (
-        sa.select(series.c.id, sa.literal(source), *(told.c[name] for name in names))
-        .select_from(told)
-        .join(series, series.c.series_instance_uid == told.c.series_instance_uid)
-        .where(sa.true())
-        .order_by(told.c.number)
-    )
-    insert = upserting(connection, remotes).from_select(["series", "source", *names], selected)
-    changed = {name: insert.excluded[name] for name in names}
-    connection.execute(insert.on_conflict_do_update(index_elements=["series", "source"], set_=changed))

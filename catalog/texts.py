@@ -6,8 +6,9 @@ these candidates alone. What a condition does not fold as the index does would b
 `casefold` of Python in SQLite, `lower` in PostgreSQL (`catalog.matching.casefold`).
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -16,13 +17,18 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from catalog.attributes import BY_KEYWORD, SEARCHED
-from catalog.models import series
+from catalog.attributes import BY_KEYWORD, SEARCHED, Attribute
+from catalog.matching import holds, is_storable
+from catalog.models import patients, series, studies
 
 type Condition = sa.ColumnElement[bool]
 
-INDEXED = frozenset(BY_KEYWORD[keyword].column for keyword in SEARCHED)
+_TEXTS = tuple(BY_KEYWORD[keyword].column for keyword in SEARCHED)
+INDEXED = frozenset(_TEXTS)
 """Columns whose texts are in the index."""
+_ORDERED = frozenset({"DA", "TM", "DT"})
+_FOUND_BY_VALUE = frozenset({"patient_id", "accession_number", "modality", "body_part_examined"})
+"""Columns with an index of whole values."""
 FEW = 50_000
 """Candidates that are looked at one by one in less time than a walk through the catalog may take."""
 _TRIGRAMS = 24
@@ -38,28 +44,45 @@ class Candidates:
     """Which series may be meant; a superset of those that are."""
 
     match: str
-    """What FTS5 is asked."""
+    """What FTS5 is asked; empty for what has no trigram, for which every row of texts is looked at."""
     like: Condition
-    """What PostgreSQL is asked."""
+    """What PostgreSQL is asked, and of texts without a trigram SQLite, too."""
     trigrams: int
     is_all: bool = True
     """Whether nothing else was asked for."""
+    text: str = ""
+    """The one text that is looked for; empty where there are several."""
 
 
 def containing(text: str) -> Candidates | None:
-    """Series one of whose texts contains a folded text; `None` where it is too short to be looked up."""
-    found = list(dict.fromkeys(text[at : at + 3] for at in range(len(text) - 2)))[:_TRIGRAMS]
-    if not found:
+    """Series one of whose texts contains a text; `None` for an empty one."""
+    folded = text.casefold()
+    if not folded:
         return None
+    found = list(dict.fromkeys(folded[at : at + 3] for at in range(len(folded) - 2)))[:_TRIGRAMS]
     quoted = ['"' + each.replace('"', '""') + '"' for each in found]
-    like: Condition = _TABLE.c.text.contains(text, autoescape=True)
-    return Candidates(f"({' AND '.join(quoted)})", like, len(found))
+    match = f"({' AND '.join(quoted)})" if found else ""
+    return Candidates(match, holds(_TABLE.c.text, text), len(found), text=folded)
+
+
+def asked_for(attribute: Attribute, value: object) -> Candidates | None:
+    """Series that a matching key of a text may mean, by its longer parts; `None` where no index tells."""
+    if attribute.column not in INDEXED or attribute.vr in _ORDERED:
+        return None
+    if not isinstance(value, str) or not is_storable(value):
+        return None
+    parts = [each for each in re.split(r"[*?]+", value.strip()) if len(each) > 2]
+    is_exact = parts == [value.strip()]
+    if is_exact and attribute.column in _FOUND_BY_VALUE:
+        return None
+    return every([containing(each) for each in parts])
 
 
 def every(parts: Sequence[Candidates | None]) -> Candidates | None:
     """Series that are candidates of each part; one that no index knows leaves it to the others."""
     known = [each for each in parts if each is not None]
-    return _joined(" AND ", sa.and_, known, is_all=len(known) == len(parts)) if known else None
+    asked = [each for each in known if each.match] or known
+    return _joined(" AND ", sa.and_, asked, is_all=len(asked) == len(parts)) if asked else None
 
 
 def either(parts: Sequence[Candidates | None]) -> Candidates | None:
@@ -69,14 +92,15 @@ def either(parts: Sequence[Candidates | None]) -> Candidates | None:
 
 
 def _joined(word: str, condition: Any, parts: Sequence[Candidates], *, is_all: bool) -> Candidates | None:
-    different = list({each.match: each for each in parts}.values())
+    different = list({(each.match, each.text or id(each)): each for each in parts}.values())
     trigrams = sum(each.trigrams for each in different)
     if trigrams > _MOST:
         return None
     is_all = is_all and all(each.is_all for each in parts)
     if len(different) == 1:
-        return Candidates(different[0].match, different[0].like, trigrams, is_all)
-    match = f"({word.join(each.match for each in different)})"
+        return replace(different[0], is_all=is_all)
+    is_looked_up = all(each.match for each in different)
+    match = f"({word.join(each.match for each in different)})" if is_looked_up else ""
     return Candidates(match, condition(*(each.like for each in different)), trigrams, is_all)
 
 
@@ -118,15 +142,15 @@ def _has_trigrams(element: has_trigrams, compiler: SQLCompiler, **kw: Any) -> st
     return f"({compiler.process(like, **kw)})"
 
 
-class _Then(sa.Join):
+class Then(sa.Join):
     """A join whose left side SQLite goes through first: it knows little of how many candidates there are."""
 
     inherit_cache = True
 
 
-@compiles(_Then, "sqlite")
+@compiles(Then, "sqlite")
 def _then_sqlite(
-    join: _Then, compiler: SQLCompiler, asfrom: bool = False, from_linter: Any = None, **kw: Any
+    join: Then, compiler: SQLCompiler, asfrom: bool = False, from_linter: Any = None, **kw: Any
 ) -> str:
     if from_linter:
         from_linter.edges.update(product(join.left._from_objects, join.right._from_objects))
@@ -137,16 +161,37 @@ def _then_sqlite(
     return f"{left} CROSS JOIN {right} ON {compiler.process(join.onclause, from_linter=from_linter, **kw)}"
 
 
+def index_texts(connection: sa.Connection, *, after: int) -> None:
+    """Index the texts of the series after a row, in SQLite: what its trigger does for each."""
+    above = Then(series, studies, studies.c.id == series.c.study)
+    text: sa.ColumnElement[str] | None = None
+    for column in (
+        table.c[name] for table in (patients, studies, series) for name in _TEXTS if name in table.c
+    ):
+        said = sa.func.coalesce(column, "")
+        text = said if text is None else text.concat(sa.func.char(31)).concat(said)
+    selected = (
+        sa.select(series.c.id, sa.func.casefold(text))
+        .select_from(Then(above, patients, patients.c.id == studies.c.patient))
+        .where(series.c.id > after)
+        .order_by(series.c.id)
+    )
+    table = sa.table("series_texts", sa.column("rowid"), sa.column("text"))
+    connection.execute(table.insert().from_select(["rowid", "text"], selected))
+
+
 def is_candidate(candidates: Candidates) -> Condition:
     """Whether a row of texts is a candidate."""
+    if not candidates.match:
+        return candidates.like
     return has_trigrams(sa.literal(candidates.match), candidates.like)
 
 
 def first(above: Sequence[tuple[sa.Table, Condition]]) -> sa.FromClause:
     """Return texts, series, and the tables above with what they are joined on, gone through in this order."""
-    rows: sa.FromClause = _Then(_TABLE, series, series.c.id == text_row())
+    rows: sa.FromClause = Then(_TABLE, series, series.c.id == text_row())
     for table, condition in above:
-        rows = _Then(rows, table, condition)
+        rows = Then(rows, table, condition)
     return rows
 
 

@@ -2,18 +2,22 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 
+from catalog.among import among
 from catalog.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute
 from catalog.bulk import insert_rows
 from catalog.contents import write_contents
 from catalog.corrections import reapply
+from catalog.creators import record_creators
 from catalog.models import files, instances, patients, series, studies, study_origins, upserting
 from catalog.places import Instance, Place, State
 from catalog.records import PixelData, Value
+from catalog.spans import write_spans
 
 _INSTANCE_COLUMNS = tuple(each.column for each in INSTANCE)
 
@@ -41,13 +45,13 @@ def look_up(connection: sa.Connection, uids: Iterable[str]) -> dict[str, Instanc
         row.sop_instance_uid: Instance(row.sop_instance_uid, row.header_digest, row.id)
         for row in connection.execute(
             sa.select(instances.c.id, instances.c.sop_instance_uid, instances.c.header_digest).where(
-                instances.c.sop_instance_uid.in_(list(uids))
+                among(instances.c.sop_instance_uid, uids)
             )
         )
     }
     by_id = {each.id: each for each in found.values()}
     if by_id:
-        for row in connection.execute(sa.select(files).where(files.c.instance.in_(list(by_id)))):
+        for row in connection.execute(sa.select(files).where(among(files.c.instance, by_id))):
             instance = by_id[row.instance]
             instance.places.append(place_of(row, instance.sop_instance_uid))
     return found
@@ -84,7 +88,7 @@ def write(connection: sa.Connection, changes: Changes) -> None:
         row.sop_instance_uid: row.header_digest
         for row in connection.execute(
             sa.select(instances.c.sop_instance_uid, instances.c.header_digest).where(
-                instances.c.sop_instance_uid.in_(list(changes.looked_up))
+                among(instances.c.sop_instance_uid, changes.looked_up)
             )
         )
     }
@@ -98,7 +102,9 @@ def write(connection: sa.Connection, changes: Changes) -> None:
     uids |= {each.sop_instance_uid for each in changes.places if each.sop_instance_uid is not None}
     rows = _rows_of(connection, uids)
     contents = ((*rows[str(each.values["sop_instance_uid"])], each.content) for each in headers)
-    write_contents(connection, sorted(contents, key=itemgetter(0)))
+    creators = write_contents(connection, sorted(contents, key=itemgetter(0)))
+    again = {rows[each.sop_instance_uid][1] for each in to_write if each.id is not None}
+    record_creators(connection, creators, again)
     _write_places(connection, changes, {uid: row for uid, (row, _) in rows.items()})
     reapply(connection, list(changes.looked_up))
 
@@ -158,6 +164,7 @@ def _write_instances(connection: sa.Connection, batch: Sequence[Instance], *, ov
         connection.execute(update, [row | {"its_uid": row["sop_instance_uid"]} for row in rows])
     else:
         insert_rows(connection, instances, rows)
+    write_spans(connection, rows)
 
 
 def write_series(
@@ -200,7 +207,7 @@ def _rows_of(connection: sa.Connection, uids: Iterable[str]) -> dict[str, tuple[
     """Rows of instances, and of their series, by SOP Instance UID."""
     found = connection.execute(
         sa.select(instances.c.sop_instance_uid, instances.c.id, instances.c.series).where(
-            instances.c.sop_instance_uid.in_(list(uids))
+            among(instances.c.sop_instance_uid, uids)
         )
     )
     return {uid: (row, its_series) for uid, row, its_series in found}
@@ -235,23 +242,29 @@ def _write_level(
                 row[name] = said.get(name, row.get(name, "" if name in required else None))
     _upsert(connection, level, list(rows.values()), overwrite)
     columns = [table.c.id, *([table.c[level.parent]] if level.parent else [sa.null().label("parent")])]
-    found = connection.execute(
-        sa.select(table.c[level.key], *columns).where(table.c[level.key].in_(list(rows)))
-    )
+    found = connection.execute(sa.select(table.c[level.key], *columns).where(among(table.c[level.key], rows)))
     there = {row[0]: (row[1], row[2]) for row in found}
     return [there[key] for key in keys]
 
 
 def _upsert(connection: sa.Connection, level: _Rows, rows: list[dict[str, Value]], overwrite: bool) -> None:
-    insert = upserting(connection, level.table)
+    names = tuple(name for name in rows[0] if name != level.key)
+    connection.execute(_filling(connection.dialect, level.table, level.key, names, overwrite), rows)
+
+
+@lru_cache(maxsize=200)
+def _filling(
+    dialect: sa.Dialect, table: sa.Table, key: str, names: Sequence[str], overwrite: bool
+) -> sa.Insert:
+    """Return the statement that fills in what rows lack; to make it takes longer than to run it."""
+    insert = upserting(dialect, table)
     filled = {
-        name: sa.func.coalesce(insert.excluded[name], level.table.c[name])
+        name: sa.func.coalesce(insert.excluded[name], table.c[name])
         if overwrite
-        else sa.func.coalesce(level.table.c[name], insert.excluded[name])
-        for name in rows[0]
-        if name != level.key
+        else sa.func.coalesce(table.c[name], insert.excluded[name])
+        for name in names
     }
-    connection.execute(insert.on_conflict_do_update(index_elements=[level.key], set_=filled), rows)
+    return insert.on_conflict_do_update(index_elements=[key], set_=filled)
 
 
 def _write_places(connection: sa.Connection, changes: Changes, ids: Mapping[str, int]) -> None:
@@ -282,4 +295,4 @@ def _row(place: Place, ids: Mapping[str, int]) -> dict[str, Any]:
 def mark_vanished(connection: sa.Connection, ids: Sequence[int]) -> None:
     """Note that the files of some rows are gone; the rows stay."""
     if ids:
-        connection.execute(files.update().where(files.c.id.in_(ids)).values(state=State.VANISHED.value))
+        connection.execute(files.update().where(among(files.c.id, ids)).values(state=State.VANISHED.value))

@@ -5,6 +5,7 @@ and NULs around a value are padding. A value that cannot be understood is `None`
 """
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ BINARY_NUMBERS = {
     b"FL": "f",
     b"FD": "d",
 }
+_OLD_DATE = re.compile(r"\d{4}\.\d\d\.\d\d", re.ASCII)
+"""Of ACR-NEMA; readers may take it for backward compatibility (PS3.5 section 6.2)."""
 _NO_VR = frozenset((b"", b"UN"))
 _LARGEST_INTEGER = 2**63 - 1
 _MULTIPLE = frozenset({0x00180086})
@@ -107,6 +110,9 @@ class Reading:
             text = text.rstrip("=")  # empty component groups at the end mean nothing (PS3.5 section 6.2.1)
         if "\\" in text:
             text = "\\".join(each.strip(_PADDING) for each in text.split("\\"))
+        if attribute.vr == "DA" and _OLD_DATE.fullmatch(text):
+            self.deviate(f"{name_of(attribute.tag)} has the form of dates before 1993, 1994.01.30")
+            text = text.replace(".", "")
         if "\0" in text:
             self.deviate(f"{name_of(attribute.tag)} goes on after a NUL; what follows it is left out")
             text = text.partition("\0")[0]

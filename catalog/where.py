@@ -1,20 +1,28 @@
-"""The `where` expression: a small language over the attributes the catalog keeps, compiled to bound SQL.
+r"""The `where` expression: a small language over the attributes the catalog keeps, compiled to bound SQL.
 
     Modality in ('CT', 'PT') and SliceThickness <= 1.5 and not (ImageType ~ 'LOCALIZER' or StudyDate is empty)
 
 Names are keywords or column names, or tags, private ones too: `0018,9087 > 800`. What the catalog keeps in
 no column is looked for in the whole header, in its sequences as well, and so are numbers of an instance, as
-those of a frame stand in sequences; one value that is as asked is enough. A path tells sequences apart:
-`ContrastBolusAgentSequence.CodeMeaning ~ 'gado'`.
+those of a frame stand in sequences; one value that is as asked is enough, also of a column that has several:
+`PixelSpacing < 0.7`, `ImageType == 'ORIGINAL'`, and in one text `ImageType == 'ORIGINAL\PRIMARY'`. A path
+tells sequences apart: `ContrastBolusAgentSequence.CodeMeaning ~ 'gado'`.
+
+Of a header the first 500 characters of a text are searched, 10,000 values of an element, and 16 levels of
+sequences; pixel data, overlays, curves, icons, contours, original attributes and binary values are not
+(`catalog.content`).
 
 `==`, `=`, `!=`, `<`, `<=`, `>`, `>=` compare; `~` and `!~` ask whether a text contains another, without
 regard to case; `in (…)` and `not in (…)` ask for one of several; `is empty` and `is present` need no value.
 Texts stand in single or double quotes, doubled inside. An absent value equals nothing and contains nothing:
-`==`, `<`, `~`, `in` are false of it, `!=`, `!~`, `not in` are true.
+`==`, `<`, `~`, `in` are false of it, `!=`, `!~`, `not in` are true. Dates are written 20260131; ages 045Y,
+and compared as texts: `PatientAge > '045Y'` is right of those that are given in years.
 
 `finding` is no attribute but what is wrong with the series (`catalog.vocabulary`): `finding == 'tilt'` asks
 for a kind, `finding ~ 'mm apart'` looks into kinds and words, `finding != 'missing_slices'` is true of series
-that have none.
+that have none. Slices are counted when a series is ingested: before, neither that nor its contrary is true,
+and so it is with every kind that the index does not tell, with `is empty` and with words. `finding ==
+'unchecked'` is true of those series, not of reports, plans and the like, which have no array.
 
 Nor are `source`, `collection`, `analysis_result`, `license` and `doi`: what a source elsewhere says of a
 series (`catalog.remotes`).
@@ -35,21 +43,26 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from catalog.attributes import Attribute, Kind, Level
 from catalog.errors import QuestionError
-from catalog.keys import attribute_of, has_value, key_of
+from catalog.keys import AreFew, Compare, attribute_of, has_value, is_of_file_meta, key_of, may_have_value
 from catalog.matching import (
     Condition,
     attribute_named,
     casefold,
     column_of,
     date_text_of,
+    has_text,
+    holds,
     is_storable,
+    is_there,
     number_of,
     text_of,
 )
 from catalog.mentions import is_reported
-from catalog.models import findings, instances, remotes, series
+from catalog.models import arrays, findings, instances, remotes, series
+from catalog.multiplicity import any_number, any_text, is_number
+from catalog.spans import reaching, spanned
 from catalog.texts import INDEXED, Candidates, containing, either, every
-from catalog.vocabulary import kind_named
+from catalog.vocabulary import AT_INDEX, UNCHECKED, kind_named
 
 LENGTH_LIMIT = 10_000
 """Characters of an expression."""
@@ -138,6 +151,21 @@ def candidates_of(expression: str) -> Candidates | None:
     return found
 
 
+def narrowed(expression: str, are_few: AreFew = lambda _listed: True) -> Condition:
+    """Return what is true of every series that an expression is true of, told without its instances.
+
+    Of a series without a file, too. It is true of others as well, of all where nothing narrows them down: a
+    condition on the tables above the instances, which an index can answer.
+
+    Parameters
+    ----------
+    are_few
+        Asked of each index whether it tells of few; the condition is true of the same in either case.
+    """
+    condition: Condition = _OfSeries(are_few).transform(_tree(expression))
+    return condition
+
+
 def names_in(expression: str) -> set[str]:
     """Return the columns and the keys of the header that an expression names; raises as `compile_where`."""
     compile_where(expression)
@@ -181,7 +209,17 @@ def _words(expression: str, error: UnexpectedInput) -> str:
 
 
 class _Compiler(Transformer[Token, Condition]):
-    """Turns the tree into SQL, from the leaves up; every condition is true or false, never unknown."""
+    """Turns the tree into SQL, from the leaves up; every condition is true or false, but for `finding`."""
+
+    def NAME(self, name: Token) -> Token:
+        """Refuse a name under which no header has anything."""
+        if is_of_file_meta(key_of(str(name)) or ""):
+            raise _at(
+                name, f"{name} is file meta information, which is not searched; {_INSTEAD_OF_FILE_META}"
+            )
+        return name
+
+    PATH = NAME
 
     def disjunction(self, conditions: list[Condition]) -> Condition:
         return sa.or_(*conditions)
@@ -208,8 +246,8 @@ class _Compiler(Transformer[Token, Condition]):
             raise _at(name, "what reports say is asked with ~ or !~")
         if attribute is FINDING and comparison not in ("==", "="):
             raise _at(name, "findings have no order")
-        if attribute.kind is Kind.NUMBERS and comparison not in ("==", "="):
-            raise _at(name, f"{name} holds several numbers, which have no order")
+        if attribute.kind is Kind.NUMBERS and comparison not in ("==", "=") and value.type != "NUMBER":
+            raise _at(value, f"{name} holds numbers and is ordered by one, without quotes")
         return _present(attribute, name, value, _COMPARE[str(comparison)])
 
     def contains(self, children: list[Token]) -> Condition:
@@ -241,15 +279,12 @@ class _Compiler(Transformer[Token, Condition]):
             return has_value(path, _is_anything, _is_anything)
         attribute = _attribute(children[0])
         if attribute is FINDING:
-            return _finding(sa.true())
+            return _once_checked(_finding(sa.true()))
         if attribute is REPORT:
             return is_reported(None)
         if attribute in BESIDE.values():
             return _elsewhere(attribute, _is_anything)
-        is_there = column_of(attribute).is_not(None)
-        if attribute.level is Level.INSTANCE and attribute.kind in (Kind.INTEGER, Kind.REAL):
-            return sa.or_(is_there, has_value(f"{attribute.tag:08X}", _is_anything, None))
-        return is_there
+        return _or_of_a_frame(attribute, is_there(attribute), _is_anything)
 
 
 class _Elsewhere(_Compiler):
@@ -257,7 +292,10 @@ class _Elsewhere(_Compiler):
 
     def comparison(self, children: list[Token]) -> Condition:
         condition = super().comparison(children)
-        return condition if _is_told(children[0]) else _UNKNOWN
+        name, comparison, value = children
+        if comparison != "!=" and key_of(str(name)) is None and _attribute(name) is FINDING:
+            return sa.true() if _text(value) == UNCHECKED else _UNKNOWN
+        return condition if comparison == "!=" or _is_told(name) else _UNKNOWN
 
     def contains(self, children: list[Token]) -> Condition:
         condition = super().contains(children)
@@ -265,6 +303,63 @@ class _Elsewhere(_Compiler):
 
     def is_present(self, children: list[Token]) -> Condition:
         return super().is_present(children) if _is_told(children[0]) else _UNKNOWN
+
+
+class _OfSeries(_Compiler):
+    """The same of a series without a look at its instances: what they alone could tell is taken for true."""
+
+    def __init__(self, are_few: AreFew) -> None:
+        super().__init__()
+        self._may_have = partial(may_have_value, are_few)
+
+    def negation(self, children: list[Any]) -> Condition:
+        condition: Condition = children[-1]
+        return condition if len(children) % 2 else _MAYBE
+
+    def comparison(self, children: list[Token]) -> Condition:
+        name, comparison, value = children
+        if _is_told(name):
+            return super().comparison(children)
+        if comparison == "!=":
+            return _MAYBE
+        path, compare = key_of(str(name)), _COMPARE[str(comparison)]
+        if path is not None:
+            return _in_header(path, value, compare, self._may_have)
+        attribute = _attribute(name)
+        if attribute.kind not in (Kind.INTEGER, Kind.REAL):
+            return _MAYBE
+        number = number_of(attribute, str(value))
+        column = reaching(attribute, compare, number)
+        return self._may_have(f"{attribute.tag:08X}", lambda each: compare(each, float(value)), None, column)
+
+    def contains(self, children: list[Token]) -> Condition:
+        name, comparison, value = children
+        if _is_told(name):
+            return super().contains(children)
+        path, text = key_of(str(name)), _text(value)
+        if path is None or comparison == "!~":
+            return _MAYBE
+        return self._may_have(path, None, partial(_contains, text=text)) if is_storable(text) else sa.false()
+
+    def none_of(self, children: list[Any]) -> Condition:
+        return super().none_of(children) if _is_told(children[0]) else _MAYBE
+
+    def is_empty(self, children: list[Token]) -> Condition:
+        return super().is_empty(children) if _is_told(children[0]) else _MAYBE
+
+    def is_present(self, children: list[Token]) -> Condition:
+        if _is_told(children[0]):
+            return super().is_present(children)
+        path = key_of(str(children[0]))
+        if path is not None:
+            return self._may_have(path, _is_anything, _is_anything)
+        attribute = _attribute(children[0])
+        if attribute.kind not in (Kind.INTEGER, Kind.REAL):
+            return _MAYBE
+        return self._may_have(f"{attribute.tag:08X}", _is_anything, None, spanned(attribute))
+
+
+_MAYBE: Condition = sa.true()
 
 
 class _Narrowing(Transformer[Token, Candidates | None]):
@@ -286,7 +381,7 @@ class _Narrowing(Transformer[Token, Candidates | None]):
         attribute, text = _attribute(name), _text(value)
         if attribute.column not in INDEXED or not is_storable(text):
             return None
-        return containing(text_of(attribute, text).casefold())
+        return containing(text_of(attribute, text))
 
 
 _UNKNOWN: Condition = sa.literal_column("NULL", sa.Boolean())
@@ -301,20 +396,25 @@ def _is_told(name: Token) -> bool:
 
 
 def _contains(column: sa.ColumnElement[str], text: str) -> Condition:
-    return casefold(column).contains(text.casefold(), autoescape=True)
+    return holds(casefold(column), text)
 
 
 def _is_anything(column: sa.ColumnElement[Any]) -> Condition:
     return column.is_not(None)
 
 
-def _in_header(path: str, value: Token, compare: Callable[[Any, Any], Any]) -> Condition:
+type _Has = Callable[[str, Compare | None, Compare | None], Condition]
+
+
+def _in_header(
+    path: str, value: Token, compare: Callable[[Any, Any], Any], has: _Has = has_value
+) -> Condition:
     """A comparison with any value under a key; numbers with numbers, texts with texts."""
     if value.type == "NUMBER":
         number = float(value)
-        return has_value(path, lambda column: compare(column, number), None)
+        return has(path, lambda column: compare(column, number), None)
     text = _text(value)
-    return has_value(path, None, lambda column: compare(column, text)) if is_storable(text) else sa.false()
+    return has(path, None, lambda column: compare(column, text)) if is_storable(text) else sa.false()
 
 
 def _text(value: Token) -> str:
@@ -323,6 +423,7 @@ def _text(value: Token) -> str:
     return text[1:-1].replace(text[0] * 2, text[0]) if value.type == "STRING" else text
 
 
+_INSTEAD_OF_FILE_META = "ask for TransferSyntaxUID, SOPClassUID or SOPInstanceUID"
 FINDING = Attribute("finding", 0, "LO", Level.SERIES, Kind.TEXT)
 """Stands for what is wrong with a series, which has a table of its own."""
 REPORT = Attribute("report", 0, "UT", Level.STUDY, Kind.TEXT)
@@ -349,13 +450,36 @@ def _finding(condition: Condition) -> Condition:
     return of_series.correlate(instances).exists()
 
 
+def _is_checked() -> Condition:
+    """Whether the series of an instance was ingested, or has nothing that could become an array."""
+    has_array = sa.select(sa.literal(1)).where(arrays.c.series == instances.c.series)
+    was_ingested = sa.or_(has_array.correlate(instances).exists(), _finding(findings.c.origin == "ingest"))
+    beside = instances.alias()
+    is_of_arrays = sa.or_(beside.c.rows.is_not(None), beside.c.sop_class_uid.startswith(_WAVEFORMS))
+    of_arrays = sa.select(sa.literal(1)).where(beside.c.series == instances.c.series, is_of_arrays)
+    return sa.or_(was_ingested, sa.not_(of_arrays.correlate(instances).exists()))
+
+
+_WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9."
+"""What the SOP classes begin with that become arrays without rows and columns (PS3.4 table B.5-1)."""
+
+
+def _once_checked(is_so: Condition) -> Condition:
+    """What is found at ingest: true where it was found, false where it was looked for, else unknown."""
+    return sa.or_(is_so, sa.and_(sa.not_(_is_checked()), _UNKNOWN))
+
+
 def _finding_of(value: Token, text: str, compare: Callable[[Any, Any], Any]) -> Condition:
     if compare is _contains:
-        return _finding(sa.or_(_contains(findings.c.kind, text), _contains(findings.c.words, text)))
+        is_so = _finding(sa.or_(_contains(findings.c.kind, text), _contains(findings.c.words, text)))
+        return _once_checked(is_so)
+    if text == UNCHECKED:
+        return sa.not_(_is_checked())
     try:
-        return _finding(findings.c.kind == kind_named(text))
+        is_so = _finding(findings.c.kind == kind_named(text))
     except QuestionError as error:
-        raise _at(value, str(error)) from None
+        raise _at(value, f"{error}, or {UNCHECKED!r}") from None
+    return is_so if text in AT_INDEX else _once_checked(is_so)
 
 
 def _reported(value: Token, text: str, _compare: Callable[[Any, Any], Any]) -> Condition:
@@ -383,23 +507,49 @@ def _present(
     attribute: Attribute, name: Token, value: Token, compare: Callable[[Any, Any], Any]
 ) -> Condition:
     """A comparison that is false where the attribute is absent."""
-    if attribute.kind in (Kind.INTEGER, Kind.REAL):
-        if value.type != "NUMBER":
-            raise _at(value, f"{name} is a number and is compared with one, without quotes")
-        column = column_of(attribute)
-        is_so = sa.and_(column.is_not(None), compare(column, number_of(attribute, str(value))))
-        if attribute.level is not Level.INSTANCE:
-            return is_so
-        return sa.or_(is_so, _in_header(f"{attribute.tag:08X}", value, compare))  # of a frame, in a sequence
     text = _text(value)
+    if attribute.kind in (Kind.INTEGER, Kind.REAL) and value.type != "NUMBER":
+        raise _at(value, f"{name} is a number and is compared with one, without quotes")
+    if attribute.kind is not Kind.TEXT and compare is not _contains and is_number(text):
+        return _present_number(attribute, text, compare)
     if not is_storable(text):
         return sa.false()
     if attribute in _ASKED:
         return _ASKED[attribute](value, text, compare)
     if attribute in BESIDE.values():
         return _elsewhere(attribute, lambda column: compare(column, text_of(attribute, text)))
-    column = column_of(attribute)
-    return sa.and_(column.is_not(None), compare(column, _comparable(attribute, value, text, compare)))
+    column, asked = column_of(attribute), _comparable(attribute, value, text, compare)
+    if not attribute.many or compare is _contains:
+        is_so = sa.and_(is_there(attribute), compare(column, asked))
+    elif compare is operator.eq:
+        is_so = sa.and_(is_there(attribute), has_text(column, asked)) if asked else sa.false()
+    else:
+        is_so = any_text(column, lambda each: compare(each, asked))
+    if attribute.kind is not Kind.TEXT:
+        return is_so
+    return _or_of_a_frame(attribute, is_so, lambda each: compare(each, asked))
+
+
+def _present_number(attribute: Attribute, text: str, compare: Callable[[Any, Any], Any]) -> Condition:
+    column, number = column_of(attribute), number_of(attribute, text)
+    if attribute.kind is Kind.NUMBERS:
+        is_so = any_number(column, lambda each: compare(each, number))
+    else:
+        is_so = sa.and_(is_there(attribute), compare(column, number))
+    return _or_of_a_frame(attribute, is_so, lambda each: compare(each, float(text)))
+
+
+_TEXTS_OF_FRAMES = frozenset({"RescaleType"})
+"""Texts of an instance that an enhanced object has in its functional groups, as it has numbers."""
+
+
+def _or_of_a_frame(attribute: Attribute, of_instance: Condition, is_so: Compare) -> Condition:
+    """What is true of an instance by its column, or by what a sequence says of its frames."""
+    is_text = attribute.kind is Kind.TEXT
+    if attribute.level is not Level.INSTANCE or (is_text and attribute.keyword not in _TEXTS_OF_FRAMES):
+        return of_instance
+    asked = (None, is_so) if is_text else (is_so, None)
+    return sa.or_(of_instance, has_value(f"{attribute.tag:08X}", *asked))
 
 
 def _comparable(attribute: Attribute, value: Token, text: str, compare: Callable[[Any, Any], Any]) -> str:

@@ -31,6 +31,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "header_values": "what the first header of a series says, indexed as number and as text",
         "header_varying": "which elements differ within a series",
         "instance_headers": "how the header of an instance differs from the first of its series",
+        "series_spans": "between which numbers a column of instances lies in a series, for rare ones",
     },
     "where it lies": {
         "files": "a file, a member of an archive or an object of a bucket, and where its pixel data begin",
@@ -45,11 +46,17 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "what was decided": {
         "cohorts": "a frozen selection: its question, its approval, its digest",
-        "cohort_items": "one instance of it, with the digest of its header then",
+        "annotations": "what somebody drew on a series: one revision of one mark",
+        "cohort_items": "one instance of it, with the digests of its header and its file then",
         "corrections": "what somebody changed, why, and what it was before: the log, from which it is undone",
         "study_origins": "under which patient the headers of a study put it, where a correction says another",
         "experiments": "a researcher's table: its name, its columns and what they mean",
         "experiment_rows": "one row of it, as it was written",
+    },
+    "what was received": {
+        "receptions": "an object as it came: who sent it, when, and where it was put",
+        "series_events": "a series was stable, and the rule that says so",
+        "routings": "what a rule did with one instance for one node",
     },
     "what was computed and sent": {
         "runs": "a step with its code, parameters and environment",

@@ -78,6 +78,14 @@ class DicomAccessor:
         """
         return self._planes()[0]
 
+    @property
+    def raster(self) -> Raster:
+        """Rows, columns, direction cosines and pixel spacing that all planes share, as far as they are left.
+
+        Errors as `positions_lps_mm`.
+        """
+        return self._planes()[1]
+
     def to_regular(self, spacing_mm: Spacing = None, *, fill_value: float = float("nan")) -> xr.DataArray:
         """Resample parallel planes, linearly and lazily, into a regular volume with an exact affine.
 
@@ -217,7 +225,7 @@ class DicomAccessor:
         HeaderError
             If a region lacks what the standard requires of it or contradicts itself.
         """
-        return regions(self._header())
+        return regions(self.header)
 
     def region(self, number: int) -> xr.DataArray:
         """Return one of `regions`, from 0, as an array, lazily: its pixels, with y and x in its own units.
@@ -235,7 +243,7 @@ class DicomAccessor:
         ArrayError
             If rows or columns were cut out before.
         """
-        array, header = self._array, self._header()
+        array, header = self._array, self.header
         found = regions(header)
         if not 0 <= number < len(found):
             numbers = (
@@ -261,8 +269,9 @@ class DicomAccessor:
         """What the ICC profile calls itself; empty where there is none."""
         return profile_description(self.icc_profile or b"")
 
-    def _header(self) -> Dataset:
-        """Attributes of the one image that is left, or those that several share."""
+    @property
+    def header(self) -> Dataset:
+        """Attributes of the one image that is left, or those that several share; errors as `attributes`."""
         behind, left = instances_behind(self._array), set(self.sources)
         return behind.dataset(behind.number(*self._frames()[0]) if len(left) == 1 else None)
 

@@ -20,7 +20,7 @@ from pydicom import uid
 from catalog.errors import ArrayError, DecodeError, HeaderError
 from catalog.identifiers import digest_of_texts, folder_name
 from catalog.records import ArrayRecord, Finding, InstanceRecord, Progress, SeriesRecord, no_progress
-from pipelines.axes.expansion import Expanded, expanded, informed, joined, timed
+from pipelines.axes.expansion import Expanded, are_told, expanded, informed, joined, timed
 from pipelines.axes.faults import faults_of
 from pipelines.axes.repeats import Axis
 from pipelines.axes.split import Part, split
@@ -61,6 +61,9 @@ class Ingested:
     """Why it stays in the archive and is opened from there, in a sentence; empty where it does not."""
     findings: tuple[Finding, ...] = ()
     """What is wrong with its geometry and its pixel data."""
+    is_told: bool = False
+    """Whether all of it follows from the records of the instances and the arrays that are there: every
+    instance is an image in an array, and no file has to be looked into to tell which."""
 
 
 def ingest_series(
@@ -123,7 +126,8 @@ def ingest_series(
         )
     left_out = (*rejected.values(), *(_rejected(each, reason) for each, reason in unreadable))
     unread += [_unread(each, reason) for each, reason in unreadable]
-    return Ingested(records + objects, left_out, _left(instances), (*unread, *faults))
+    is_told = len(images) == len(instances) and not unread and are_told(images)
+    return Ingested(records + objects, left_out, _left(instances), (*unread, *faults), is_told)
 
 
 def _unread(image: InstanceRecord, reason: str) -> Finding:
@@ -245,7 +249,7 @@ class _Task:
 
     def _existing(self, group: Place) -> ArrayRecord | None:
         try:
-            if self._known.get(group.address, now := arrays.metadata_digest(group)) != now:
+            if not arrays.is_as_recorded(group, self._known.get(group.address)):
                 return None  # its own word is not taken for it: metadata were altered
             block = arrays.read_block(group)
             record = self._record(block, group, group)

@@ -76,7 +76,11 @@ _STATE = _none("a presentation state (how images are shown)", "open the series o
 _DOCUMENT = _none(
     "a document", "write its Encapsulated Document (0042,0011) to a file of its own with pydicom"
 )
-_REGISTRATION = _none("a registration", "read its matrix or deformation field with pydicom")
+REGISTRATION = _none(
+    "a registration (matrices)",
+    "bench.registration(series) reads it; viewer.overlay and bench.compare take it as their transform",
+    "pipelines.objects.registrations:read_registration",
+)
 _MEASUREMENTS = _none("a table of measurements", "read them with pydicom")
 _THERAPY = _none(
     "an RT plan or treatment record",
@@ -95,7 +99,8 @@ BY_SOP_CLASS: Mapping[str, Kind] = {
     "88.": _REPORT,
     "11.": _STATE,
     "104.": _DOCUMENT,
-    "66.1": _REGISTRATION, "66.3": _REGISTRATION,
+    "66.1": REGISTRATION,
+    "66.3": _none("a registration (deformation field)", "read its grid with pydicom"),
     "66.2": _none("a set of fiducials (points)", "read them with pydicom"),
     "66.5": _none("a surface segmentation (meshes)", "read its surfaces with pydicom"),
     "66.6": _none("a tractography result (tracks)", "read its tracks with highdicom or pydicom"),

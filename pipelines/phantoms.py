@@ -1,7 +1,7 @@
 """Series with known answers, written as real DICOM files: for the demo, the tests and the benchmarks."""
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pydicom.uid import (
     MRImageStorage,
     PositronEmissionTomographyImageStorage,
     RLELossless,
+    SpatialRegistrationStorage,
 )
 
 from catalog.errors import EncodeError
@@ -29,7 +30,12 @@ from catalog.identifiers import digest_of_texts
 
 type Numbers = Sequence[float]
 
-_STORAGE = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
+_STORAGE = {
+    "CT": CTImageStorage,
+    "MR": MRImageStorage,
+    "PT": PositronEmissionTomographyImageStorage,
+    "REG": SpatialRegistrationStorage,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,67 @@ def write_series(  # every keyword is one attribute a test wants to vary
         tuple(paths), stored, slope, intercept, affine, study_uid, series_uid, frame_of_reference_uid,
         tuple(sop_uids),
     )  # fmt: skip
+
+
+def write_registration(
+    path: Path,
+    frame_of_reference_uid: str,
+    matrices: Mapping[str, Sequence[npt.ArrayLike]],
+    images: Sequence[str] = (),
+    *,
+    patient_id: str = "PHANTOM",
+    label: str = "KNOWN",
+    created: str = "20260301120000",
+) -> Path:
+    """Write a Spatial Registration (PS3.3 A.39.1) and return its path.
+
+    Parameters
+    ----------
+    frame_of_reference_uid
+        The frame that the others are registered to.
+    matrices
+        By Frame of Reference UID: 4 × 4 each, the first applies first; of an empty UID for the images alone.
+    images
+        SOP Instance UIDs that the registration of an empty UID names.
+    created
+        Content Date and Time.
+    """
+    ds = header("REG", patient_name="Phantom^Sphere", patient_id=patient_id)
+    name = (str(path), frame_of_reference_uid, label, created)
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = known_uid("study", *name), known_uid("series", *name)
+    ds.SOPInstanceUID, ds.FrameOfReferenceUID = known_uid("instance", *name), frame_of_reference_uid
+    ds.SeriesNumber, ds.InstanceNumber = 1, 1
+    ds.ContentDate, ds.ContentTime, ds.ContentLabel = created[:8], created[8:], label
+    ds.ContentDescription, ds.ContentCreatorName = "", None
+    ds.RegistrationSequence = []
+    for frame, steps in matrices.items():
+        item, registration = Dataset(), Dataset()
+        if frame:
+            item.FrameOfReferenceUID = frame
+        else:
+            item.ReferencedImageSequence = [_reference(each) for each in images]
+        registration.RegistrationTypeCodeSequence = []
+        registration.MatrixSequence = [_step(each) for each in steps]
+        item.MatrixRegistrationSequence = [registration]
+        ds.RegistrationSequence.append(item)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def _reference(uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CTImageStorage, uid
+    return item
+
+
+def _step(matrix: npt.ArrayLike) -> Dataset:
+    item = Dataset()
+    item.FrameOfReferenceTransformationMatrix = np.asarray(matrix, float).ravel().tolist()
+    item.FrameOfReferenceTransformationMatrixType = "RIGID"
+    return item
 
 
 def header(

@@ -16,7 +16,7 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 from catalog.errors import ArrayError, GeometryError, NotFoundError
-from catalog.home import HOME_VARIABLE, default_home
+from catalog.home import HOME_VARIABLE, catalog_address, default_home
 from catalog.identifiers import digest_of_texts, is_uid
 from catalog.records import ArrayRecord
 from pipelines import accessor
@@ -219,12 +219,12 @@ def _find_array(uid: str, home: Path, part: int | None) -> ArrayRecord:
 
     if not is_uid(uid):
         raise NotFoundError("a series is opened by its Series Instance UID: digits and dots")
-    path = home / "catalog.sqlite"
-    if not path.is_file():
+    address = catalog_address(home)
+    if "://" not in address and not Path(address).is_file():
         raise NotFoundError(
-            f"no catalog at {path}; pass home=, set {HOME_VARIABLE}, or run `workbench index`"
+            f"no catalog at {address}; pass home=, set {HOME_VARIABLE}, or run `workbench index`"
         )
-    catalog = Catalog(path)
+    catalog = Catalog(address)
     try:
         records = arrays_of(catalog, uid)
         is_deleted = uid in deleted_series(catalog)

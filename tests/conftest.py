@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ import psycopg
 import pytest
 from distributed import LocalCluster
 from hypothesis import settings
+from pynetdicom.association import Association
 
 from catalog.database import Catalog
 from pipelines import phantoms
@@ -30,6 +32,22 @@ if os.environ.get("CI", "").lower() != "true":  # with CI=true Hypothesis takes 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell; children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_paused(association: Association) -> bool:
+    """Whether a thread of pynetdicom rests; it says so a moment before, and takes what is answered then."""
+    if not association.__dict__.get("_says_it_is_paused", False):
+        return False
+    if threading.current_thread() is association:  # which asks itself, while it answers a request
+        return True
+    return bool(association._reactor_checkpoint._cond._waiters) or not association.is_alive()  # type: ignore[attr-defined]
+
+
+def _say(association: Association, paused: bool) -> None:
+    association.__dict__["_says_it_is_paused"] = paused
+
+
+Association._is_paused = property(_is_paused, _say)  # type: ignore[assignment]
 
 _DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -53,7 +71,10 @@ def shared_data() -> Path:
     return _DATA
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+
+
+@pytest.fixture(params=BOTH)
 def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty catalog is, on either kind of database; what uses it is tested on both."""
     if request.param == "sqlite":
@@ -66,6 +87,19 @@ def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def catalog(catalog_url: str) -> Iterator[Catalog]:
     """An empty catalog, on SQLite and on PostgreSQL."""
     opened = Catalog(catalog_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def shared_catalog(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Catalog]:
+    """A catalog on SQLite and on PostgreSQL that the tests of a module share, and empty themselves."""
+    url = str(tmp_path_factory.mktemp("shared") / "catalog.sqlite")
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql").database()
+    opened = Catalog(url)
     yield opened
     opened.close()
 
@@ -287,10 +321,16 @@ def start_receive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     running: list[subprocess.Popen[str]] = []
 
     def start(
-        home: Path, *options: str, before: Sequence[str | Path] = (), anyone: bool = True, port: int = 0
+        home: Path,
+        *options: str,
+        before: Sequence[str | Path] = (),
+        anyone: bool = True,
+        port: int = 0,
+        routing: bool = False,
     ) -> Receiving:
         command = [*before, sys.executable, "-m", "workbench", "receive", "--home", home, "--json"]
         command += ["--port", str(port), *(["--anyone-here"] if anyone else []), *options]
+        command += [] if routing else ["--no-routing"]
         log = tmp_path_factory.mktemp("receive") / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, text=True)
@@ -308,3 +348,29 @@ def start_receive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         process.kill()
     for process in running:
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory, missing: Callable[[str], NoReturn]) -> Path:
+    """An authority with certificates of the bench and of two callers, and a caller of another authority."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        missing("openssl is not there: apt-get install openssl")
+    folder = tmp_path_factory.mktemp("keys")
+
+    def run(*arguments: str) -> None:
+        subprocess.run([str(openssl), *arguments], check=True, capture_output=True, cwd=folder)
+
+    for authority in ("authority", "other"):
+        run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={authority}",
+            "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+            "-keyout", f"{authority}.key", "-out", f"{authority}.pem")  # fmt: skip
+    (folder / "extensions").write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
+    for name, authority in (
+        ("bench", "authority"), ("known", "authority"), ("unlisted", "authority"), ("stranger", "other"),
+    ):  # fmt: skip
+        run("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1",
+            "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
+        run("x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key",
+            "-CAcreateserial", "-days", "1", "-extfile", "extensions", "-out", f"{name}.pem")  # fmt: skip
+    return folder

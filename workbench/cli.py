@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from workbench import cohort_commands, correction_commands, receive_commands, sending_commands
+from workbench import (
+    asking_commands,
+    cohort_commands,
+    correction_commands,
+    harvest_commands,
+    receive_commands,
+    route_commands,
+    sending_commands,
+)
 from workbench.commands import STOPPED, AsJson, Home, Where, in_words
 from workbench.commands import fail as _fail
 from workbench.commands import opened as _bench
@@ -119,7 +127,7 @@ def fetch(context: typer.Context, uids: Uids = None, home: Home = None, as_json:
         raise typer.BadParameter("give Series Instance UIDs; workbench series shows which are elsewhere")
     with _bench(context, home) as bench:
         report = bench.fetch(uids, quiet=as_json)
-    _show(report.as_json(), report.line(), as_json=as_json, succeeded=not report.rejected)
+    _show(report.as_json(), report.line(), as_json=as_json, succeeded=not (report.rejected or report.short))
 
 
 @app.command()
@@ -266,6 +274,9 @@ def ingest(
     anew: Annotated[
         bool, typer.Option("--anew", help="Write arrays anew that are there: `verify` found them damaged.")
     ] = False,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Get series first that are known only from elsewhere.")
+    ] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -274,7 +285,8 @@ def ingest(
     Example: workbench ingest --all
     """
     with _bench(context, home) as bench:
-        report = bench.ingest(_chosen(uids, every=every), video=video, anew=anew, quiet=as_json)
+        chosen = _chosen(uids, every=every)
+        report = bench.ingest(chosen, video=video, anew=anew, fetch=fetch, quiet=as_json)
     _show(
         report.as_json(),
         report.line() + report.reasons(),
@@ -534,7 +546,13 @@ def _open_lab(home: Path) -> None:
 
 
 app.add_typer(cohort_commands.app, name="cohort")
-for _command in (*correction_commands.COMMANDS, *sending_commands.COMMANDS):
+for _command in (
+    *correction_commands.COMMANDS,
+    *asking_commands.COMMANDS,
+    *sending_commands.COMMANDS,
+    *harvest_commands.COMMANDS,
+    *route_commands.COMMANDS,
+):
     app.command()(_command)
 app.command()(receive_commands.receive)
 

@@ -35,6 +35,10 @@ def freeze(
         datetime | None,
         typer.Option("--expires", metavar="DATE", formats=["%Y-%m-%d"], help="Last day of the approval."),
     ] = None,
+    headers_only: Annotated[
+        bool,
+        typer.Option("--headers-only", help="Freeze by headers and sizes, without reading the whole files."),
+    ] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -45,7 +49,9 @@ def freeze(
     with opened(context, home) as bench:
         found = bench.find(*(query or ()), where=where)
         last_day = expires.date() if expires else None
-        cohort = bench.freeze(name, found, approval=approval, expires=last_day)
+        cohort = bench.freeze(
+            name, found, approval=approval, expires=last_day, whole_files=not headers_only, quiet=as_json
+        )
         show(cohort.as_json(), cohort.as_text(), as_json=as_json)
 
 
@@ -74,13 +80,21 @@ def show_(context: typer.Context, name: Name, home: Home = None, as_json: AsJson
 
 
 @app.command()
-def diff(context: typer.Context, name: Name, home: Home = None, as_json: AsJson = False) -> None:
-    """Say what has changed since: added, removed, changed, unreadable and missing instances.
+def diff(
+    context: typer.Context,
+    name: Name,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Read every file again, also those that look as they were.")
+    ] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what has changed since, and by what it was compared: whole files, or headers and sizes alone.
 
     Example: workbench cohort diff lung-2026
     """
     with opened(context, home) as bench:
-        found = bench.cohort(name).diff()
+        found = bench.cohort(name).diff(whole=whole, quiet=as_json)
     text = found.line() + (f"\n{found.as_text()}" if found else "")
     show(found.as_json(), text, as_json=as_json)
 
@@ -131,6 +145,6 @@ def import_(
     Example: workbench cohort import lung-2026.json
     """
     with opened(context, home) as bench:
-        found = bench.import_cohort(file, name=name).resolve()
+        found = bench.import_cohort(file, name=name).resolve(quiet=as_json)
     text = found.line() + (f"\n{found.as_text()}" if found else "")
     show(found.as_json(), text, as_json=as_json)

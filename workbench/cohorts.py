@@ -3,20 +3,23 @@
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import UTC, date, datetime
 from itertools import batched
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, overload
 
-from catalog.cohorts import changes, items_of, leaves, list_cohorts, manifest_of, series_of, take_in
+from catalog.changes import changes, compared, series_to_read
+from catalog.cohorts import items_of, leaves, list_cohorts, manifest_of, series_of, take_in
 from catalog.database import Catalog
 from catalog.durable import sync, write_parts
 from catalog.errors import ApprovalError, CohortError, ExportError, NotFoundError
 from catalog.manifest import question_text
-from catalog.records import CohortChange, CohortItem, CohortRecord, Question, SeriesRecord, as_dict
-from workbench.contact_sheet import FoundSeries
+from catalog.records import CohortChange, CohortItem, CohortRecord, Compared, Question, SeriesRecord, as_dict
+from workbench.contact_sheet import ContactSheet, FoundSeries, draw_sheet
+from workbench.progress import bar
 from workbench.reports import counted
 from workbench.selection import Selection, selected_series
+from workbench.settings import Settings
 from workbench.tables import Table
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ CHANGE_COLUMNS = {
     "state": "state", "reason": "reason", "series_instance_uid": "series instance uid",
     "sop_instance_uid": "sop instance uid",
 }  # fmt: skip
+_BY_NOTHING = Compared(0, 0)
 _CHUNK = 2**18
 _ROWS = 50_000
 """Instances in one row group of Parquet."""
@@ -52,9 +56,12 @@ class FrozenSeries(SeriesRecord):
 class Changes(Table[CohortChange]):
     """What is no longer as it was frozen, a row an instance; empty where all is as it was."""
 
-    def __init__(self, record: CohortRecord, found: Sequence[CohortChange]) -> None:
-        super().__init__(found, CHANGE_COLUMNS, noun="differences", note=_counts(found))
-        self.record = record
+    def __init__(
+        self, record: CohortRecord, found: Sequence[CohortChange], by: Compared = _BY_NOTHING
+    ) -> None:
+        note = " · ".join(filter(None, (_counts(found), _by(by))))
+        super().__init__(found, CHANGE_COLUMNS, noun="differences", note=note)
+        self.record, self.by = record, by
 
     @property
     def counts(self) -> dict[str, int]:
@@ -65,11 +72,19 @@ class Changes(Table[CohortChange]):
         """One line: the cohort, and what became of it."""
         what = _counts(self.records) or "as it was frozen"
         instances, series = f"{self.record.instances:,} instances", f"{self.record.series:,} series"
-        return f" cohort   {self.record.name}: {instances} of {series} · {what}"
+        return f" cohort   {self.record.name}: {instances} of {series} · {what}{_by(self.by, ' · ')}"
 
     def as_json(self) -> dict[str, Any]:
         """The table as `workbench cohort diff --json` prints it."""
-        return {"cohort": self.record.name, **self.counts, "differences": [as_dict(each) for each in self]}
+        by = {"whole_file": self.by.whole_file, "header": self.by.header}
+        found = [as_dict(each) for each in self]
+        return {"cohort": self.record.name, **self.counts, "compared_by": by, "differences": found}
+
+
+def _by(by: Compared, before: str = "") -> str:
+    """In words, by what instances were compared."""
+    words = counted((by.whole_file, "by whole file"), (by.header, "by header and size"))
+    return f"{before}compared: {words}" if words else ""
 
 
 def _counts(found: Sequence[CohortChange]) -> str:
@@ -85,11 +100,13 @@ class Cohort(Sequence[FrozenSeries]):
         An open catalog.
     record
         The cohort, as `catalog.cohorts.find_cohort` returns it.
+    settings
+        Of the bench, which keeps pictures.
     """
 
-    def __init__(self, catalog: Catalog, record: CohortRecord) -> None:
+    def __init__(self, catalog: Catalog, record: CohortRecord, settings: Settings) -> None:
         self.record = record
-        self._catalog = catalog
+        self._catalog, self._settings = catalog, settings
         self._series: tuple[FrozenSeries, ...] | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -132,25 +149,61 @@ class Cohort(Sequence[FrozenSeries]):
         note = f"{absent:,} more cannot be read here: cohort.diff()" if absent else ""
         return Table(self._rows(), SERIES_COLUMNS, noun="series", note=note)
 
+    def contact_sheet(self, **how: Any) -> ContactSheet:
+        """Draw a page of pictures, one a series; `columns`, `size`, `page`, `quiet` as of `bench.series()`.
+
+        Raises
+        ------
+        ApprovalError
+            If its approval has ended.
+        QuestionError
+            If there is no such page, or a number is out of range.
+        """
+        allowed(self.record.name, self.record.approval, self.record.expires, datetime.now(UTC).date())
+        return draw_sheet(self._catalog, self._settings, self._rows(), **how)
+
     def items(self) -> Iterator[CohortItem]:
-        """Every instance that was frozen, with the digest of its header then."""
+        """Every instance that was frozen, with digests of its header and its file then."""
         return items_of(self._catalog, self.record.name)
 
-    def diff(self, *, files: bool = True) -> Changes:
+    def diff(self, *, files: bool = True, whole: bool = False, quiet: bool = False) -> Changes:
         """Return what has changed since: added, removed, changed, unreadable or missing instances.
 
-        A digest is that of a header; `bench.verify` holds pixels against what was ingested.
+        Headers are compared, and whole files by their digests where the cohort has those: a file that this
+        bench never read as a whole, or that was written since, is read once. `by` of the answer says how many
+        instances were compared by what.
 
         Parameters
         ----------
         files
-            Whether every file is looked at, too; else it is as of the last index.
+            Whether every file is looked at, too; else it is as of the last index, and none is read.
+        whole
+            Whether every file is read again: rot, and bytes that were changed behind size and time, are seen.
         """
-        return Changes(self.record, changes(self._catalog, self.record, look=files))
+        if files or whole:
+            self._read(again=whole, quiet=quiet)
+        return self._changes(look=files)
 
-    def resolve(self) -> Changes:
-        """Return which of its instances are missing here, or different; the question is not asked again."""
-        return Changes(self.record, changes(self._catalog, self.record, asked=False))
+    def resolve(self, *, quiet: bool = False) -> Changes:
+        """Return which of its instances are missing here, or different; the question is not asked again.
+
+        Files are read and compared as `diff` does it.
+        """
+        self._read(quiet=quiet)
+        return self._changes(asked=False)
+
+    def _changes(self, **how: bool) -> Changes:
+        return Changes(
+            self.record, changes(self._catalog, self.record, **how), compared(self._catalog, self.record)
+        )
+
+    def _read(self, *, again: bool = False, quiet: bool = False) -> None:
+        """Read whole files that are to be compared and were not read before; what differs is on record."""
+        from catalog.hashing import hash_files  # with pydicom, which a question to the catalog does not load
+
+        uids = series_to_read(self._catalog, self.record, again=again)
+        with bar("cohort", "files", quiet=quiet) as progress:
+            hash_files(self._catalog, uids, now=datetime.now(UTC), again=again, progress=progress)
 
     def check(self, today: date) -> None:
         """Refuse a cohort that may not be computed on, or is no longer what was frozen.
@@ -163,6 +216,7 @@ class Cohort(Sequence[FrozenSeries]):
             If instances are missing, others, or more than they were.
         """
         allowed(self.record.name, self.record.approval, self.record.expires, today)
+        self._read()
         found = Changes(self.record, changes(self._catalog, self.record, asked=False, look=False))
         if found:
             raise CohortError(
@@ -175,10 +229,9 @@ class Cohort(Sequence[FrozenSeries]):
         import pandas as pd
 
         names = [each.name for each in fields(CohortItem)]
-        rows = (
-            (each.series_instance_uid, each.sop_instance_uid, each.header_digest) for each in self.items()
-        )
-        frame = pd.DataFrame(rows, columns=names, dtype="str")
+        rows = ([getattr(each, name) for name in names] for each in self.items())
+        frame = pd.DataFrame(rows, columns=names)
+        frame = frame.astype({name: "Int64" if name == "size" else "str" for name in names})
         frame.attrs.update(self._told())
         return frame
 
@@ -209,7 +262,8 @@ class Cohort(Sequence[FrozenSeries]):
             raise ExportError("Parquet needs pyarrow: pip install 'imaging-workbench[parquet]'") from None
         target = _target(path, overwrite=overwrite)
         names = [each.name for each in fields(CohortItem)]
-        schema = pa.schema([(name, pa.string()) for name in names], metadata=self._told())
+        types = [pa.int64() if name == "size" else pa.string() for name in names]
+        schema = pa.schema(list(zip(names, types, strict=True)), metadata=self._told())
         partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
         try:
             with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
@@ -238,6 +292,7 @@ class Cohort(Sequence[FrozenSeries]):
         parts = [
             f"cohort {record.name}, frozen {record.frozen:%Y-%m-%d %H:%M} UTC",
             f"{record.series:,} series, {record.instances:,} instances",
+            _frozen_by(record),
             f"approval {record.approval}{until}" if record.approval else "no approval",
         ]
         return " · ".join(parts)
@@ -252,6 +307,12 @@ class Cohort(Sequence[FrozenSeries]):
         return {f"workbench.{name}": text for name, text in told.items()}
 
 
+def _frozen_by(record: CohortRecord) -> str:
+    if record.hashed == record.instances:
+        return "by whole files"
+    return f"{record.hashed:,} by whole file, the others by header" if record.hashed else "by header"
+
+
 _RECORD_FIELDS = frozenset(each.name for each in fields(CohortRecord)) - {"series"}
 
 
@@ -261,6 +322,8 @@ def _values(record: SeriesRecord) -> dict[str, Any]:
 
 def _target(path: str | Path, *, overwrite: bool) -> Path:
     target = Path(path)
+    if target.is_dir():
+        raise ExportError(f"{target} is a folder; give the name of a file in it")
     if target.exists() and not overwrite:
         raise ExportError(f"{target} is there already; give another name, or say to overwrite it")
     return target
@@ -328,6 +391,25 @@ def all_cohorts(catalog: Catalog) -> Table[CohortRecord]:
     return Table(found, COHORT_COLUMNS, noun="cohorts", note="" if found else note)
 
 
+def read_whole(catalog: Catalog, name: str, uids: Sequence[str], *, quiet: bool = False) -> None:
+    """Read the files of series that were never read as a whole, before they are frozen.
+
+    Raises
+    ------
+    CohortError
+        If some are no longer as they were indexed.
+    """
+    from catalog.hashing import hash_files  # with pydicom, which a question to the catalog does not load
+
+    with bar("freeze", "files", quiet=quiet) as progress:
+        bad = hash_files(catalog, uids, now=datetime.now(UTC), progress=progress)
+    if bad:
+        raise CohortError(
+            f"cohort {name!r} is not frozen, as {len(bad):,} of its files are not as they were indexed; the "
+            f"first is {bad[0].path}: {bad[0].reason}"
+        )
+
+
 def question_in(found: object) -> Question | None:
     """Return the question that found these series, where it is known."""
     if isinstance(found, FoundSeries):
@@ -335,7 +417,9 @@ def question_in(found: object) -> Question | None:
     return Question() if found is None else None
 
 
-def import_manifest(catalog: Catalog, path: str | Path, name: str | None = None) -> Cohort:
+def import_manifest(
+    catalog: Catalog, path: str | Path, name: str | None = None, *, settings: Settings
+) -> Cohort:
     """Take in the cohort of a manifest.
 
     Raises
@@ -350,7 +434,7 @@ def import_manifest(catalog: Catalog, path: str | Path, name: str | None = None)
         raise NotFoundError(f"{source} is no file; `workbench cohort export NAME --manifest FILE` writes one")
     try:
         with source.open(encoding="utf-8") as file:
-            return Cohort(catalog, take_in(catalog, _chunks(file), name=name))
+            return Cohort(catalog, take_in(catalog, _chunks(file), name=name), settings)
     except UnicodeDecodeError:
         raise CohortError(f"{source} is no manifest of a cohort: it is no text in UTF-8") from None
 

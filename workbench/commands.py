@@ -20,7 +20,7 @@ WHERE_HELP = "An expression over attributes: \"SliceThickness <= 1.5 and Modalit
 Where = Annotated[str | None, typer.Option("--where", metavar="EXPRESSION", help=WHERE_HELP)]
 
 GOES_ON = "what was done is kept, and the same command goes on from there"
-GOING_ON = frozenset({"index", "ingest", "run", "scrub", "send", "deliver"})
+GOING_ON = frozenset({"index", "ingest", "run", "scrub", "send", "deliver", "fetch", "harvest"})
 """Commands that begin where they were stopped."""
 STOPPED = 130
 """Exit code after Ctrl-C, as shells give it."""
@@ -48,11 +48,8 @@ def opened(context: typer.Context, home: Path | None, **options: Any) -> "Iterat
         next_step = f"; mend that: {GOES_ON}" if context.info_name in GOING_ON else ""
         fail(in_words(error) + next_step, as_json=as_json)
     except KeyboardInterrupt:
-        fail(
-            f"stopped; {GOES_ON}",
-            as_json=as_json,
-            code=STOPPED,
-        )
+        kept = f"; {GOES_ON}" if context.info_name in GOING_ON else ""
+        fail(f"stopped{kept}", as_json=as_json, code=STOPPED)
 
 
 def in_words(error: OSError) -> str:

@@ -95,23 +95,39 @@ class FoundSeries(Table[SeriesRecord]):
         OSError
             If the home cannot be written.
         """
-        pages = max(1, -(-len(self.records) // PAGE))
-        _check("columns", columns, range(1, MOST_COLUMNS + 1))
-        _check("size", size, SIZES)
-        _check("page", page, range(1, pages + 1))
-        shown = self.records[(page - 1) * PAGE : page * PAGE]
-        with bar("thumbnails", "series", quiet=quiet) as progress:
-            kept = thumbnails_of(
-                self._catalog,
-                shown,
-                self._settings.thumbnails_folder,
-                threads=self._settings.cores,
-                fetched=fetched_of(self._catalog, self._settings),
-                progress=progress,
-            )
-        of_all = f"page {page} of {pages}, {len(self.records):,} series in all" if pages > 1 else ""
-        pictures = [kept[each.series_instance_uid] for each in shown]
-        return ContactSheet(shown, pictures, columns=columns, size=size, note=of_all)
+        return draw_sheet(
+            self._catalog, self._settings, self.records, columns=columns, size=size, page=page, quiet=quiet
+        )
+
+
+def draw_sheet(
+    catalog: Catalog,
+    settings: Settings,
+    series: Sequence[SeriesRecord],
+    *,
+    columns: int = 6,
+    size: int = 128,
+    page: int = 1,
+    quiet: bool = False,
+) -> "ContactSheet":
+    """Draw a page of pictures of series; see `FoundSeries.contact_sheet`."""
+    pages = max(1, -(-len(series) // PAGE))
+    _check("columns", columns, range(1, MOST_COLUMNS + 1))
+    _check("size", size, SIZES)
+    _check("page", page, range(1, pages + 1))
+    shown = series[(page - 1) * PAGE : page * PAGE]
+    with bar("thumbnails", "series", quiet=quiet) as progress:
+        kept = thumbnails_of(
+            catalog,
+            shown,
+            settings.thumbnails_folder,
+            threads=settings.cores,
+            fetched=fetched_of(catalog, settings),
+            progress=progress,
+        )
+    of_all = f"page {page} of {pages}, {len(series):,} series in all" if pages > 1 else ""
+    pictures = [kept[each.series_instance_uid] for each in shown]
+    return ContactSheet(shown, pictures, columns=columns, size=size, note=of_all)
 
 
 def _check(name: str, value: object, allowed: range) -> None:

@@ -1,12 +1,12 @@
 """Corrections to look at and to undo: who put what right, why, and what it was before."""
 
-import getpass
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Self
 
 from catalog.corrections import Author, CorrectionRecord
+from workbench.person import os_user
 from workbench.tables import Table
 
 COLUMNS = {
@@ -53,11 +53,4 @@ class Corrections(Table[Correction]):
 
 def author(why: str, now: datetime) -> Author:
     """The user of the operating system, who corrects now."""
-    try:
-        import os
-        import pwd
-
-        who = pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):  # Windows, or a user without a name
-        who = getpass.getuser()
-    return Author(who, why, now)
+    return Author(os_user(), why, now)

@@ -16,13 +16,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from catalog.backup import backups, how_back
 from catalog.database import Catalog
 from catalog.errors import WorkbenchError, words_of
+from catalog.home import SETTINGS_FILE
 from catalog.records import as_dict
 from pipelines.store.places import at
 from workbench.leftovers import Leftover, Survey, survey
 from workbench.pacs.dimse_node import DimseNode
-from workbench.settings import SETTINGS_FILE, Settings
+from workbench.settings import Settings
 from workbench.tables import Table, plain
 
 LEAST_FREE_BYTES = 1 << 30
@@ -255,6 +257,16 @@ def _catalog(examined: Examined) -> Iterator[Finding]:
         yield _mend("catalog", str(error), "see its last words; a copy or a new index brings it back")
 
 
+def _backups(examined: Examined) -> Iterator[Finding]:
+    """Copies of the catalog from before its schema was changed: they are kept until somebody deletes them."""
+    file = examined.catalog.file if examined.catalog is not None else None
+    if file is None:
+        return
+    for each in backups(file):
+        said = f"{each.path}: schema {each.revision}, as it was {each.at.astimezone():%Y-%m-%d %H:%M}"
+        yield _note("backup", f"{said}, {each.bytes:,} bytes", how_back(file, each.path))
+
+
 def _scrubs(examined: Examined) -> Iterator[Finding]:
     if examined.catalog is None:
         return
@@ -366,6 +378,7 @@ CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     _programs,
     _home,
     _catalog,
+    _backups,
     _scrubs,
     _arrays,
     _leftovers,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,6 +24,7 @@ from catalog.documents import (
 )
 from catalog.errors import HeaderError, NotFoundError, QuestionError
 from catalog.fetch import Fetched, Local
+from catalog.matching import check_count, is_storable
 from catalog.query import find_instances
 from catalog.records import DocumentRecord, DocumentText, Progress, SeriesRecord, as_dict, no_progress
 from workbench.tables import Table
@@ -106,6 +108,8 @@ def search(
     """Find documents; raises `QuestionError` where what is asked for cannot be understood."""
     if words is not None and not isinstance(words, str):
         raise QuestionError(f"documents are looked for with words in a text, not {type(words).__name__}")
+    if limit is not None:
+        check_count("limit", limit)
     asked = words if words is not None and words.strip() else None
     found = find_documents(
         catalog,
@@ -183,6 +187,20 @@ def _read(
         return list(zip(wanted, pool.map(read, wanted), strict=True))
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file may have
+        return False
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(datetime.strptime(text, "%Y%m%d"))  # noqa: DTZ007 (a day has no zone)
+    except ValueError:
+        return False
+
+
 def add_report(
     catalog: Catalog, study_instance_uid: str, path: str | Path, *, title: str, date: str, identifier: str
 ) -> Documents:
@@ -191,12 +209,17 @@ def add_report(
     from catalog.scan import storable
     from pipelines.documents.extraction import read_report
 
+    for name, said in {"title": title, "identifier": identifier}.items():
+        if not isinstance(said, str) or not is_storable(said):
+            raise QuestionError(f"the {name} of a report is a text without NUL or halves of characters")
+    if not isinstance(study_instance_uid, str) or not isinstance(path, str | Path):
+        raise QuestionError("a report is added by a Study Instance UID and the path of its file")
     where = Path(path).expanduser().absolute()
-    if not where.is_file():
+    if not _is_file(where):
         raise NotFoundError(f"{where} is no file; a report is one of text, PDF or CDA")
-    moment = moment_of(date, None)
-    if date and not moment:
-        raise QuestionError("the date of a report is written 20260131")
+    moment = moment_of(str(date), None)
+    if date and not _is_date(moment[:8]):
+        raise QuestionError("the date of a report is one of the calendar, written 20260131")
     kind, its_digest, found = read_report(where)
     if found.state == "failed":
         raise HeaderError(f"{where}: {found.reason}")

@@ -1,14 +1,16 @@
 """Sources elsewhere: what a node or the IDC tells of series, and how the instances of a node come here."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from catalog.errors import DeliveryError, QuestionError
+from catalog.errors import DeliveryError, QuestionError, RefusedError
 from catalog.identifiers import folder_name
-from catalog.records import Progress, RemoteReport, RemoteSeries
+from catalog.query import instances_of
+from catalog.records import Progress, Rejection, RemoteReport, RemoteSeries
 from workbench.pacs.node import node_in
 from workbench.progress import bar
 
@@ -21,6 +23,10 @@ RECEIVED = "received"
 """Folder of the bench for what came from a node."""
 
 
+class ShortWarning(UserWarning):
+    """What is opened has fewer instances than its source told of."""
+
+
 def index_elsewhere(
     catalog: "Catalog",
     path: str | Path,
@@ -31,7 +37,8 @@ def index_elsewhere(
 ) -> RemoteReport | None:
     """Record what the IDC, a Parquet file of its form or a node tells; `None` where the path is none of them.
 
-    Without matching a node tells of all it has, and rows of series that it has no more are taken away.
+    Without matching a node tells of all it has, and rows of series that it has no more are taken away. So
+    does the index of the IDC, but no file of its form, which may be a part.
 
     Raises
     ------
@@ -55,7 +62,8 @@ def index_elsewhere(
     if not is_source and Path(path).suffix.lower() != SUFFIX:
         return None
     with bar("index", "series", quiet=quiet) as progress:
-        return index_idc(catalog, idc_index() if is_source else Path(path).expanduser(), progress=progress)
+        file = idc_index() if is_source else Path(path).expanduser()
+        return index_idc(catalog, file, complete=is_source, progress=progress)
 
 
 def retrieve_series(
@@ -68,10 +76,12 @@ def retrieve_series(
 ) -> tuple[list[Path], DeliveryError | None]:
     """Get series from the nodes that told of them into folders, which are returned.
 
-    The first error ends it, and is returned beside the folders of what came before, that of its own series
-    included; so what came can be indexed, and the error raised then.
+    A series that its node does not give whole keeps no other from coming; a node that cannot be asked ends
+    it. The error is returned beside the folders of what came, that of its own series included; so what came
+    can be indexed, and the error raised then.
     """
     folders: list[Path] = []
+    refused: list[RefusedError] = []
     with bar("fetch", "series", quiet=quiet) as progress:
         for done, each in enumerate(told, start=1):
             node = node_named(node_in(each.address) or "")
@@ -79,11 +89,35 @@ def retrieve_series(
             place = folder / folder_name(series)
             try:
                 node.retrieve(study, series, folder, listen)
+            except RefusedError as error:
+                refused.append(error)
+                folders += [place] * place.is_dir()
             except DeliveryError as error:
                 return folders + [place] * place.is_dir(), error
-            folders.append(place)
+            else:
+                folders.append(place)
             progress(done, len(told))
-    return folders, None
+    if len(refused) > 1:
+        first = f"{len(refused):,} of {len(told):,} series did not come whole. The first: {refused[0]}"
+        return folders, RefusedError(first)
+    return folders, refused[0] if refused else None
+
+
+def short_of(catalog: "Catalog", told: Iterable[RemoteSeries]) -> tuple[Rejection, ...]:
+    """Say of which series fewer instances are here than their source told of (PS3.4 C.6.2.1.3)."""
+    found = []
+    for each in told:
+        uid = str(each.values[_UIDS[1]])
+        here = len(instances_of(catalog, uid))
+        if here < (each.instances or 0):
+            counts = f"{each.source} told of {each.instances:,} instances, {here:,} are here"
+            found.append(Rejection(uid, counts))
+    return tuple(found)
+
+
+def warn_of_short(short: Rejection) -> None:
+    """Warn where something is opened that did not come whole."""
+    warnings.warn(f"series {short.path}: {short.reason}", ShortWarning, stacklevel=5)
 
 
 def _counted(told: Iterable[RemoteSeries], progress: Progress) -> Iterator[RemoteSeries]:

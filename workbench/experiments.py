@@ -12,6 +12,7 @@ from catalog.experiments import ExperimentRecord, Joined, join, list_experiments
 from catalog.records import SeriesRecord
 from catalog.sheet import Cell, nearest, normalised, text_of_cell, unused
 from catalog.visits import Problem, Visit, label
+from workbench.contact_sheet import ContactSheet
 from workbench.tables import SHOWN_ROWS, Table, html_table, plain, text_table
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _OF_SERIES = frozenset(each.name for each in fields(SeriesRecord))
 
 type Open = Callable[[SeriesRecord, int | None], "xr.DataArray"]
 """Opens one part of a series; ingests it where it was not."""
+type Draw = Callable[..., ContactSheet]
+"""Draws pictures of series."""
 type Openable = Callable[[SeriesRecord, bool], "list[xr.DataArray]"]
 """Opens every part of a series; ingests where it is said to."""
 
@@ -48,15 +51,15 @@ class Experiment(Sequence[ExperimentSeries]):
     ----------
     record, joined
         As `catalog.experiments` has them.
-    open_part, open_parts
+    open_part, open_parts, draw
         Of its series.
     """
 
     def __init__(
-        self, record: ExperimentRecord, joined: Joined, *, open_part: Open, open_parts: Openable
+        self, record: ExperimentRecord, joined: Joined, *, open_part: Open, open_parts: Openable, draw: Draw
     ) -> None:
         self.record, self.arranged = record, joined.arranged
-        self._open_part, self._open_parts = open_part, open_parts
+        self._open_part, self._open_parts, self._draw = open_part, open_parts, draw
         names = [each.name for each in fields(SeriesRecord)]
         self._series = {
             uid: ExperimentSeries(
@@ -213,6 +216,16 @@ class Experiment(Sequence[ExperimentSeries]):
             "problems": [{"row": each.row, "words": each.words} for each in self.problems],
         }  # fmt: skip
 
+    def contact_sheet(self, **how: Any) -> ContactSheet:
+        """Draw a page of pictures, one a series; `columns`, `size`, `page`, `quiet` as of `bench.series()`.
+
+        Raises
+        ------
+        catalog.errors.QuestionError
+            If there is no such page, or a number is out of range.
+        """
+        return self._draw(list(self), **how)
+
     # --- volumes -------------------------------------------------------------------------------------
 
     def sel(self, part: int | None = None, **labels: Any) -> "xr.DataArray":
@@ -355,8 +368,8 @@ def _dataset(volume: "xr.DataArray") -> "xr.Dataset":
 
 
 def _step(text: str) -> str:
-    """The name of a group: a slash would make two of it."""
-    return text.replace("/", "∕") or "none"
+    """The name of a group: a slash would make two of it, and dots alone lead to itself or the one above."""
+    return f"({text})" if text in (".", "..") else text.replace("/", "∕") or "none"
 
 
 def about(series: Iterable[object]) -> dict[str, Mapping[str, Cell]]:
@@ -365,10 +378,11 @@ def about(series: Iterable[object]) -> dict[str, Mapping[str, Cell]]:
 
 
 def opened(
-    catalog: Catalog, record: ExperimentRecord, *, open_part: Open, open_parts: Openable
+    catalog: Catalog, record: ExperimentRecord, *, open_part: Open, open_parts: Openable, draw: Draw
 ) -> Experiment:
     """An experiment with the series that are here now."""
-    return Experiment(record, join(catalog, record), open_part=open_part, open_parts=open_parts)
+    joined = join(catalog, record)
+    return Experiment(record, joined, open_part=open_part, open_parts=open_parts, draw=draw)
 
 
 def all_experiments(catalog: Catalog) -> Table[Mapping[str, Any]]:

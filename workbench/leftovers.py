@@ -1,21 +1,23 @@
 """What crashes and changes leave behind, that no row names: found, and removed where nobody is at work.
 
 Arrays half written or replaced, thumbnails of series that changed, outputs of runs that were never put on
-record, copies for the outbox that were never queued. Everything is decided while the lock of its folder is
-held, by which those who write keep it from being taken for a leftover before they have written the row.
+record, copies for the outbox that were never queued, copies of the catalog half made. Everything is decided
+while the lock of its folder is held, by which those who write keep it from being taken for a leftover before
+they have written the row.
 """
 
 import json
 import platform
 import re
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from catalog import locks
 from catalog.arrays import all_arrays
+from catalog.backup import unfinished
 from catalog.database import Catalog
 from catalog.errors import ArrayError
 from catalog.identifiers import digest, folder_name
@@ -85,6 +87,7 @@ def survey(settings: Settings, catalog: Catalog, *, now: datetime, repair: bool)
         + _outputs(settings, catalog, repair=repair)
         + _outbox(settings, catalog, repair=repair)
         + _thumbnails(settings, catalog, repair=repair)
+        + _backups(catalog, repair=repair)
     )
 
 
@@ -231,6 +234,16 @@ def _thumbnails(settings: Settings, catalog: Catalog, *, repair: bool) -> Survey
         named = set(thumbnail_names(catalog).values()) if there else set()
         unnamed = [each for each in there if each.name not in named]
         return Survey(_collected("thumbnail of no series as it is now", unnamed, repair=repair))
+
+
+def _backups(catalog: Catalog, *, repair: bool) -> Survey:
+    """Whole copies of the catalog are no leftovers: who is sure not to go back deletes them by hand."""
+    file = catalog.file
+    if file is None:
+        return Survey()
+    with catalog.transaction() if repair else nullcontext():  # who makes one holds the catalog
+        what = "copy of the catalog half made"
+        return Survey(_collected(what, unfinished(file), repair=repair))
 
 
 def _collected(what: str, paths: Iterable[Path], *, repair: bool) -> tuple[Leftover, ...]:

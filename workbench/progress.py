@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NoReturn
 
 from tqdm.auto import tqdm
 
@@ -22,4 +24,25 @@ def bar(label: str, unit: str, *, quiet: bool = False) -> Iterator[Progress]:
                 shown.total = total
             shown.update(done - shown.n)
 
-        yield advance
+        token = _SHOWN.set(shown)
+        try:
+            yield advance
+        finally:
+            _SHOWN.reset(token)
+
+
+@contextmanager
+def waiting(words: str) -> Iterator[None]:
+    """Say on the bar that is shown, if there is one, what is waited for while the body runs."""
+    shown = _SHOWN.get()
+    if shown is None:
+        yield
+        return
+    shown.set_postfix_str(words)
+    try:
+        yield
+    finally:
+        shown.set_postfix_str("")
+
+
+_SHOWN: ContextVar["tqdm[NoReturn] | None"] = ContextVar("shown", default=None)

@@ -93,6 +93,26 @@ class Indexed(Table[Rejection]):
         return text or "no file there that could be taken up"
 
 
+class Fetched(Indexed):
+    """What came of series elsewhere, as it was indexed; and those that did not come whole."""
+
+    def __init__(self, indexed: Indexed, short: tuple[Rejection, ...]) -> None:
+        self.short = short
+        """Series of which fewer instances are here than their source told of; `path` is their UID."""
+        super().__init__(indexed.report, indexed.documents)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `workbench fetch --json` prints it."""
+        return super().as_json() | {"short": [as_dict(each) for each in self.short]}
+
+    def line(self) -> str:
+        """One line: how many files, and what became of them; and one for each series that is not whole."""
+        return super().line() + "".join(f"\n   series {each.path}: {each.reason}" for each in self.short)
+
+    def _counts(self) -> str:
+        return " · ".join(filter(None, (super()._counts(), counted((len(self.short), "not whole")))))
+
+
 class IndexedElsewhere(Table[Rejection]):
     """What was learnt from a source elsewhere; its rows are the series that could not be recorded."""
 
@@ -438,12 +458,12 @@ _DONE = frozenset({"confirmed", "withdrawn"})
 class Receipts(Table["Receipt"]):
     """One receipt an object: how far it came on its way to the node, and when."""
 
-    def __init__(self, receipts: "Sequence[Receipt]") -> None:
+    def __init__(self, receipts: "Sequence[Receipt]", *, note: str = "") -> None:
         columns = {"kind": "receipt", "sop_instance_uid": "sop instance uid", "node": "node", **STAGES}
         columns |= {"state": "state", "reason": "reason", "next_step": "next"}
         if all(each.state in _DONE for each in receipts):
             del columns["reason"], columns["next_step"]
-        super().__init__(receipts, columns, noun="receipts", note="" if receipts else NOTHING_SENT)
+        super().__init__(receipts, columns, noun="receipts", note=note or ("" if receipts else NOTHING_SENT))
 
     @property
     def succeeded(self) -> bool:

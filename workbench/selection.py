@@ -5,7 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from catalog.arrays import all_arrays, arrays_of
-from catalog.corrections import deleted_series
+from catalog.checks import held
+from catalog.corrections import deleted_series, is_deleted
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, QuestionError
 from catalog.identifiers import is_uid
@@ -47,10 +48,12 @@ def one_series(catalog: Catalog, series: object, wanted_by: str) -> SeriesRecord
     QuestionError
         If it is no UID and no record; says what `wanted_by` takes.
     NotFoundError
-        If its UID is not known.
+        If its UID is not known, or it was deleted since it was found.
     """
     if not isinstance(series, str | SeriesRecord):
         raise QuestionError(f"{wanted_by} takes one series: {_SERIES}, not {_named(series)}")
+    if isinstance(series, SeriesRecord) and is_deleted(catalog, series.series_instance_uid):
+        raise NotFoundError(_deleted(series.series_instance_uid))
     return _record(catalog, series)
 
 
@@ -74,8 +77,15 @@ def _record(catalog: Catalog, series: object) -> SeriesRecord:
 def _by_uid(catalog: Catalog, uid: str) -> SeriesRecord:
     found = find_series(catalog, series_instance_uid=uid)
     if len(found) != 1 or found[0].series_instance_uid != uid:
-        raise NotFoundError(_no_series(uid))
+        raise NotFoundError(_deleted(uid) if is_deleted(catalog, uid) else _no_series(uid))
     return found[0]
+
+
+def _deleted(uid: str) -> str:
+    return (
+        f"series {uid} was deleted, alone or with its study; bench.restore(uid, why='…') of what was deleted "
+        "brings it back, bench.corrections lists that"
+    )
 
 
 def elsewhere(series: SeriesRecord) -> str:
@@ -88,15 +98,22 @@ def uid_of(series: SeriesRecord | str) -> str:
     return series.series_instance_uid if isinstance(series, SeriesRecord) else series
 
 
-def require_here(selected: Sequence[SeriesRecord]) -> None:
-    """Refuse series that are known only from elsewhere.
+def away(catalog: Catalog, selected: Sequence[SeriesRecord]) -> list[SeriesRecord]:
+    """Series that are known only from elsewhere, also those that a node was just found to have."""
+    remote = [each for each in selected if each.remote]
+    here = held(catalog, [each.series_instance_uid for each in remote]) if remote else {}
+    return [each for each in remote if each.series_instance_uid not in here]
+
+
+def require_here(catalog: Catalog, selected: Sequence[SeriesRecord]) -> None:
+    """Refuse series that are known only from elsewhere; one that was fetched since it was found is here.
 
     Raises
     ------
     NotFoundError
         If there is one; says how many, and where the first lies.
     """
-    absent = [each for each in selected if each.remote]
+    absent = away(catalog, selected)
     if absent:
         first = absent[0]
         raise NotFoundError(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from catalog import outbox
 from catalog.database import Catalog
-from catalog.errors import InvalidObjectError
+from catalog.errors import DeliveryError, InvalidObjectError
 from catalog.records import Delivery
 from workbench.pacs.posting import Judged, queue_file
 from workbench.pacs.receipt import Receipt
@@ -20,14 +20,24 @@ def queue_all(
     outbox_folder: Path,
     now: Callable[[], datetime],
 ) -> list[Delivery | Receipt]:
-    """Queue what is fit, in the order given; in the place of what is not stands its refusal."""
+    """Queue what is fit, in the order given; in the place of what is not stands its refusal.
+
+    Raises
+    ------
+    catalog.errors.DeliveryError
+        If each of them is in conflict with what went out before: other bytes under its UID, or withdrawn.
+    """
     queued: list[Delivery | Receipt] = []
+    conflicts: list[DeliveryError] = []
     for each in judged:
         try:
             queued.append(queue_file(catalog, each, node, outbox_folder=outbox_folder, now=now()))
-        except InvalidObjectError as error:
+        except DeliveryError as error:
+            conflicts += [] if isinstance(error, InvalidObjectError) else [error]
             uids = each.sop_instance_uid, each.sop_class_uid
             queued.append(Receipt.refused(*uids, node, reason=str(error), at=now()))
+    if conflicts and len(conflicts) == len(queued):
+        raise conflicts[0]
     return queued
 
 

@@ -4,16 +4,19 @@ from pathlib import Path
 from typing import Any
 
 from catalog.home import default_home
+from workbench.bench.browsing import Browsing
 from workbench.bench.cohorts import Cohorts
 from workbench.bench.corrections import Amendments
-from workbench.bench.deliveries import Deliveries
 from workbench.bench.documents import Reports
 from workbench.bench.experiments import Experiments
+from workbench.bench.harvests import Harvests
+from workbench.bench.priors import Priors
+from workbench.bench.routes import Routes
 from workbench.bench.runs import Runs
 from workbench.settings import Settings
 
 
-class Bench(Reports, Cohorts, Experiments, Amendments, Runs, Deliveries):
+class Bench(Reports, Cohorts, Experiments, Amendments, Runs, Priors, Harvests, Browsing, Routes):
     """One bench, open: the archive it knows, the arrays it keeps, the runs it made, the nodes it sends to."""
 
 

@@ -13,12 +13,13 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as ValueUnreadableError
 
-from catalog.errors import SettingsError
+from catalog.errors import QuestionError, SettingsError
+from catalog.home import SETTINGS_FILE
+from catalog.stability import QUIET_SECONDS
 from pipelines.store.places import S3, at
-from workbench.pacs.dimse_node import DimseNode, check_ae_title
+from workbench.pacs.dimse_node import DimseNode, check_ae_title, check_on_conflict
 from workbench.pacs.web.node import WebNode
-
-SETTINGS_FILE = "workbench.toml"
+from workbench.routing.rules import Rule, faults
 
 
 def _kind(node: Any) -> str:
@@ -58,6 +59,8 @@ class Settings(BaseSettings):
     """Folder of this bench: catalog, arrays, thumbnails, outputs, outbox."""
     catalog: str | None = None
     """Address of a shared catalog (`postgresql://…`); `catalog.sqlite` in the home when left out."""
+    author: str = ""
+    """Under which name annotations are saved; the user of JupyterHub or of the system when left out."""
     ae_title: str = "WORKBENCH"
     """AE title under which this bench calls and is called."""
     listen_host: str = "127.0.0.1"
@@ -70,6 +73,9 @@ class Settings(BaseSettings):
     """Its port; 2762 is the one of DICOM with TLS, 11112 and 104 of DICOM without."""
     receive_free_mb: int = Field(default=1024, ge=0)
     """What `workbench receive` leaves free on the disk: before that it refuses objects, and goes on later."""
+    on_conflict: str = "first"
+    """What becomes of other bytes under a known SOP Instance UID, unless a node says so itself: the `first`
+    counts, the `newest` does, or `refuse` tells the sender; both are kept in any case."""
     tls_certificate: Path | None = None
     """Certificate of this bench, PEM, with which `workbench receive` proves who it is; it means TLS."""
     tls_key: Path | None = None
@@ -90,12 +96,38 @@ class Settings(BaseSettings):
     """Address of a Dask scheduler; a cluster on this machine when left out."""
     fetched_gb: float = Field(default=20.0, ge=0)
     """How much is kept of copies of what lies in archives and buckets; the least recently used go first."""
+    stable_seconds: float = Field(default=QUIET_SECONDS, gt=0)
+    """After how long without a new instance a series is taken for stable."""
+    deidentifier: str = ""
+    """Function that removes a patient's identity for rules that demand it: `package.module:function`."""
+    routes: tuple[Rule, ...] = ()
+    """What happens with what is received, a table [[routes]] a rule; see `workbench.routing.rules.Rule`."""
     nodes: dict[str, AnyNode] = Field(default_factory=dict)
     """PACS nodes by the name used in `send(…, to=name)` and `pacs://NAME`; with a `url` by DICOMweb."""
 
     @model_validator(mode="after")
     def _is_an_ae_title(self) -> Self:
         check_ae_title(self.ae_title)
+        return self
+
+    @model_validator(mode="after")
+    def _is_a_policy(self) -> Self:
+        check_on_conflict(self.on_conflict)
+        return self
+
+    @model_validator(mode="after")
+    def _rules_hold(self) -> Self:
+        said = faults(self.routes, self.nodes)
+        for rule in self.routes:
+            if rule.where:
+                from catalog.where import compile_where  # only where there is something to ask
+
+                try:
+                    compile_where(rule.where)
+                except QuestionError as error:
+                    said.append(f"{rule.name}: {error}")
+        if said:
+            raise ValueError("; ".join(said))
         return self
 
     @model_validator(mode="after")
@@ -188,9 +220,34 @@ class Settings(BaseSettings):
         return self.home / "received"
 
     @property
+    def commitments_folder(self) -> Path:
+        """Where answers to requests for storage commitment wait that `workbench receive` owes."""
+        return self.home / "commitments"
+
+    @property
+    def nodes_folder(self) -> Path:
+        """Where it is counted what is asked of each node, by all processes of this bench."""
+        return self.home / "nodes"
+
+    @property
     def outbox_folder(self) -> Path:
         """Where copies of what is to be sent are kept."""
         return self.home / "outbox"
+
+    @property
+    def routing_folder(self) -> Path:
+        """Whose lock is held by who carries rules out."""
+        return self.home / "routing"
+
+    @property
+    def drawn_folder(self) -> Path:
+        """Where objects are put that people drew."""
+        return self.home / "drawn"
+
+    @property
+    def masks_folder(self) -> Path:
+        """Where masks are kept as they are painted."""
+        return self.home / "masks"
 
     @property
     def outputs_folder(self) -> Path:

@@ -1,9 +1,12 @@
 """A researcher's table from where it is: a CSV, Parquet or Excel file, or a DataFrame."""
 
 import math
+import struct
+import zlib
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
 
 from catalog.errors import NotFoundError, SheetError, words_of
 from catalog.sheet import MOST_BYTES, MOST_ROWS, Cell, Sheet, parse_csv
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 
 _CSV = frozenset({".csv", ".tsv", ".tab", ".txt"})
 _EXCEL = frozenset({".xlsx", ".xlsm"})
+MOST_INFLATED = 64 << 20
+"""Bytes of an Excel file once inflated; what reads it takes many times as much memory."""
 _PARQUET = frozenset({".parquet", ".pq"})
 
 
@@ -73,19 +78,36 @@ def _excel(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        return pd.read_excel(path)
+        with ZipFile(path) as file:
+            inflated = sum(each.file_size for each in file.infolist())  # none is read any further
+        if inflated > MOST_INFLATED:
+            raise SheetError(
+                f"{path.name} has more than {MOST_INFLATED >> 20} MiB inflated; save the table as CSV"
+            )
+        return pd.read_excel(path, engine="openpyxl")
     except ImportError:
         raise SheetError(
             "an Excel file needs openpyxl: pip install openpyxl; or save the table as CSV, semicolons and "
             "decimal commas are understood"
         ) from None
-    except (ValueError, KeyError) as error:
+    except _NO_EXCEL as error:
+        if isinstance(error, SheetError):
+            raise
         raise SheetError(f"{path.name} cannot be read as an Excel file: {type(error).__name__}") from None
 
 
+_NO_EXCEL = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, SyntaxError, EOFError,
+    BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+"""What openpyxl and the parser of XML below it raise of a damaged file."""
+
+
 def _of_frame(frame: "pd.DataFrame", first: int = 1) -> Sheet:
-    if not isinstance(frame.index.name, type(None)):
-        frame = frame.reset_index()
+    frame = frame.set_axis(_names(frame), axis=1)
+    named = [level for level, name in enumerate(frame.index.names) if name is not None]
+    if named:
+        frame = frame.reset_index(level=named, allow_duplicates=True)
     columns = tuple(str(name).strip() for name in frame.columns)
     rows, numbers = [], []
     if len(frame) > MOST_ROWS:
@@ -96,6 +118,18 @@ def _of_frame(frame: "pd.DataFrame", first: int = 1) -> Sheet:
             rows.append(cells)
             numbers.append(number)
     return Sheet(columns, tuple(rows), tuple(numbers))
+
+
+def _names(frame: "pd.DataFrame") -> list[str]:
+    """Names of the columns; where they have levels, those that tell columns apart, joined."""
+    if frame.columns.nlevels == 1:
+        return [str(name).strip() for name in frame.columns]
+    apart = [
+        level
+        for level in range(frame.columns.nlevels)
+        if len(frame.columns) < 2 or frame.columns.get_level_values(level).nunique(dropna=False) > 1
+    ]
+    return [" ".join(str(name[level]) for level in apart).strip() for name in frame.columns]
 
 
 def _cell(value: Any) -> Cell:

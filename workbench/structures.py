@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import xarray as xr
 
-from catalog.errors import HeaderError, NotFoundError
 from catalog.records import InstanceRecord
-from pipelines.kinds import STRUCTURES, kind_of
+from pipelines.kinds import STRUCTURES
 from pipelines.objects.structures import Structure, StructureSet, read_structures, to_mask
+from workbench.objects import path_of_one
 from workbench.tables import Table
 
 if TYPE_CHECKING:
@@ -84,23 +84,7 @@ def read_structures_of(
     HeaderError
         If the file is gone or damaged.
     """
-    found = [
-        each
-        for each in instances
-        if kind_of(each.sop_class_uid, each.transfer_syntax_uid) is STRUCTURES
-        and sop_instance_uid in (None, each.sop_instance_uid)
-    ]
-    if not found:
-        which = f"structure set {sop_instance_uid}" if sop_instance_uid else "structure set"
-        raise NotFoundError(
-            f"series {series_instance_uid} has no {which}; `workbench series Modality=RTSTRUCT` lists them"
-        )
-    if len(found) > 1:
-        uids = ", ".join(each.sop_instance_uid for each in found)
-        raise NotFoundError(
-            f"series {series_instance_uid} holds {len(found)} structure sets, "
-            f"choose one with sop_instance_uid=: {uids}"
-        )
-    if found[0].rot:
-        raise HeaderError(f"{found[0].path}: {found[0].rot}")
-    return Structures(read_structures(found[0].path))
+    path = path_of_one(
+        series_instance_uid, instances, STRUCTURES, sop_instance_uid, "structure set", "RTSTRUCT"
+    )
+    return Structures(read_structures(path))

@@ -107,6 +107,8 @@ _SINGULAR = {
     "findings": "finding", "frames": "frame",
     "instances without one": "instance without one",
     "measurements": "measurement", "mismatches": "mismatch", "objects": "object", "outputs": "output",
+    "instances": "instance", "patients": "patient", "steps": "step", "studies": "study",
+    "priors": "prior", "rows": "row",
     "receipts": "receipt", "regions": "region", "reports": "report", "values": "value",
     "things to look at": "thing to look at", "visits missing": "visit missing",
 }  # fmt: skip

@@ -21,6 +21,7 @@ from catalog.identifiers import digest_of_texts
 from catalog.locks import shared
 from catalog.query import contents, instances_of
 from catalog.records import Progress, SeriesRecord, no_progress
+from workbench.selection import elsewhere
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def _made(
                 arrays_of(catalog, uid),
                 record.modality,
                 local=lambda some: in_use.enter_context(fetched.local(some)).instances,
+                elsewhere=elsewhere(record) if record.remote else "",
             )
         kept = _to_keep(made)
         if made.is_lasting and uid in names:

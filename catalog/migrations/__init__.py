@@ -1,26 +1,34 @@
 """The schema's history; `migrate` brings a catalog to this version."""
 
+import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from catalog.backup import back_up, how_back
 from catalog.errors import SchemaError
 
-HEAD = "0013"
+HEAD = "0020"
 """The revision this version works with: the last file of `versions`."""
 
 _ADVISORY_LOCK = 0x444943_4D
+_LOG = logging.getLogger(__name__)
 
 
 def migrate(engine: sa.Engine) -> None:
     """Create the tables, or bring those of an older version up, in one transaction.
 
-    Several processes may open a catalog at once: one migrates, the others wait for it.
+    Several processes may open a catalog at once: one migrates, the others wait for it. An SQLite file of an
+    older version is copied first (`catalog.backup`), and the log says where; a PostgreSQL database is its
+    administrator's to copy.
 
     Raises
     ------
     SchemaError
         If the catalog was made by a newer workbench, or is something else.
+    CatalogError
+        If it cannot be copied; then nothing was changed.
     """
     try:
         with engine.connect().execution_options(reading=True) as connection:
@@ -62,4 +70,26 @@ def _upgrade(connection: sa.Connection, revision: str | None) -> None:
             f"{connection.engine.url.database} has schema {revision}, this workbench knows up to {HEAD}: "
             "it was written by a newer one; update the workbench"
         )
+    if revision is not None:
+        _keep(connection, revision)
     command.upgrade(config, "head")
+
+
+def file_of(connection: sa.Connection) -> Path | None:
+    """The SQLite file of a connection; `None` where it is in memory, or no SQLite."""
+    if connection.dialect.name != "sqlite":
+        return None
+    named = connection.scalar(sa.text("SELECT file FROM pragma_database_list WHERE name = 'main'"))
+    return Path(named) if named else None
+
+
+def _keep(connection: sa.Connection, revision: str) -> None:
+    """Copy an SQLite file as it is; its one writer is this transaction, which has written nothing."""
+    database = file_of(connection)
+    if database is None:
+        return
+    backup = back_up(database, revision, datetime.now(UTC))
+    _LOG.warning(
+        "the catalog %s is brought from schema %s to %s; as it was it is kept at %s; %s",
+        database, revision, HEAD, backup, how_back(database, backup),
+    )  # fmt: skip

@@ -49,7 +49,7 @@ def expanded(image: InstanceRecord) -> Expanded:
     """
     maker = makers.maker(image)
     count = image.number_of_frames or 1
-    if count == 1 and image.sop_class_uid not in MULTI_FRAME:
+    if _is_single(image):
         return Expanded(_tiles(image, maker) if maker else (image,))
     with open_frames(replace(image, rot="")):  # what is stored of it already stays
         pass  # before anything is made for each frame: the file holds as many as its header promises
@@ -59,6 +59,18 @@ def expanded(image: InstanceRecord) -> Expanded:
     if is_enhanced(ds):
         return Expanded(frames_of(image, ds), times, concatenation_of(ds))
     return Expanded(slices_of(image, ds) if is_reconstructed(image) else (image,), times)
+
+
+def are_told(images: Sequence[InstanceRecord]) -> bool:
+    """Whether records tell all that `expanded` and `informed` know of images: no header is looked into."""
+    places = _places(images)
+    return not any(
+        makers.maker(each) or not _is_single(each) or _shares_place(each, places) for each in images
+    )
+
+
+def _is_single(image: InstanceRecord) -> bool:
+    return (image.number_of_frames or 1) == 1 and image.sop_class_uid not in MULTI_FRAME
 
 
 def timed(planes: Sequence[InstanceRecord], axes: Sequence[Axis], times: Axis | None) -> tuple[Axis, ...]:
@@ -119,16 +131,27 @@ def informed(planes: Sequence[InstanceRecord]) -> list[InstanceRecord]:
 
     A second look into the header of single images, which those that do not repeat are spared.
     """
-    places = Counter((each.image_position_patient, each.image_orientation_patient) for each in planes)
+    places = _places(planes)
     known: dict[str, PrivateElements] = {}
     return [
         _informed(each, known)
-        if places[each.image_position_patient, each.image_orientation_patient] > 1
-        and (each.frame_index is None or each.mosaic is not None)
-        and each.image_position_patient is not None
+        if _shares_place(each, places) and (each.frame_index is None or each.mosaic is not None)
         else each
         for each in planes
     ]
+
+
+type _Place = tuple[tuple[float, ...] | None, tuple[float, ...] | None]
+
+
+def _places(planes: Sequence[InstanceRecord]) -> Counter[_Place]:
+    """How many planes lie at each place."""
+    return Counter((each.image_position_patient, each.image_orientation_patient) for each in planes)
+
+
+def _shares_place(plane: InstanceRecord, places: Counter[_Place]) -> bool:
+    position = plane.image_position_patient
+    return position is not None and places[position, plane.image_orientation_patient] > 1
 
 
 _ASKED: Mapping[str, tuple[int, bytes]] = {

@@ -25,6 +25,9 @@ SCHEME = "99IWB"
 """Coding scheme of what has no code in the standard (PS3.16 section 8.2)."""
 STEP = Code("step", SCHEME, "Function on volumes")
 
+LABEL = "label "
+"""Before the label of a mask in Segment Description (0062,0006)."""
+
 LONG_STRING = 64
 """Characters of an LO value (PS3.5 table 6.2-1)."""
 _LONG_TEXT = 10_240
@@ -85,10 +88,28 @@ class Algorithm:
         return [f"{name}={value}" for name, value in sorted(self.parameters.items())]
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who drew a result by hand, where no algorithm made it."""
+
+    name: str
+
+    @property
+    def description(self) -> str:
+        """Series Description (0008,103E)."""
+        return "Annotations"
+
+
 def shortened(text: str, length: int = LONG_STRING) -> str:
     """Cut a text to the length of its value representation; a backslash would be a second value."""
     text = text.replace("\\", "/")
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def person_name(author: str) -> str:
+    """Return an author as a Person Name (PS3.5 section 6.2): without what divides its groups."""
+    name = shortened(author.translate({ord("\\"): "/", ord("="): "-"}), LONG_STRING - 1)
+    return name if "^" in name else f"{name}^"
 
 
 def coded(code: Code) -> Dataset:

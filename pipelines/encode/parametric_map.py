@@ -86,7 +86,11 @@ def parametric_map(
                 )
             ],
             voi_lut_transformations=[
-                VOILUTTransformation(window_center=(least + most) / 2, window_width=max(most - least, 1e-6))
+                VOILUTTransformation(
+                    window_center=(least + most) / 2,
+                    window_width=max(most - least, 1e-6),
+                    voi_lut_function="LINEAR_EXACT",
+                )
             ],
             content_label="MAP",
             content_description=shortened(f"run {algorithm.run}"),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from highdicom import ModalityLUTTransformation
 from highdicom.pr import (
     AnnotationUnitsValues,
     GraphicAnnotation,
@@ -36,13 +37,17 @@ class Mark:
     sop_instance_uid: str
     """Of the image it lies on."""
     points: tuple[tuple[float, float], ...]
-    """Column and row of each point in pixels; 1, 1 is the middle of the first pixel (PS3.3 C.10.5.1.2)."""
+    """Column and row of each point; the first pixel goes from 0, 0 to 1, 1 (PS3.3 C.10.5)."""
     graphic_type: str = "POLYLINE"
     """`POINT`, `POLYLINE`, `INTERPOLATED`, `CIRCLE` or `ELLIPSE` (Graphic Type (0070,0023))."""
     text: str = ""
     """Unformatted Text Value (0070,0006), at the first point."""
     layer: str = "MARKS"
     """Graphic Layer (0070,0002), a code string."""
+    tracking_uid: str = ""
+    """Tracking UID (0062,0021) of what it is of; several graphics may be of one."""
+    frame_numbers: tuple[int, ...] = ()
+    """Of a multi-frame image, those it lies on; empty for all."""
 
 
 @without_quotes()
@@ -53,6 +58,7 @@ def presentation_state(
     label: str = "MARKS",
     description: str = "",
     window: tuple[float, float] | None = None,
+    creator: str = "",
 ) -> Dataset:
     """Encode marks on images of one series, and a window, as a presentation state that refers to the images.
 
@@ -66,6 +72,8 @@ def presentation_state(
         Content Label (0070,0080), upper case.
     window
         Center and width in modality values (PS3.3 C.11.2.1.2).
+    creator
+        Content Creator's Name (0070,0084).
 
     Raises
     ------
@@ -98,10 +106,11 @@ def presentation_state(
             ]
             or None,
             graphic_layers=list(layers.values()) or None,
-            content_creator_name=None,
+            content_creator_name=creator or None,
             voi_lut_transformations=None
             if window is None
             else [SoftcopyVOILUTTransformation(window_center=window[0], window_width=window[1])],
+            modality_lut_transformation=_of_frames(headers[0]),
             specific_character_set="ISO_IR 192",
             **made_by.equipment(),
         )
@@ -113,15 +122,42 @@ def presentation_state(
     return state
 
 
+def _of_frames(header: Dataset) -> ModalityLUTTransformation | None:
+    """Rescale of all frames of an image; `None` where highdicom finds it, or where frames have several."""
+    if "NumberOfFrames" not in header:
+        return None
+    places = [header]
+    for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for groups in header.get(keyword) or ():
+            places += groups.get("PixelValueTransformationSequence") or ()
+    found = {
+        (float(each.RescaleSlope), float(each.RescaleIntercept), str(each.get("RescaleType") or "US"))
+        for each in places
+        if "RescaleSlope" in each and "RescaleIntercept" in each
+    }
+    if len(found) > 1 or "ModalityLUTSequence" in header:
+        return None
+    slope, intercept, unit = next(iter(found), (1.0, 0.0, "US"))
+    return ModalityLUTTransformation(rescale_slope=slope, rescale_intercept=intercept, rescale_type=unit)
+
+
 def _annotation(mark: Mark, image: Dataset, layer: GraphicLayer) -> GraphicAnnotation:
     graphic = GraphicObject(
         graphic_type=GraphicTypeValues(mark.graphic_type),
         graphic_data=np.array(mark.points, dtype=np.float64),
         units=AnnotationUnitsValues.PIXEL,
+        tracking_id=mark.layer.lower() if mark.tracking_uid else None,
+        tracking_uid=mark.tracking_uid or None,
     )
     texts = (
         [TextObject(mark.text[:_TEXT_LENGTH], units=AnnotationUnitsValues.PIXEL, anchor_point=mark.points[0])]
         if mark.text
         else None
     )
-    return GraphicAnnotation([image], layer, graphic_objects=[graphic], text_objects=texts)
+    return GraphicAnnotation(
+        [image],
+        layer,
+        referenced_frame_number=list(mark.frame_numbers) or None,
+        graphic_objects=[graphic],
+        text_objects=texts,
+    )

@@ -106,8 +106,8 @@ def report(
     by_segment = _by_segment(rows, segmentation)
     modality = str(headers[0].get("Modality") or "")
     content = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=_observer()),
-        procedure_reported=_PROCEDURES.get(modality, codes.SCT.ImagingProcedure),
+        observation_context=ObservationContext(observer_device_context=observer()),
+        procedure_reported=procedure_of(modality),
         imaging_measurements=[
             _group(segment, segmentation, headers[0], by_segment[int(segment.SegmentNumber)], algorithm)
             for segment in segmentation.SegmentSequence
@@ -157,7 +157,14 @@ def _by_segment(
     return found
 
 
-def _observer() -> ObserverContext:
+def procedure_of(modality: str) -> Code:
+    """Procedure Reported, by the modality of its images (PS3.16 CID 100)."""
+    procedure: Code = _PROCEDURES.get(modality, codes.SCT.ImagingProcedure)
+    return procedure
+
+
+def observer() -> ObserverContext:
+    """Say that this software is an observer (TID 1004)."""
     return ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
@@ -186,12 +193,13 @@ def _group(
         ),
         finding_type=segment.SegmentedPropertyTypeCodeSequence[0],
         algorithm_id=algorithm.content_items(),
-        measurements=[_measurement(row, str(source.get("Modality") or "")) for row in rows],
+        measurements=[measured(row, str(source.get("Modality") or "")) for row in rows],
     )
 
 
-def _measurement(row: Mapping[str, Any], modality: str) -> Measurement:
-    unit = _unit(str(row["unit"]))
+def measured(row: Mapping[str, Any], modality: str) -> Measurement:
+    """Encode one value (TID 300): `name`, `value` and `unit` of a row."""
+    unit = unit_code(str(row["unit"]))
     derivation = _DERIVATIONS.get(row["name"])
     name = _modality_value(modality, unit) if derivation else _quantity(str(row["name"]))
     return Measurement(name=name, value=float(row["value"]), unit=unit, derivation=derivation)
@@ -210,6 +218,6 @@ def _quantity(name: str) -> Code:
     return _QUANTITIES.get(name) or Code(own, made_by.SCHEME, shortened(name))
 
 
-def _unit(unit: str) -> Code:
+def unit_code(unit: str) -> Code:
     """UCUM code of a unit (PS3.16 section 7.2.2); the text itself where there is no better meaning."""
     return _UNITS.get(unit) or Code(shortened(unit, 16), "UCUM", shortened(unit))

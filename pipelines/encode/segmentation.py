@@ -1,12 +1,14 @@
 """Masks as Segmentation objects (PS3.3 A.51)."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from highdicom import Volume
+from highdicom.color import CIELabColor
 from highdicom.seg import (
     SegmentAlgorithmTypeValues,
     Segmentation,
@@ -20,7 +22,7 @@ from pydicom.sr.coding import Code
 from catalog.errors import EncodeError
 from catalog.identifiers import new_uid
 from pipelines.encode import algorithm as made_by
-from pipelines.encode.algorithm import Algorithm, shortened
+from pipelines.encode.algorithm import LABEL, Algorithm, Person, person_name, shortened
 from pipelines.encode.sources import in_order, inheritable, name_set_aside, without_quotes
 from pipelines.measure import labels_in
 
@@ -35,15 +37,17 @@ def segmentation(
     mask: xr.DataArray,
     sources: Sequence[Dataset],
     *,
-    algorithm: Algorithm,
+    algorithm: Algorithm | Person,
     labels: Mapping[int, str] | None = None,
+    colours: Mapping[int, tuple[int, int, int]] | None = None,
     property_category: Code = codes.SCT.SpatialAndRelationalConcept,
     property_type: Code = codes.DCM.SelectedRegion,
 ) -> Dataset:
     """Encode a mask as a binary Segmentation in the study and frame of reference of its sources.
 
     Every source instance is referenced (PS3.3 C.8.20.2, C.7.6.16.2.6), planes without a voxel are left
-    out, and the algorithm, its version, its parameters and the run are named (C.8.20.4, table 10-19).
+    out, and the algorithm, its version, its parameters and the run are named (C.8.20.4, table 10-19), or the
+    person who drew it. Segment Description (0062,0006) has the label that a segment was in the mask.
     The codes say no more than that a region was selected, unless the caller knows better.
 
     Parameters
@@ -57,6 +61,8 @@ def segmentation(
     labels
         Names of the labels (Segment Label (0062,0005)); else the attribute `labels` of the mask, else the
         mask's name and number. Segments are numbered from 1 in ascending order of the labels that occur.
+    colours
+        Of the labels: red, green, blue, 0 to 255 (Recommended Display CIELab Value (0062,000D)).
     property_category, property_type
         PS3.16 CID 7150 and CID 7151, of every segment.
 
@@ -69,13 +75,13 @@ def segmentation(
     values = np.asarray(mask.data)
     found = _labels_in(values)
     names = labels or mask.attrs.get("labels") or {}
-    planes = inheritable(_planes(mask, sources))
+    planes = [_placed_or_not(each) for each in inheritable(_planes(mask, sources))]
     patient_name = name_set_aside(planes[0])
     numbers = _renumbered(values, found)
     pixels = _placed(numbers, mask, planes[0]) if _is_multi_frame(planes) else _matched(numbers, mask, planes)
     segments = [
         _segment(number, str(names.get(label) or _name(mask, label, values)), algorithm, property_category,
-                 property_type)
+                 property_type, (colours or {}).get(label))
         for number, label in enumerate(found, start=1)
     ]  # fmt: skip
     try:
@@ -92,7 +98,8 @@ def segmentation(
             manufacturer_model_name=made_by.MODEL,
             software_versions=made_by.software_version(),
             device_serial_number=made_by.DEVICE_UID,
-            content_description=shortened(f"run {algorithm.run}"),
+            content_description=shortened(_made_in(algorithm)),
+            content_creator_name=person_name(algorithm.name) if isinstance(algorithm, Person) else None,
             content_label="SEGMENTATION",
             series_description=algorithm.description,
             coding_schemes=made_by.coding_schemes(),
@@ -105,6 +112,8 @@ def segmentation(
         ) from error
     ds = _detached(seg)
     ds.PatientName = patient_name
+    for label, item in zip(found, ds.SegmentSequence, strict=True):
+        item.SegmentDescription = f"{LABEL}{label}"
     _complete(ds, planes[0])
     return ds
 
@@ -203,6 +212,15 @@ def _share_groups(header: Dataset) -> None:
             setattr(shared, keyword, first[keyword].value)
 
 
+def _placed_or_not(header: Dataset) -> Dataset:
+    """Return a header without the frame of reference of an image that has no place in it, as a projection."""
+    if "FrameOfReferenceUID" not in header or "ImagePositionPatient" in header or _GROUPS in header:
+        return header
+    unplaced = copy(header)
+    del unplaced.FrameOfReferenceUID
+    return unplaced
+
+
 def _set_thickness(header: Dataset, mask: xr.DataArray) -> None:
     """Give planes of unknown thickness, which is type 2 in CT and MR, the distance between planes."""
     if "FrameOfReferenceUID" not in header or header.get("SliceThickness"):
@@ -221,16 +239,28 @@ def _name(mask: xr.DataArray, label: int, values: npt.NDArray[Any]) -> str:
     return name if values.dtype == np.bool_ else f"{name} {label}"
 
 
+def _made_in(algorithm: Algorithm | Person) -> str:
+    return f"run {algorithm.run}" if isinstance(algorithm, Algorithm) else "drawn by hand"
+
+
 def _segment(
-    number: int, label: str, algorithm: Algorithm, category: Code, property_type: Code
+    number: int,
+    label: str,
+    algorithm: Algorithm | Person,
+    category: Code,
+    property_type: Code,
+    colour: tuple[int, int, int] | None,
 ) -> SegmentDescription:
+    by_algorithm = isinstance(algorithm, Algorithm)
+    kinds = SegmentAlgorithmTypeValues
     return SegmentDescription(
         segment_number=number,
         segment_label=shortened(label),
         segmented_property_category=category,
         segmented_property_type=property_type,
-        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=algorithm.identification(),
+        algorithm_type=kinds.AUTOMATIC if by_algorithm else kinds.MANUAL,
+        algorithm_identification=algorithm.identification() if isinstance(algorithm, Algorithm) else None,
         tracking_uid=new_uid(),
-        tracking_id=shortened(f"{label}, run {algorithm.run}"),
+        tracking_id=shortened(f"{label}, {_made_in(algorithm)}"),
+        display_color=None if colour is None else CIELabColor.from_rgb(*colour),
     )

@@ -166,6 +166,12 @@ def _attribute(item: Dataset | None, keyword: str) -> tuple[float, ...]:
     return numbers(item.get(keyword)) if item is not None else ()
 
 
+def items_of(ds: Dataset, keyword: str) -> Sequence[Dataset]:
+    """The items of a sequence; none where it is absent or empty."""
+    found: Sequence[Dataset] = ds.get(keyword) or ()
+    return found
+
+
 def numbers(value: Any) -> tuple[float, ...]:
     """The numbers of an attribute with any multiplicity; none where it is absent or empty."""
     if value is None or value == "":

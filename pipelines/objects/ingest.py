@@ -24,6 +24,7 @@ from catalog.errors import ArrayError, DecodeError, HeaderError, WorkbenchError,
 from catalog.headers import read_header
 from catalog.identifiers import digest, digest_of_texts
 from catalog.records import ArrayRecord, InstanceRecord, Unreadable, as_dict
+from pipelines.blocks import HERE
 from pipelines.kinds import VIDEO, VIDEO_FRAMES, Kind, Way, kind_of
 from pipelines.objects.arrays import ObjectBlock, cut_of, stored_dtype
 from pipelines.store import arrays
@@ -104,7 +105,7 @@ def read_arrays(kind: Kind, path: str) -> list[xr.DataArray]:
 
 def values_of(array: xr.DataArray, slab: Slab) -> npt.NDArray[Any]:
     """Compute the values of a slab as they are stored: booleans are bytes."""
-    (values,) = compute(array.data[slab.index], scheduler="synchronous")  # type: ignore[no-untyped-call]
+    (values,) = compute(array.data[slab.index], scheduler=HERE)  # type: ignore[no-untyped-call]
     return np.ascontiguousarray(values, stored_dtype(array.dtype))
 
 
@@ -220,7 +221,7 @@ class ObjectTask:
         raise ArrayError(f"{self.folder}/{self._name(number)} is not whole")
 
     def _whole(self, group: Place, number: int) -> tuple[ArrayRecord, int]:
-        if self.on_record.get(group.address, now := arrays.metadata_digest(group)) != now:
+        if not arrays.is_as_recorded(group, self.on_record.get(group.address)):
             raise ArrayError(f"the metadata of {group} were altered")
         block = ObjectBlock.read(group)
         record = self._record(block, arrays.open_values(group).shape, group, group, number)

@@ -17,6 +17,8 @@ from pipelines.objects.file import DicomObject, frames_array, named, open_object
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 
+SEGMENTATIONS = (SEGMENTATION_STORAGE, LABEL_MAP_SEGMENTATION_STORAGE)
+
 type Source = tuple[str, ...]
 """SOP Instance UID of a source image and, for a multi-frame one, its frame numbers."""
 
@@ -42,9 +44,7 @@ def read_segmentation(path: str | Path) -> xr.DataArray:
         If its pixel data are cut or of another kind than its header says.
     """
     with named(path):
-        return _read(
-            open_object(path, (SEGMENTATION_STORAGE, LABEL_MAP_SEGMENTATION_STORAGE), "a Segmentation")
-        )
+        return _read(open_object(path, SEGMENTATIONS, "a Segmentation"))
 
 
 def label_array(segmentation: xr.DataArray) -> xr.DataArray:

@@ -1,6 +1,6 @@
 """RT Structure Sets: contours as polygons in the patient, as masks on request (PS3.3 A.19, C.8.8.5)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -53,6 +53,8 @@ class Structure:
     """`AUTOMATIC`, `SEMIAUTOMATIC`, `MANUAL` or empty (3006,0036)."""
     interpreted_type: str
     """RT ROI Interpreted Type (3006,00A4), such as `ORGAN` or `PTV`; empty where it is not said."""
+    description: str = ""
+    """ROI Description (3006,0028)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +98,15 @@ def read_structures(path: str | Path) -> StructureSet:
             found.instance.series_instance_uid,
             found.instance.study_instance_uid,
             str(found.ds.get("StructureSetLabel") or ""),
-            tuple(_structures(found.ds)),
+            tuple(structures_of(found.ds)),
         )
 
 
 # --- reading ---------------------------------------------------------------------------------------------
 
 
-def _structures(ds: Dataset) -> Iterator[Structure]:
+def structures_of(ds: Dataset) -> Iterator[Structure]:
+    """Yield the regions of a structure set; errors as `read_structures`."""
     drawn = _by_number(ds, "ROIContourSequence")
     observed = _by_number(ds, "RTROIObservationsSequence")
     for item in ds.get("StructureSetROISequence") or ():
@@ -121,6 +124,7 @@ def _structures(ds: Dataset) -> Iterator[Structure]:
             str(item.get("ReferencedFrameOfReferenceUID") or "") or None,
             str(item.get("ROIGenerationAlgorithm") or ""),
             str(observed.get(number, Dataset()).get("RTROIInterpretedType") or ""),
+            str(item.get("ROIDescription") or ""),
         )
 
 
@@ -207,6 +211,35 @@ def to_mask(structure: Structure, volume: xr.DataArray) -> xr.DataArray:
         contours_drawn=drawn,
         contours_outside=len(closed) - drawn,
     )
+
+
+def to_labels(structures: Iterable[Structure], volume: xr.DataArray) -> list[xr.DataArray]:
+    """Draw structures as labels, from 1 in their order, into the planes of a volume; shape (z, y, x).
+
+    Those that overlap lie in arrays of their own, as few as come of taking one after the other; what encloses
+    nothing is left out. Attributes: `labels` and `colors` (red, green, blue) by number. Of the smallest
+    unsigned type that has all of them. Errors as `to_mask`.
+    """
+    structures = tuple(structures)
+    dtype = np.min_scalar_type(len(structures))
+    layers: list[xr.DataArray] = []
+    for number, structure in enumerate(structures, start=1):  # an ROI Number may be 0
+        mask = to_mask(structure, volume)
+        region = mask.values
+        if not region.any():
+            continue
+        free = (each for each in layers if not each.values[region].any())
+        layer = next(free, None)
+        if layer is None:
+            layer = mask.copy(data=np.zeros(mask.shape, dtype)).rename("regions")
+            layer.attrs = {name: each for name, each in volume.attrs.items() if name != "units"}
+            layer.attrs |= {"labels": {}, "colors": {}}
+            layers.append(layer)
+        layer.values[region] = number
+        layer.attrs["labels"][number] = structure.name
+        if structure.colour is not None:
+            layer.attrs["colors"][number] = structure.colour
+    return layers
 
 
 def _plane(indices: Vector, number: int) -> int:

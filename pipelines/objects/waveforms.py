@@ -37,7 +37,8 @@ def read_waveforms(path: str | Path) -> list[xr.DataArray]:
 
     Coordinates are `channel` (label or source, such as `Lead II`), `time` in s from the start of the
     acquisition (Multiplex Group Time Offset (0018,1068) and Sampling Frequency (003A,001A)), `units` (UCUM)
-    of each channel and, where one is late, `skew_s`. The attribute `units` is there where all agree.
+    of each channel and, where one is late, `skew_s`. The attribute `units` is there where all agree;
+    `multiplex_group` is the number of the group, from 1, by which annotations name it.
 
     Raises
     ------
@@ -51,10 +52,11 @@ def read_waveforms(path: str | Path) -> list[xr.DataArray]:
         groups = list(found.ds.get("WaveformSequence") or ())
         if not groups:
             raise HeaderError("has no Waveform Sequence (5400,0100)")
-        return [_group(found, item, f"multiplex group {index}") for index, item in enumerate(groups, start=1)]
+        return [_group(found, item, index) for index, item in enumerate(groups, start=1)]
 
 
-def _group(found: DicomObject, item: Dataset, which: str) -> xr.DataArray:
+def _group(found: DicomObject, item: Dataset, number: int) -> xr.DataArray:
+    which = f"multiplex group {number}"
     channels, count = (
         int(item.get(keyword) or 0) for keyword in ("NumberOfWaveformChannels", "NumberOfWaveformSamples")
     )
@@ -71,7 +73,7 @@ def _group(found: DicomObject, item: Dataset, which: str) -> xr.DataArray:
         values,
         dims=("channel", "time"),
         coords=_coordinates(item, definitions, count, which),
-        attrs=found.attributes() | _said(item, definitions),
+        attrs=found.attributes() | {"multiplex_group": number} | _said(item, definitions),
         name="waveform",
     )
 

@@ -144,16 +144,17 @@ def view_of(ds: Dataset, view: int = 0) -> View:
     with _tolerant("the VOI LUT or window"):
         inversions = (ds.get("PhotometricInterpretation"), ds.get("PresentationLUTShape"))
         is_inverted = inversions[0] == "MONOCHROME1" or inversions[1] == "INVERSE"
-        around = next((each for each in _voi_places(ds) if any(name in each for name in _VOI)), ds)
+        around = next((each for each in voi_places(ds) if any(name in each for name in _VOI)), ds)
         luts = list(around.get("VOILUTSequence") or ())
-        function = _table_function(_view(luts, view)) if luts else _window_function(around, view)
+        function = table_function(_view(luts, view)) if luts else window_function(around, view)
         return View(function, is_inverted)
 
 
 _VOI = ("VOILUTSequence", "WindowCenter", "WindowWidth")
 
 
-def _voi_places(ds: Dataset) -> Iterator[Dataset]:
+def voi_places(ds: Dataset) -> Iterator[Dataset]:
+    """Where VOI LUTs and windows may be: the header, then shared functional groups."""
     yield ds
     for groups in list(ds.get("SharedFunctionalGroupsSequence") or ())[:1]:
         yield from list(groups.get("FrameVOILUTSequence") or ())[:1]
@@ -198,7 +199,14 @@ def inverted(gray: Gray) -> Gray:
 # --- windows and VOI LUTs --------------------------------------------------------------------------------
 
 
-def _window_function(ds: Dataset, view: int) -> Callable[[npt.NDArray[Any]], Gray] | None:
+def window_function(ds: Dataset, view: int) -> Callable[[npt.NDArray[Any]], Gray] | None:
+    """Return what a window of a header does to modality values; `None` where it has none.
+
+    Raises
+    ------
+    DecodeError
+        If the header has no such window, or it cannot be applied.
+    """
     centers, widths = (_several(ds.get(each)) for each in ("WindowCenter", "WindowWidth"))
     if not centers and not widths:
         return None
@@ -238,7 +246,26 @@ def _to_gray(fractions: npt.NDArray[Any]) -> Gray:
     return gray
 
 
-def _table_function(item: Dataset) -> Callable[[npt.NDArray[Any]], Gray]:
+def table_range(item: Dataset) -> tuple[int, int]:
+    """Return the first and the last value that an item of a VOI LUT Sequence has an entry for.
+
+    Raises
+    ------
+    DecodeError
+        If it does not say that.
+    """
+    entries, first, _ = _descriptor(item, "LUTDescriptor")
+    return first, first + entries - 1
+
+
+def table_function(item: Dataset) -> Callable[[npt.NDArray[Any]], Gray]:
+    """Return what an item of a VOI LUT Sequence does to modality values.
+
+    Raises
+    ------
+    DecodeError
+        If it cannot be applied.
+    """
     entries, first, bits = _descriptor(item, "LUTDescriptor")
     if not 8 <= bits <= 16:
         raise DecodeError(f"the VOI LUT announces {bits} bits an entry, not 8 to 16")

@@ -22,6 +22,7 @@ from catalog.headers import read_dataset
 from catalog.records import ArrayRecord, InstanceRecord
 from pipelines.axes.expansion import expanded
 from pipelines.axes.spacing import spacing_of
+from pipelines.blocks import HERE
 from pipelines.decoding.frames import open_frames
 from pipelines.decoding.pixels import PixelDescription, Stored
 from pipelines.instances import instances_behind
@@ -78,6 +79,7 @@ def thumbnail(
     modality: str | None,
     *,
     local: Callable[[Sequence[InstanceRecord]], Sequence[InstanceRecord]] = tuple,
+    elsewhere: str = "",
 ) -> Thumbnail:
     """Draw one series; holds a single frame of it in memory, and never raises for what a file is like.
 
@@ -89,10 +91,13 @@ def thumbnail(
         What was ingested of the series; a plane of the largest is drawn instead of a frame of a file.
     local
         Makes files of this machine of the few instances that are read.
+    elsewhere
+        Where the series lies, in words, if it has no file here.
     """
     shown = _shown_kind(instances)
     if shown is None:
-        return _without(modality, "none of its files can be read any more", is_lasting=False)
+        why = elsewhere or "none of its files can be read any more"
+        return _without(modality, why, is_lasting=False)
     kind, images = shown
     middle = _middle(images)
     if arrays:
@@ -335,7 +340,7 @@ def _coordinate_spacing(plane: xr.DataArray) -> tuple[float, float] | None:
 
 
 def _computed(array: xr.DataArray) -> npt.NDArray[Any]:
-    values: npt.NDArray[Any] = np.asarray(array.compute(scheduler="synchronous").values)
+    values: npt.NDArray[Any] = np.asarray(array.compute(scheduler=HERE).values)
     return values
 
 

@@ -10,6 +10,7 @@ import math
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -69,7 +70,7 @@ def _from_module(name: str) -> ModuleType:
 
 def _from_file(path: Path) -> ModuleType:
     """Execute a file as a module that is not registered: its functions then travel to workers by value."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path, loader=_Reading(path.stem, str(path)))
     if spec is None or spec.loader is None or not path.is_file():
         raise StepError(f"there is no file {path}; a step in a file is written path/to/file.py:function")
     module = importlib.util.module_from_spec(spec)
@@ -78,6 +79,14 @@ def _from_file(path: Path) -> ModuleType:
     except Exception as error:  # the file is the user's: whatever it raises is the reason
         raise StepError(f"{path} cannot be executed: {type(error).__name__}: {error}") from error
     return module
+
+
+class _Reading(SourceFileLoader):
+    """Reads a file as it is: bytecode beside it, known by second and size, may be of the one before."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return the file's code."""
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _near(name: str, names: list[str]) -> str:

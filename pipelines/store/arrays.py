@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from threading import Lock
 from typing import Any, Self
 
@@ -30,7 +31,7 @@ from pipelines.store.allowlist import fault_of
 from pipelines.store.dicom_json import Described
 from pipelines.store.layout import Cut, Slab, block_bytes
 from pipelines.store.multiscales import Level, Spaced, multiscales
-from pipelines.store.places import LocalPlace, S3Place, Where, at
+from pipelines.store.places import LocalPlace, Place, S3Place, Where, at
 from pipelines.store.typed import DAMAGE, fits
 
 LAYOUT = 10
@@ -47,12 +48,16 @@ DICOM, DICOM_FRAMES = "dicom.json", "dicom_frames.json"
 """Attributes of the instances: those that all share, and those that vary (`pipelines.store.dicom_json`)."""
 METADATA = (GROUP_METADATA, VALUES_METADATA, DICOM, DICOM_FRAMES)
 """The files of a group that are no chunks."""
+RECORDED = "recorded"
+"""In a group whose metadata were altered: their digest as it was on record."""
 METADATA_LIMIT = 256 << 20
 """The longest `zarr.json` that is read: some 800,000 planes."""
 
 LOCAL_PIPELINE = "zarrs.ZarrsCodecPipeline"
 """On a disk it takes a quarter to two thirds of the time of zarr-python's own."""
-S3_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+PYTHON_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+"""zarr-python's own writes a chunk beside its name, and then renames it; `zarrs` writes into the file."""
+S3_PIPELINE = PYTHON_PIPELINE
 """`zarrs` opens a connection of its own for each array and fetches chunk after chunk: four times the time."""
 
 
@@ -168,7 +173,9 @@ def _deep(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tuples(value: Any) -> Any:
-    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    return tuple(map(_tuples, value)) if list in set(map(type, value)) else tuple(value)
 
 
 # --- writing ---------------------------------------------------------------------------------------------
@@ -191,6 +198,15 @@ def create_values(group: Where, layout: Cut, dtype: str, dims: tuple[str, ...]) 
             ],
             dimension_names=dims,
         )
+
+
+def open_planes(group: Where) -> Any:
+    """Open an array to which planes are written one by one: what `create_values` made, for `write_slab`.
+
+    A plane is replaced whole or not at all, whatever becomes of the process meanwhile.
+    """
+    with at(group).in_words(VALUES), _pipeline(group, PYTHON_PIPELINE):
+        return zarr.open_array(**_stored(group, VALUES), mode="r+", zarr_format=3)
 
 
 def write_slab(group: Where, values: Any, slab: Slab, stored: npt.NDArray[Any]) -> None:
@@ -362,13 +378,29 @@ def read_block(group: Where) -> Block:
     ArrayError
         If the group is absent, incomplete or damaged.
     """
-    attributes = _attributes(group)
-    if BLOCK not in attributes:
+    block = _block_in(group)
+    if block is None:
         raise ArrayError(f"{at(group)} is incomplete or no array of ours; ingest its series again")
+    return block
+
+
+def _block_in(group: Where) -> Block | None:
+    content = _read(group, GROUP_METADATA)
     try:
-        return Block.from_json(attributes[BLOCK])
+        return _block_of(content) if len(content) <= _KEPT_BYTES else _block_of.__wrapped__(content)
     except DAMAGE:
         raise ArrayError(f"{at(group)}/{GROUP_METADATA} is damaged; ingest its series again") from None
+
+
+@lru_cache(maxsize=2)
+def _block_of(content: bytes) -> Block | None:
+    """Block of a `zarr.json`; who opens an array reads it three times, and 10,000 planes take 60 ms."""
+    attributes = json.loads(content).get("attributes", {})
+    return Block.from_json(attributes[BLOCK]) if BLOCK in attributes else None
+
+
+_KEPT_BYTES = 16 << 20
+"""The longest `zarr.json` whose block is kept: some 50,000 planes."""
 
 
 def read_object(group: Where) -> dict[str, Any]:
@@ -387,7 +419,7 @@ def read_object(group: Where) -> dict[str, Any]:
 
 def is_object(group: Where) -> bool:
     """Whether a group is the array of an object; raises `ArrayError` where it cannot be read."""
-    return OBJECT in _attributes(group)
+    return _block_in(group) is None and OBJECT in _attributes(group)
 
 
 def _attributes(group: Where) -> dict[str, Any]:
@@ -407,6 +439,20 @@ def metadata_digest(group: Where) -> str:
     beside = zip((DICOM, DICOM_FRAMES), at(group).sizes((DICOM, DICOM_FRAMES)), strict=True)
     names = (GROUP_METADATA, VALUES_METADATA, *(name for name, size in beside if size))
     return "-".join(file_digest(group, name) for name in names)
+
+
+def is_as_recorded(group: Place, on_record: str | None) -> bool:
+    """Whether the metadata of a group are as they were written, by their digest on record.
+
+    Where they are not, the digest is noted in the group: it is not believed when it is on record no more.
+    """
+    now = metadata_digest(group)
+    if on_record is None:
+        is_noted = any(group.sizes((RECORDED,)))
+        return not is_noted or _read(group, RECORDED) == now.encode()
+    if on_record != now:
+        group.write(RECORDED, on_record.encode())
+    return on_record == now
 
 
 def file_digest(group: Where, name: str) -> str:
@@ -491,10 +537,10 @@ _CONFIG = Lock()
 
 
 @contextmanager
-def _pipeline(group: Where) -> Iterator[None]:
+def _pipeline(group: Where, wanted: str = "") -> Iterator[None]:
     """Give what is opened within its codec pipeline, and leave zarr configured as it was."""
     # An array takes its pipeline from the process-wide configuration when it is made; two threads that set
     # and restore it in turn would leave it changed, hence the lock.
-    name = S3_PIPELINE if isinstance(at(group), S3Place) else LOCAL_PIPELINE
+    name = wanted or (S3_PIPELINE if isinstance(at(group), S3Place) else LOCAL_PIPELINE)
     with _CONFIG, zarr.config.set({"codec_pipeline.path": name}):
         yield

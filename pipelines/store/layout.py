@@ -104,6 +104,34 @@ class Traces:
 
 
 @dataclass(frozen=True, slots=True)
+class Painted:
+    """The cut of a mask: plane by plane, as each is painted."""
+
+    shape: tuple[int, ...]
+    """Planes along one axis and more, then rows and columns."""
+
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        """Shape of a chunk: one plane."""
+        return (*(1 for _ in self.shape[:-2]), *self.shape[-2:])
+
+    @property
+    def shard(self) -> tuple[int, ...]:
+        """Shape of a shard: one chunk."""
+        return self.chunk
+
+    def slab(self, index: tuple[int, ...]) -> Slab:
+        """Return the slab that is a plane."""
+        number = int(np.ravel_multi_index(index, self.shape[:-2]))
+        whole = (slice(None), slice(None))
+        return Slab(number, number + 1, (*index, *whole), self.shape[-2:], (*index, 0, 0))
+
+    def slabs(self) -> Iterator[Slab]:
+        """Every slab."""
+        return map(self.slab, np.ndindex(self.shape[:-2]))
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """The cut of an array whose axes are those of another one in another order."""
 

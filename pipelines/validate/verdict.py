@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from catalog.errors import HeaderError
 from catalog.headers import read_dataset
 from pipelines.decoding.pixels import VIDEO_CODECS
-from pipelines.encode.algorithm import software_version
+from pipelines.encode.algorithm import MANUFACTURER, software_version
 from pipelines.validate.allowed import DCENTVFY, DCIODVFY, Allowed, split
 from pipelines.validate.layers import layer_faults
 from pipelines.validate.programs import Spoken, programs_version, verify_entities, verify_instance
@@ -143,7 +143,7 @@ def judge(path: Path, at_hand: AtHand) -> Verdict:
         ds = read_dataset(path)
     except HeaderError as error:
         return Verdict((f"the file {error}",), (own,))
-    kind = KINDS.get(str(ds.get("SOPClassUID")))
+    kind = _kind_of(ds)
     if kind is None:
         return Verdict((), (f"{own} of identity and length; an acquired image goes out as it is",))
     faults = [f"{kind.name}: {each}" for each in _own(kind.check, ds)]
@@ -160,6 +160,14 @@ def judge(path: Path, at_hand: AtHand) -> Verdict:
         faults += found
         passed_over += allowed
     return Verdict(tuple(faults), (*looked, own), tuple(absent), tuple(passed_over))
+
+
+def _kind_of(ds: Dataset) -> Kind | None:
+    """Kind of a result; a structure set is one where it was made here, and not by a planning system."""
+    sop_class = str(ds.get("SOPClassUID"))
+    if sop_class == f"{_STORAGE}.481.3" and str(ds.get("Manufacturer")) == MANUFACTURER:
+        return Kind("RTSTRUCT", _nothing)
+    return KINDS.get(sop_class)
 
 
 def _own(check: Check, ds: Dataset) -> Iterator[str]:

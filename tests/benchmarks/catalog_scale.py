@@ -19,7 +19,7 @@ from time import perf_counter, process_time
 import sqlalchemy as sa
 
 from catalog import models
-from catalog.database import Catalog
+from catalog.database import CACHE_KIB, Catalog
 from catalog.doubts import settle as settle_doubts
 from catalog.facets import count_facets
 from catalog.index import BATCH, settle
@@ -33,6 +33,8 @@ WINDOW = 50_000
 TEMPLATE = 100_000 - WINDOW
 """Those that are copied."""
 IN_SERIES, IN_STUDY, IN_PATIENT = 125, 4, 2
+GROWING_KIB = 3_000_000
+"""Pages in memory while rows are copied: random UIDs go anywhere into an index of a gigabyte."""
 REPEATS = 100
 SECONDS = 5
 """A question that takes long is asked less often."""
@@ -165,7 +167,7 @@ _OTHERWISE = {
 }
 _COPIED = (
     models.patients, models.studies, models.series, models.instances, models.header_values,
-    models.header_varying, models.instance_headers, models.files,
+    models.header_varying, models.instance_headers, models.series_spans, models.files,
 )  # fmt: skip
 
 
@@ -178,8 +180,10 @@ def grow(catalog: Catalog, rows: int) -> None:
             if "id" in table.c:
                 values[f"of_{table.name}"] = _largest(catalog, table)
         with catalog.transaction() as connection:
+            connection.exec_driver_sql(f"PRAGMA cache_size = -{GROWING_KIB}")
             for table in _COPIED:
                 connection.execute(sa.text(_copying(table, limits)), values)
+            connection.exec_driver_sql(f"PRAGMA cache_size = -{CACHE_KIB}")  # as it is for whoever asks
         settle_doubts(catalog)
 
 

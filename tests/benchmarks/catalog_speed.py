@@ -21,6 +21,8 @@ from catalog.query import count_series, find_series
 from workbench.question import question
 
 REPEATS = 100
+RARE_DAY = "19000919"
+"""One study of the index is of it."""
 BUILD_LIMIT_SECONDS = 60
 
 
@@ -63,6 +65,25 @@ def questions(patient_id: str, uid: str) -> list[Asked]:
         Asked(
             "one series", 5, lambda catalog: find_series(catalog, series_instance_uid=uid),
             f"SELECT * FROM idc WHERE SeriesInstanceUID = '{uid}'",
+        ),
+        Asked(
+            "one day that is rare", 20, lambda catalog: find_series(catalog, study_date=RARE_DAY, limit=50),
+            f"SELECT * FROM idc WHERE StudyDate = '{RARE_DAY}' LIMIT 50",
+        ),
+        Asked(
+            "a year of CT", 20,
+            lambda catalog: find_series(catalog, study_date="20100101-20101231", modality="CT", limit=50),
+            f"SELECT * FROM idc WHERE StudyDate BETWEEN '20100101' AND '20101231' AND Modality = 'CT' {page}",
+        ),
+        Asked(
+            "a name that nobody has", 5,
+            lambda catalog: find_series(catalog, patient_name="Nobody^*", limit=50),
+            "SELECT * FROM idc WHERE PatientID ILIKE 'Nobody^%' LIMIT 50",
+        ),
+        Asked(
+            "free text, two letters", 50, lambda catalog: _words(catalog, "zq"),
+            "SELECT * FROM idc WHERE SeriesDescription ILIKE '%zq%' OR StudyDescription ILIKE '%zq%' "
+            "OR BodyPartExamined ILIKE '%zq%' LIMIT 50",
         ),
         Asked(
             "free text, liver", 50, lambda catalog: _words(catalog, "liver"),

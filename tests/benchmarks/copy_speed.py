@@ -109,7 +109,7 @@ def _text(connection: sa.Connection, rows: Sequence[Row]) -> str:
 
 
 def _upsert(connection: sa.Connection, row: Row) -> sa.Insert:
-    insert = upserting(connection, files)
+    insert = upserting(connection.dialect, files)
     changed = {name: insert.excluded[name] for name in row if name not in KEY}
     return insert.on_conflict_do_update(index_elements=KEY, set_=changed)
 

@@ -2,6 +2,8 @@
 
 `python tests/benchmarks/receive_speed.py [runs]`: dcmsend sends, every program with TCP_NODELAY; Orthanc with
 SQLite and its default fsync, storescp writes files and nothing else, without fsync. The best of some runs.
+Answers come before objects are settled in the catalog. Processor time is that of the receiver and of the
+processes it has at work; nothing is sent until all of them have started.
 """
 
 import json
@@ -17,13 +19,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from time import perf_counter, sleep
+from typing import NamedTuple
 
 import numpy as np
 import pydicom
 from pydicom.data import get_testdata_file
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pynetdicom.presentation import build_context
+
+from workbench.pacs.dimse import store_request
+from workbench.pacs.file_meta import data_set_offset
+from workbench.pacs.wire.association import Association
+from workbench.pacs.wire.connection import Connection
 
 CT, SMALL, LARGE_MIB = 300, 400, 200
+REST_SECONDS = 0.5
+"""A receiver has started when it, and what it has at work, left nearly all of that unused."""
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 WANTED_CT, WANTED_SMALL, WANTED_LARGE = 1.5, 1.0, 1.0
 
@@ -35,6 +46,16 @@ class Peer:
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
         self.process, self.port, self.folder = process, port, folder
+
+    def processor_seconds(self) -> float:
+        """Its time so far, and that of processes it has at work."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        spent = 0
+        for each in (str(self.process.pid), *children):
+            with suppress(FileNotFoundError):  # a child that has ended since
+                numbers = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+                spent += int(numbers[11]) + int(numbers[12])
+        return spent / os.sysconf("SC_CLK_TCK")
 
     def mib(self) -> float:
         """Its memory now."""
@@ -74,9 +95,19 @@ def started(command: Sequence[str | Path], port: int, log: Path) -> Peer:
         process = subprocess.Popen(command, env=ENVIRONMENT, stdout=output, stderr=output)
     while process.poll() is None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return Peer(process, port, log.parent)
+            peer = Peer(process, port, log.parent)
+            rest(peer)
+            return peer
         sleep(0.1)
     raise RuntimeError(log.read_text())
+
+
+def rest(peer: Peer) -> None:
+    """Wait until a program has come to rest."""
+    before = -1.0
+    while (now := peer.processor_seconds()) - before > REST_SECONDS / 20:
+        before = now
+        sleep(REST_SECONDS)
 
 
 def bench(folder: Path, *options: str) -> Peer:
@@ -143,16 +174,52 @@ def settle(folder: Path, count: int) -> None:
                 sleep(0.01)
 
 
-def seconds(start: Start, paths: Sequence[Path], associations: int, runs: int) -> float:
-    """Seconds until all are answered and in the catalog, the best of some runs on an empty folder each."""
-    best = float("inf")
+class Took(NamedTuple):
+    """One run, in seconds."""
+
+    settled: float
+    """Until all are answered and in the catalog."""
+    answered: float
+    processor: float
+
+
+def measured(start: Start, paths: Sequence[Path], associations: int, runs: int) -> Took:
+    """The best of some runs on an empty folder each."""
+    took = []
     for _ in range(runs):
         with running(start) as peer, ThreadPoolExecutor(associations) as threads:
-            begun = perf_counter()
+            before, begun = peer.processor_seconds(), perf_counter()
             list(threads.map(lambda at: send(peer.port, paths[at::associations]), range(associations)))
+            answered = perf_counter() - begun
             settle(peer.folder, len(paths))
-            best = min(best, perf_counter() - begun)
-    return best
+            settled = perf_counter() - begun
+            took.append(Took(settled, answered, peer.processor_seconds() - before))
+    return min(took)
+
+
+def waits(start: Start, paths: Sequence[Path], associations: int) -> list[float]:
+    """Seconds from the first byte of each C-STORE request to its response, in order."""
+
+    def sent(port: int, some: Sequence[Path]) -> list[float]:
+        connection = Connection.to("127.0.0.1", port, seconds=60)
+        connection.allow(None)
+        contexts = [build_context(CTImageStorage, ExplicitVRLittleEndian)]
+        association = Association.request(connection, "BENCH", "PEER", contexts, maximum_length=1 << 18)
+        found = []
+        for path in some:
+            request = store_request(association, CTImageStorage, pydicom.dcmread(path).SOPInstanceUID)
+            begun = perf_counter()
+            association.send_file(1, request, path, data_set_offset(path))
+            answer = association.receive()
+            found.append(perf_counter() - begun)
+            assert answer is not None
+            assert answer.command.status == 0x0000
+        association.release()
+        return found
+
+    with running(start) as peer, ThreadPoolExecutor(associations) as threads:
+        of_each = threads.map(lambda at: sent(peer.port, paths[at::associations]), range(associations))
+        return sorted(wait for some in of_each for wait in some)
 
 
 def main() -> None:
@@ -168,15 +235,25 @@ def main() -> None:
             (f"{SMALL} small objects, four associations", small, 4, WANTED_SMALL),
         ):
             peers = {"bench": bench, "two processes": bench_of_two, "Orthanc": orthanc, "storescp": storescp}
-            took = {peer: seconds(start, paths, associations, runs) for peer, start in peers.items()}
-            rates = ", ".join(f"{peer} {len(paths) / each:,.0f}/s" for peer, each in took.items())
-            say(f"{name}: {rates}; {took['Orthanc'] / took['bench']:.2f} x Orthanc (wanted {wanted})\n")
+            took = {peer: measured(start, paths, associations, runs) for peer, start in peers.items()}
+            count = len(paths)
+            rates = ", ".join(
+                f"{peer} {count / each.settled:,.0f}/s ({each.processor / count * 1000:.1f} ms of processor)"
+                for peer, each in took.items()
+            )
+            ours, theirs = took["bench"], took["Orthanc"]
+            answers = [wait * 1000 for wait in waits(bench, paths, associations)]
+            say(
+                f"{name}: {rates}; {theirs.settled / ours.settled:.2f} x Orthanc (wanted {wanted}), "
+                f"{theirs.answered / ours.answered:.2f} x until the last answer; a C-STORE is answered "
+                f"after {answers[count // 2]:.1f} ms, p99 {answers[count * 99 // 100]:.1f} ms\n"
+            )
             sys.stdout.flush()
         for each in (*ct, *small):
             each.unlink()
         side = int((LARGE_MIB << 19) ** 0.5)
         large = write_objects(Path(folder) / "large", 1, side)
-        ours, theirs = (seconds(start, large, 1, runs) for start in (bench, storescp))
+        ours, theirs = (measured(start, large, 1, runs).settled for start in (bench, storescp))
         say(
             f"one object of {LARGE_MIB} MiB: bench {ours:.2f} s with fsync, storescp {theirs:.2f} s without; "
             f"{theirs / ours:.2f} x storescp (wanted {WANTED_LARGE})\n"

@@ -30,6 +30,8 @@ SCRIPTS = (
     "ingest_speed.py",
     "ingest_memory.py",
     "send_speed.py",
+    "ask_speed.py",
+    "viewer_speed.py",
 )
 PACKAGES = ("numpy", "zarr", "zarrs", "imagecodecs", "pydicom")
 

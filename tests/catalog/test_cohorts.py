@@ -1,6 +1,7 @@
 """Cohorts are frozen: the same instances for good, and what changed since is said, on both databases."""
 
 import os
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,8 +10,9 @@ import pydicom
 import pytest
 import sqlalchemy as sa
 
+from catalog.changes import changes, compared, series_to_read
+from catalog.checks import Check, Soundness, due_files, note
 from catalog.cohorts import (
-    changes,
     find_cohort,
     freeze,
     items_of,
@@ -21,10 +23,12 @@ from catalog.cohorts import (
 )
 from catalog.database import Catalog
 from catalog.errors import CohortError, NotFoundError, QuestionError
+from catalog.hashing import hash_files
 from catalog.index import index_paths
+from catalog.manifest import HEADERS_ALONE, cohort_texts, digest_of_cohort, question_text
 from catalog.models import cohort_items, cohorts
 from catalog.query import find_series, instances_of
-from catalog.records import CohortRecord, Question
+from catalog.records import CohortItem, CohortRecord, Compared, Question
 from pipelines import phantoms
 
 NOW = datetime(2026, 11, 24, 12, 30, 15, 123456, UTC)
@@ -83,6 +87,9 @@ def test_what_is_frozen_is_never_changed(catalog: Catalog, ct: phantoms.Phantom)
         sa.update(cohorts).values(question='{"where": null, "matching": {}}'),
         sa.update(cohorts).values(frozen=NOW.replace(year=2020)),
         sa.update(cohort_items).where(cohort_items.c.id == 2).values(header_digest="0" * 64),
+        sa.update(cohort_items).where(cohort_items.c.id == 2).values(content_digest="0" * 64),
+        sa.update(cohort_items).where(cohort_items.c.id == 2).values(size=1),
+        sa.update(cohorts).values(version=1),
         sa.delete(cohort_items).where(cohort_items.c.id == 3),
     ],
 )
@@ -276,7 +283,7 @@ def test_a_manifest_tells_of_no_patient(sqlite_catalog: Catalog, tmp_path: Path,
     [
         "0018,9087 > 800 or Rows > 1",
         "CTExposureSequence.ExposureTimeInms > 1 or Rows in (32,64)",
-        "finding is empty",
+        "finding != 'deviation'",
     ],
 )
 def test_what_asks_for_the_acquisition_goes_out(
@@ -309,12 +316,21 @@ ALTERED: list[tuple[Callable[[str], str], str]] = [
     (lambda text: text + "{}", "something follows its end"),
     (lambda text: "[" * 100_000, r"'\[', where '\{' should be"),
     (lambda text: '{"format": ' + "[" * 60_000, "too deep|no JSON"),
-    (lambda text: text.replace('"version": 1', '"version": 2'), "reads version 1; update it"),
-    (lambda text: text.replace('"version": 1', '"version": ' + "1" * 9_000), "no JSON"),
-    (lambda text: text.replace('"version": 1', '"version": NaN'), "a number that is none"),
-    (lambda text: text.replace('"version": 1', '"version": 1, "version": 1'), "says something twice"),
-    (lambda text: text.replace('"version": 1', '"version": 1, "patient": 1'), "not known to its version"),
-    (lambda text: text.replace('"version": 1, ', ""), "reads version 1"),
+    (lambda text: text.replace('"version": 2', '"version": 3'), "reads up to version 2; update it"),
+    (lambda text: text.replace('"version": 2', '"version": 0'), "reads up to version 2"),
+    (lambda text: text.replace('"version": 2', '"version": true'), "reads up to version 2"),
+    (lambda text: text.replace('"version": 2', '"version": 1'), "has no digest, or no size"),
+    (lambda text: text.replace('"version": 2', '"version": ' + "1" * 9_000), "no JSON"),
+    (lambda text: text.replace('"version": 2', '"version": NaN'), "a number that is none"),
+    (lambda text: text.replace('"version": 2', '"version": 2, "version": 2'), "says something twice"),
+    (lambda text: text.replace('"version": 2', '"version": 2, "patient": 1'), "not known to its version"),
+    (lambda text: text.replace('"version": 2, ', ""), "reads up to version 2"),
+    (lambda text: re.sub(r", \d+, \"", ', -1, "', text), "has no digest, or no size"),
+    (lambda text: re.sub(r", \d+, \"", ', true, "', text), "has no digest, or no size"),
+    (lambda text: re.sub(r", \d+, \"", f', {2**63}, "', text), "has no digest, or no size"),
+    (lambda text: re.sub(r", \d+, \"", ', 7, "', text), "the manifest was altered"),
+    (lambda text: re.sub(r", (\d+), \"", r', \1, "x', text), "has no digest, or no size"),
+    (lambda text: re.sub(r", (\d+), \"", r', \1, 0, "', text), "has no digest, or no size"),
     (lambda text: text.replace("imaging-workbench cohort", "x"), "its format is not"),
     (lambda text: text.replace('"lung"', '"../lung"'), "the name of a cohort"),
     (lambda text: text.replace('"lung"', "7"), "the name of a cohort"),
@@ -361,7 +377,9 @@ def test_instances_and_series_that_are_there_twice_are_refused(
         (f"{entry}, {entry}", "is there twice"),
         (f"{entry}, {entry.replace(uid, uid + '.1', 1)}", "an instance is there twice|altered"),
         (
-            entry.replace('": {', '": {"1.2": "' + "0" * 64 + '", "1.2": "' + "0" * 64 + '", ', 1),
+            entry.replace(
+                '": {', '": {"1.2": ["' + "0" * 64 + '", 1, ""], "1.2": ["' + "0" * 64 + '", 1, ""], ', 1
+            ),
             "named twice",
         ),
     ):
@@ -380,3 +398,132 @@ def test_a_file_that_may_not_be_read_is_unreadable(sqlite_catalog: Catalog, ct: 
         ("changed", "its file was written after the last index; index it again"),
         ("unreadable", "its file cannot be read: no such file or directory"),
     ]
+
+
+def test_of_several_places_the_one_that_is_read_is_looked_at(catalog: Catalog, ct: phantoms.Phantom) -> None:
+    first = ct.paths[0]
+    copy = first.parent.with_name("copy") / first.name
+    copy.parent.mkdir()
+    index_paths(catalog, [first.parent])
+    copy.write_bytes(first.read_bytes())
+    index_paths(catalog, [copy.parent])
+    record = frozen(catalog)
+    due = [each for some in due_files(catalog, before=NOW, at_most=10) for each in some]
+    note(catalog, [Check(each.path, Soundness.ROT, "", NOW, each) for each in due if each.path == str(first)])
+    assert changes(catalog, record, asked=False) == []
+    copy.write_bytes(first.read_bytes() + b"\0")
+    (change,) = changes(catalog, record, asked=False)
+    assert (change.state, change.reason[:30]) == ("changed", "its file was written after the")
+
+
+def repaint(path: Path, *, stamped: bool = True) -> None:
+    """Change pixels under the same header, the size the same; without a stamp, behind the time, too."""
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + stamped * 10**9))
+
+
+def read(catalog: Catalog, uids: list[str], *, again: bool = False) -> list[Soundness]:
+    return [each.state for each in hash_files(catalog, uids, now=NOW, again=again)]
+
+
+OTHER_PIXELS = "its pixels, or what stands after them, are others, under the same header"
+
+
+def test_other_pixels_under_the_same_header_are_a_change(catalog: Catalog, ct: phantoms.Phantom) -> None:
+    archive, uids = ct.paths[0].parent, [ct.series_instance_uid]
+    index_paths(catalog, [archive])
+    assert read(catalog, uids) == []
+    record = frozen(catalog)
+    assert record.hashed == record.instances == 4
+    assert compared(catalog, record) == Compared(4, 0)
+    repaint(ct.paths[1])
+    assert [each.reason[:37] for each in changes(catalog, record)] == [
+        "its file was written after the last i"
+    ]
+    index_paths(catalog, [archive])
+    read(catalog, series_to_read(catalog, record))
+    (found,) = changes(catalog, record)
+    assert (found.state, found.reason) == ("changed", OTHER_PIXELS)
+    assert found.sop_instance_uid == pydicom.dcmread(ct.paths[1]).SOPInstanceUID
+    repaint(ct.paths[1])  # as they were
+    index_paths(catalog, [archive])
+    read(catalog, series_to_read(catalog, record))
+    assert changes(catalog, record) == []
+
+
+def test_other_pixels_behind_size_and_time_are_seen_when_everything_is_read_again(
+    catalog: Catalog, ct: phantoms.Phantom
+) -> None:
+    index_paths(catalog, [ct.paths[0].parent])
+    read(catalog, [ct.series_instance_uid])
+    record = frozen(catalog)
+    repaint(ct.paths[2], stamped=False)
+    read(catalog, series_to_read(catalog, record))
+    assert changes(catalog, record) == []
+    assert read(catalog, series_to_read(catalog, record, again=True), again=True) == [Soundness.ROT]
+    (found,) = changes(catalog, record)
+    assert (found.state, found.reason[:41]) == ("changed", "its file was read again and is rotten: by")
+
+
+def test_another_bench_sees_pixels_that_are_others_there(
+    catalog: Catalog, sqlite_catalog: Catalog, ct: phantoms.Phantom, tmp_path: Path
+) -> None:
+    archive = ct.paths[0].parent
+    index_paths(catalog, [archive])
+    read(catalog, [ct.series_instance_uid])
+    text = exported(catalog, frozen(catalog))
+    elsewhere = sqlite_catalog if catalog.engine.dialect.name == "postgresql" else Catalog(tmp_path / "b.db")
+    repaint(ct.paths[0])
+    index_paths(elsewhere, [archive])
+    record = take_in(elsewhere, iter([text]))
+    assert changes(elsewhere, record, asked=False) == []  # nobody has read the files there
+    assert compared(elsewhere, record) == Compared(0, 4)
+    assert read(elsewhere, series_to_read(elsewhere, record)) == []
+    assert [each.reason for each in changes(elsewhere, record, asked=False)] == [OTHER_PIXELS]
+    assert compared(elsewhere, record) == Compared(4, 0)
+    if elsewhere is not sqlite_catalog:
+        elsewhere.close()
+
+
+def test_a_cohort_frozen_by_headers_sees_another_size_and_says_by_what_it_compared(
+    catalog: Catalog, ct: phantoms.Phantom
+) -> None:
+    archive = ct.paths[0].parent
+    index_paths(catalog, [archive])
+    record = frozen(catalog)
+    assert (record.hashed, compared(catalog, record)) == (0, Compared(0, 4))
+    assert series_to_read(catalog, record) == []
+    size = ct.paths[1].stat().st_size
+    ct.paths[1].write_bytes(ct.paths[1].read_bytes() + bytes(2))
+    index_paths(catalog, [archive])
+    (found,) = changes(catalog, record)
+    assert found.reason == f"its file has {size + 2:,} bytes and had {size:,}, under the same header"
+
+
+def test_a_manifest_of_version_1_is_taken_in_compared_by_headers_and_goes_out_as_it_came(
+    catalog: Catalog, ct: phantoms.Phantom
+) -> None:
+    index_paths(catalog, [ct.paths[0].parent])
+    items = [
+        CohortItem(ct.series_instance_uid, each.sop_instance_uid, each.header_digest)
+        for each in sorted(
+            instances_of(catalog, ct.series_instance_uid), key=lambda each: each.sop_instance_uid
+        )
+    ]
+    texts = cohort_texts(HEADERS_ALONE, question_text(CT), "EK", None, NOW, items)
+    digest = digest_of_cohort(texts)
+    made = ", ".join(f'"{each.sop_instance_uid}": "{each.header_digest}"' for each in items)
+    text = (
+        '{"format": "imaging-workbench cohort", "version": 1, "name": "old", "question": '
+        f'{question_text(CT)}, "approval": "EK", "expires": null, "frozen": "{NOW.isoformat()}", '
+        f'"digest": "{digest}",\n "series": [\n  {{"series_instance_uid": "{ct.series_instance_uid}", '
+        f'"instances": {{{made}}}}}\n ]}}\n'
+    )
+    record = take_in(catalog, iter([text]))
+    assert (record.version, record.hashed, record.digest) == (1, 0, digest)
+    assert find_cohort(catalog, "old") == record
+    assert exported(catalog, record) == text
+    assert changes(catalog, record) == []
+    assert list(items_of(catalog, "old")) == items

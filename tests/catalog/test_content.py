@@ -1,11 +1,15 @@
 """The whole header is searched: what pydicom finds in a file is found by `where`, and costs what varies."""
 
+import sqlite3
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pydicom
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
@@ -21,6 +25,25 @@ from pipelines import phantoms
 
 REAL = ("volumes/mr_t1_sag_ge_196", "fourd/fmri_ge_15x10", "modalities", "charset", "objects", "broken")
 _COMPARED = {"CS", "LO", "SH", "DA", "TM", "US", "UL", "FD", "FL"}
+
+
+@pytest.mark.parametrize("name", ["ct_cube_150", "ct_head_tilt_ge_28"])
+def test_an_instance_of_a_real_ct_costs_less_than_a_kilobyte_on_disk(
+    shared_data: Path, tmp_path: Path, name: str
+) -> None:
+    files = sorted((shared_data / "volumes" / name / "dicom").iterdir())
+
+    def size(some: list[Path]) -> int:
+        database = tmp_path / f"{len(some)}.sqlite"
+        catalog = Catalog(database)
+        count = index_paths(catalog, some).added if some else 0
+        assert count == len(some)
+        catalog.close()
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("VACUUM")
+        return database.stat().st_size
+
+    assert (size(files) - size([])) / len(files) < 1_000
 
 
 def contents_of(folder: Path) -> Iterator[tuple[Path, InstanceHeader]]:
@@ -53,6 +76,49 @@ def test_a_header_relative_to_another_is_the_header_read_alone(shared_data: Path
         assert header.content.document() == alone.content.document(), path
         count += bool(alone.content.document())
     assert count
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "PatientName": st.sampled_from([b"A^B ", b"\xc4^B ", b"    ", b"A\0B "]),
+                "SpecificCharacterSet": st.sampled_from([b"ISO_IR 100", b"ISO_IR 192", b"ISO_IR 999"]),
+                "SliceThickness": st.sampled_from([b"2.5 ", b"x   ", b"    ", b"1\\2 "]),
+                "InstanceNumber": st.sampled_from([b"12    ", b"-8    ", b"      "]),
+                "StationName": st.sampled_from([b"M\xc4RZ", b"MARS"]),
+            },
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_values_of_columns_are_those_of_the_header_read_alone_whatever_was_read_before(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[dict[str, bytes]]
+) -> None:
+    (path,) = phantoms.write_series(tmp_path_factory.mktemp("alike"), planes=1, rows=2, columns=2).paths
+    ds = pydicom.dcmread(path)
+    first = {
+        "PatientName": "MARK", "SpecificCharacterSet": "ISO_IR 100", "SliceThickness": "99.5",
+        "InstanceNumber": "-76543", "StationName": "ROOM",
+    }  # fmt: skip
+    for keyword, value in first.items():
+        setattr(ds, keyword, value)
+    ds.save_as(path)
+    whole = path.read_bytes()
+    contents = Contents()
+    for change in [{}, *changes]:
+        content = whole
+        for keyword, value in change.items():
+            before, found, after = content.partition(first[keyword].encode())
+            assert found
+            content = before + value + after
+        path.write_bytes(content)
+        alike, alone = read_header(path, contents), read_header(path)
+        assert isinstance(alike, InstanceHeader)
+        assert isinstance(alone, InstanceHeader)
+        assert (alike.values, alike.deviations) == (alone.values, alone.deviations)
 
 
 @pytest.mark.filterwarnings("ignore")  # pydicom warns of what these files do
@@ -153,10 +219,13 @@ def test_a_changed_file_is_found_by_what_it_says_now(catalog: Catalog, archive: 
     ds = pydicom.dcmread(path)
     ds[0x0029, 0x1010].value = "999"
     ds.ReconstructionDiameter = 77
+    ds.KVP = 77
     ds.save_as(path)
     assert index_paths(catalog, [archive]).updated == 1
     assert len(find_series(catalog, where="0029,1010 = 999 and ReconstructionDiameter = 77")) == 1
     assert find_series(catalog, where="0029,1010 = 0") == []
+    assert len(find_series(catalog, where="KVP = 77 and 0029,1010 = 999")) == 1  # beyond what it spanned
+    assert find_series(catalog, where="KVP < 77 and 0029,1010 = 999") == []
     assert len(find_series(catalog, where="ReconstructionDiameter = 250")) == 1
 
 

@@ -8,13 +8,18 @@ import pydicom
 import pytest
 
 from catalog import corrections
-from catalog.cohorts import changes, freeze
+from catalog.attributes import Level
+from catalog.changes import changes
+from catalog.cohorts import freeze
 from catalog.corrections import Author, list_corrections
 from catalog.database import Catalog
 from catalog.errors import CorrectionError, NotFoundError
+from catalog.facets import count_facets
 from catalog.findings import find_findings
 from catalog.index import index_paths
-from catalog.query import find_instances, find_series
+from catalog.query import count_series, find_instances, find_level, find_rows, find_series
+from catalog.records import RemoteSeries
+from catalog.remotes import record_remotes, remote_of
 from pipelines import phantoms
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -177,3 +182,75 @@ def test_a_study_is_deleted_with_series_that_come_later(catalog: Catalog, archiv
     assert set(patients(catalog)) == {"2", "3"}
     corrections.restore(catalog, uid, BY)
     assert len(find_series(catalog, study_instance_uid=uid)) == 2
+
+
+def told(series: int, study: int, **values: str) -> RemoteSeries:
+    known = {"series_instance_uid": f"1.2.{series}", "study_instance_uid": f"1.1.{study}", "patient_id": "R"}
+    return RemoteSeries(known | {"modality": "CT"} | values, "idc", f"s3://bucket/{series}", 50)
+
+
+def elsewhere(catalog: Catalog) -> set[str]:
+    """The series that every kind of question finds; they agree."""
+    found = {each.series_instance_uid for each in find_series(catalog, patient_id="R")}
+    assert len(found) == count_series(catalog, patient_id="R") == count_series(catalog, modality="CT")
+    assert sum(each.series for each in count_facets(catalog, "modality")) == len(found)
+    assert (
+        len(found) == len(find_series(catalog, where="source == 'idc'")) == len(find_rows(catalog, None, {}))
+    )
+    assert {each.series_instance_uid for each in find_series(catalog, limit=1_000)} == found
+    levels = find_level(catalog, Level.SERIES, {"PatientID": "R"}, columns=["SeriesInstanceUID"])
+    assert {each["series_instance_uid"] for each in levels} == found
+    return found
+
+
+def test_a_deleted_series_elsewhere_stays_deleted_whatever_its_source_tells(catalog: Catalog) -> None:
+    every = [told(1, 1), told(2, 1), told(3, 2)]
+    record_remotes(catalog, "idc", every)
+    made = corrections.delete(catalog, "1.2.1", BY)
+    assert (made.kind, made.subject, made.who) == ("delete", "1.2.1", "anna")
+    assert elsewhere(catalog) == {"1.2.2", "1.2.3"}
+    assert remote_of(catalog, "1.2.1") is None
+    assert record_remotes(catalog, "idc", every, complete=True).unchanged == 3
+    assert elsewhere(catalog) == {"1.2.2", "1.2.3"}
+    changed = [told(1, 1, series_description="told anew"), *every[1:]]
+    assert record_remotes(catalog, "idc", changed, complete=True).updated == 1
+    assert record_remotes(catalog, "another", every).added == 3
+    assert elsewhere(catalog) == {"1.2.2", "1.2.3"}
+    with pytest.raises(CorrectionError, match="deleted already; restore brings it back"):
+        corrections.delete(catalog, "1.2.1", BY)
+    corrections.restore(catalog, "1.2.1", BY)
+    assert elsewhere(catalog) == {"1.2.1", "1.2.2", "1.2.3"}
+    (found,) = find_series(catalog, series_instance_uid="1.2.1")
+    assert found.remote == "s3://bucket/1"
+    assert record_remotes(catalog, "idc", every[1:], complete=True).withdrawn == 1
+
+
+def test_a_study_elsewhere_is_deleted_with_series_that_are_told_later(catalog: Catalog) -> None:
+    record_remotes(catalog, "idc", [told(1, 1), told(3, 2)])
+    corrections.delete(catalog, "1.1.1", BY)
+    assert elsewhere(catalog) == {"1.2.3"}
+    record_remotes(catalog, "idc", [told(each, 1) for each in range(10, 300)])
+    assert elsewhere(catalog) == {"1.2.3"}
+    assert find_level(catalog, Level.STUDY, {}, columns=["StudyInstanceUID"]) == [
+        {"study_instance_uid": "1.1.2"}
+    ]
+    corrections.restore(catalog, "1.1.1", BY)
+    assert len(elsewhere(catalog)) == 292
+    corrections.delete(catalog, "1.1.2", BY)
+    corrections.delete(catalog, "1.1.1", BY)
+    assert not elsewhere(catalog)
+
+
+def test_a_deleted_series_with_files_is_not_found_by_its_address_elsewhere(
+    catalog: Catalog, archive: Path
+) -> None:
+    (found,) = find_series(catalog, study_description="1")
+    uids = {name: getattr(found, name) for name in ("series_instance_uid", "study_instance_uid")}
+    record_remotes(catalog, "PACS", [RemoteSeries(uids | {"patient_id": "A"}, "PACS", "pacs://PACS")])
+    corrections.delete(catalog, found.series_instance_uid, BY)
+    assert set(patients(catalog)) == {"2", "3"}
+    index_paths(catalog, [archive])
+    record_remotes(catalog, "PACS", [RemoteSeries(uids | {"patient_id": "A"}, "PACS", "pacs://PACS?x")])
+    assert set(patients(catalog)) == {"2", "3"}
+    corrections.restore(catalog, found.series_instance_uid, BY)
+    assert find_series(catalog, study_description="1") == [found]

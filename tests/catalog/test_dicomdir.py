@@ -111,10 +111,10 @@ def test_records_that_point_in_circles_are_read_once(sqlite_catalog: Catalog, di
     assert index_paths(sqlite_catalog, [disk / "DICOMDIR"]).added == 31
 
 
-def test_records_that_are_not_in_use_are_passed_over(sqlite_catalog: Catalog, disk: Path) -> None:
+def test_records_that_are_not_in_use_are_passed_over(catalog: Catalog, disk: Path) -> None:
     altered(disk, RecordInUseFlag=0)
 
-    report = index_paths(sqlite_catalog, [disk / "DICOMDIR"])
+    report = index_paths(catalog, [disk / "DICOMDIR"])
 
     assert (report.added, report.rejected) == (30, ())
 
@@ -145,8 +145,8 @@ def test_a_cut_dicomdir_has_a_reason(sqlite_catalog: Catalog, disk: Path) -> Non
     assert "cut" in rejection.reason
 
 
-def test_the_folder_of_a_dicomdir_is_walked_as_any_other(sqlite_catalog: Catalog, disk: Path) -> None:
-    report = index_paths(sqlite_catalog, [disk, disk / "DICOMDIR"])
+def test_the_folder_of_a_dicomdir_is_walked_as_any_other(catalog: Catalog, disk: Path) -> None:
+    report = index_paths(catalog, [disk, disk / "DICOMDIR"])
 
     assert (report.added, report.duplicates) == (31, 0)
     assert [each.reason.partition(",")[0] for each in report.rejected] == ["is a DICOMDIR"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.durable import file_digest, publish, write, write_parts
+from catalog.durable import Partial, file_digest, publish, publish_files, write, write_parts
 
 
 def test_a_written_file_has_its_bytes_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -80,4 +80,37 @@ def test_a_full_disk_is_an_error_of_the_file_that_was_asked_for(tmp_path: Path) 
     with pytest.raises(OSError, match="whole") as caught:
         write_parts(tmp_path / "whole", parts())
     assert caught.value.filename == str(tmp_path / "whole")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_published_together_are_durable_before_any_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def recorded(descriptor: int) -> None:
+        steps.append(Path(f"/proc/self/fd/{descriptor}").readlink().name.partition(".")[0])
+        fsync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        steps.append(f"{target.name} named")
+        return replace(path, target)
+
+    files = [Partial(tmp_path / "folder" / name) for name in ("one", "two")]
+    for number, file in enumerate(files):
+        file.write(b"whole")
+        if number:
+            file.close()
+    monkeypatch.setattr(os, "fsync", recorded)
+    monkeypatch.setattr(Path, "replace", renamed)
+    publish_files(files)
+    assert steps == ["two", "one", "one named", "two named", "folder"]
+    assert [file.target.read_bytes() for file in files] == [b"whole"] * 2
+
+
+def test_what_is_discarded_leaves_nothing(tmp_path: Path) -> None:
+    file = Partial(tmp_path / "one")
+    file.write(b"begun")
+    file.discard()
     assert list(tmp_path.iterdir()) == []

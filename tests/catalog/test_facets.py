@@ -72,6 +72,24 @@ def test_pages_are_the_whole_and_counts_are_right(catalog: Catalog, tmp_path: Pa
     assert count_series(catalog) == 41
 
 
+def test_years_and_sources_are_counted_too(catalog: Catalog, tmp_path: Path) -> None:
+    fill(catalog, tmp_path / "archive")
+    values: dict[str, Value] = {"series_instance_uid": "1.2.3", "study_instance_uid": "1.3.0"}
+    record_remotes(catalog, "pacs://MAIN", [RemoteSeries(values, "pacs://MAIN", "pacs://MAIN")])
+    for question in QUESTIONS:
+        whole = find_series(catalog, **question)
+        years = {each.value: each.series for each in count_facets(catalog, "study_year", **question)}
+        assert years == Counter(each.study_date and each.study_date[:4] for each in whole), question
+        sources = {each.value: each.series for each in count_facets(catalog, "source", **question)}
+        asked = f"({question['where']}) and " if "where" in question else ""
+        for source, number in sources.items():
+            told = "source is empty" if source is None else f"source == '{source}'"
+            assert number == count_series(catalog, **{**question, "where": asked + told}), question
+    assert {each.value: each.series for each in count_facets(catalog, "source")} == {
+        "idc": 40, "pacs://MAIN": 1, None: 1,
+    }  # fmt: skip
+
+
 def test_what_cannot_be_counted_or_paged_says_so(sqlite_catalog: Catalog) -> None:
     for limit, page in ((0, 1), (1, 0), (True, 1), ("5", 1), (2**40, 1)):
         with pytest.raises(QuestionError, match="is a whole number from 1"):

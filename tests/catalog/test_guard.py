@@ -202,7 +202,7 @@ def test_the_reason_says_what_is_wrong(file: Path, content: bytes, words: str) -
 @pytest.mark.parametrize(
     "uid", [b"../../etc/x ", b"1.2/3 ", b"1..2", b"1.2.", b" " * 2 + b"x y ", b"1" * 200]
 )
-def test_a_uid_that_could_be_a_path_is_refused(file: Path, uid: bytes) -> None:
+def test_1_a_uid_that_could_be_a_path_is_refused(file: Path, uid: bytes) -> None:
     content = meta() + explicit(0x00080018, b"UI", uid) + data_set()[14:]
 
     assert reason_of(file, content) == "has a SOPInstanceUID (0008,0018) that is no UID (PS3.5 section 9.1)"
@@ -272,7 +272,7 @@ def test_zeros_after_the_data_set_are_tolerated(file: Path) -> None:
         (b"<html>", "a page of markup"),
     ],
 )
-def test_a_preamble_that_makes_the_file_something_else_is_a_deviation(
+def test_9_a_preamble_that_makes_the_file_something_else_is_a_deviation(
     file: Path, preamble: bytes, words: str
 ) -> None:
     file.write_bytes(preamble.ljust(128, b"\0") + meta()[128:] + data_set())

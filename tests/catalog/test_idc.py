@@ -66,7 +66,7 @@ def test_a_newer_index_updates_adds_and_withdraws(catalog: Catalog, part: Path) 
     newer.loc[0, "SeriesDescription"] = "corrected"
     pq.write_table(pa.Table.from_pandas(newer), part)
 
-    report = index_idc(catalog, part)
+    report = index_idc(catalog, part, complete=True)
 
     assert (report.added, report.updated, report.unchanged, report.withdrawn) == (10, 1, 89, 10)
     found = find_series(catalog)

@@ -2,10 +2,12 @@
 
 import errno
 import os
+import random
 import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pydicom
@@ -14,13 +16,16 @@ import sqlalchemy as sa
 
 from catalog import locks
 from catalog.arrivals import NO_CLAIM, Arrival, Claim, Status, Taken, path_of, sweep
+from catalog.checks import Check, Soundness, due_files, note
 from catalog.database import Catalog
 from catalog.durable import file_digest
 from catalog.errors import CatalogError
 from catalog.headers import read_header
 from catalog.identifiers import digest
+from catalog.incoming import STRIDE, Incoming
 from catalog.index import index_paths
 from catalog.intake import Intake
+from catalog.query import find_instances
 from catalog.records import Unreadable
 from pipelines import phantoms
 
@@ -79,6 +84,29 @@ def test_P2_stored_bytes_are_those_that_came_and_their_digest_is_kept(
     assert len({Path(each.path).parent for each in taken}) == 1, "a series lies together"
 
 
+@pytest.mark.parametrize("size", [0, 1, STRIDE - 1, STRIDE, STRIDE + 1, 3 * STRIDE + 7])
+def test_P2_the_digest_of_a_large_object_is_that_of_its_bytes(tmp_path: Path, size: int) -> None:
+    content = random.Random(size).randbytes(size)
+    incoming = Incoming(tmp_path, 0)
+    for at in range(0, size, 130_001):
+        incoming.write(content[at : at + 130_001])
+    assert incoming.sync() == digest(content)
+    assert incoming.path.read_bytes() == content
+    incoming.discard()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_object_that_is_given_up_leaves_neither_a_file_nor_a_thread(tmp_path: Path) -> None:
+    before = threading.active_count()
+    incoming = Incoming(tmp_path, 0)
+    for _ in range(3):
+        incoming.write(bytes(STRIDE))
+    assert threading.active_count() == before + 1
+    incoming.discard()
+    assert threading.active_count() == before
+    assert not list(tmp_path.iterdir())
+
+
 def test_P3_the_same_bytes_again_are_a_success_that_changes_nothing(
     intake: Intake, catalog: Catalog, objects: list[bytes]
 ) -> None:
@@ -89,14 +117,41 @@ def test_P3_the_same_bytes_again_are_a_success_that_changes_nothing(
     assert (rows(catalog), on_disk(intake.folder)) == before
 
 
-def test_P3_a_duplicate_whose_file_is_gone_is_stored_again(intake: Intake, objects: list[bytes]) -> None:
+@pytest.mark.parametrize("is_scrubbed", [False, True])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_P2_a_duplicate_of_a_file_that_has_rotted_is_stored_again_and_read_from_there(
+    intake: Intake, catalog: Catalog, objects: list[bytes], is_scrubbed: bool, is_cut: bool
+) -> None:
+    first = Path(give(intake, objects[0]).path)
+    before, rotten = first.stat(), objects[0][:-100] if is_cut else changed(objects[0])
+    first.write_bytes(rotten)
+    os.utime(first, ns=(before.st_atime_ns, before.st_mtime_ns))
+    if is_scrubbed:
+        (due,) = next(due_files(catalog, before=datetime.now(UTC), at_most=10))
+        note(catalog, [Check(due.path, Soundness.ROT, "other bytes", datetime.now(UTC), due)])
+    again = give(intake, objects[0])
+    assert (again.status, again.digest) == (Status.STORED, digest(objects[0]))
+    assert Path(again.path) != first
+    assert Path(again.path).read_bytes() == objects[0]
+    assert first.read_bytes() == rotten, "nothing is written over"
+    (instance,) = find_instances(catalog)
+    assert (str(instance.path), instance.rot) == (again.path, "")
+    assert give(intake, objects[0]).status is Status.DUPLICATE
+    assert len(rows(catalog)) == 2
+
+
+def test_P3_a_duplicate_whose_file_is_gone_is_stored_again_and_read_from_there(
+    intake: Intake, catalog: Catalog, objects: list[bytes]
+) -> None:
     Path(give(intake, objects[0]).path).unlink()
     again = give(intake, objects[0])
     assert again.status is Status.STORED
     assert Path(again.path).read_bytes() == objects[0]
+    (instance,) = find_instances(catalog)
+    assert (str(instance.path), instance.rot) == (again.path, "")
 
 
-def test_P3_other_bytes_under_a_known_UID_are_kept_beside_and_nothing_is_written_over(
+def test_25_P3_other_bytes_under_a_known_UID_are_kept_beside_and_nothing_is_written_over(
     intake: Intake, catalog: Catalog, objects: list[bytes]
 ) -> None:
     first, other = give(intake, objects[0]), give(intake, changed(objects[0]))
@@ -139,7 +194,7 @@ def test_P3_what_is_cut_is_never_stored_as_complete(intake: Intake, objects: lis
 
 
 @pytest.mark.parametrize("uid", ["../../etc/passwd", "/etc/passwd", "1.2/../../3", "..", "1" * 64])
-def test_no_text_of_an_object_is_ever_part_of_a_path(
+def test_1_no_text_of_an_object_is_ever_part_of_a_path(
     intake: Intake, objects: list[bytes], tmp_path: Path, uid: str
 ) -> None:
     marked = tmp_path / "marked.dcm"
@@ -158,7 +213,7 @@ def test_no_text_of_an_object_is_ever_part_of_a_path(
     assert set("".join(new.relative_to(intake.folder).parts)) <= set("0123456789abcdef-.dcmquarantine")
 
 
-def test_P3_twenty_threads_with_the_same_objects_leave_one_file_each(
+def test_25_P3_twenty_threads_with_the_same_objects_leave_one_file_each(
     intake: Intake, catalog: Catalog, objects: list[bytes]
 ) -> None:
     with ThreadPoolExecutor(20) as threads:
@@ -168,7 +223,7 @@ def test_P3_twenty_threads_with_the_same_objects_leave_one_file_each(
     assert len(on_disk(intake.folder)) == len(rows(catalog)) == len(objects)
 
 
-def test_P3_two_processes_with_the_same_objects_lose_none(
+def test_25_P3_two_processes_with_the_same_objects_lose_none(
     intake: Intake, catalog: Catalog, objects: list[bytes]
 ) -> None:
     with Intake(catalog, intake.folder) as other, ThreadPoolExecutor(8) as threads:
@@ -242,6 +297,7 @@ class TestSweep:
         if reason:
             left.found = Unreadable("", reason)
             left.path = path_of(intake.folder, left.found, left.digest, left.token)
+        intake._place([left])
         intake._note([left])
         assert [state for _, state, _ in rows(catalog)] == ["received"]
         with Intake(catalog, intake.folder):
@@ -255,6 +311,7 @@ class TestSweep:
         self, intake: Intake, catalog: Catalog, left: Arrival, objects: list[bytes]
     ) -> None:
         taken = give(intake, objects[0])
+        intake._place([left])
         intake._note([left])
         with Intake(catalog, intake.folder):
             pass

@@ -21,6 +21,9 @@ from pipelines import phantoms
 from tests.catalog.test_archives import counts, tarred, zipped
 from tests.conftest import S3Server
 
+NOTHING_BELOW = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+"""What a bucket says of a name that is no prefix."""
+
 
 @dataclass
 class Web:
@@ -31,6 +34,7 @@ class Web:
     sent: int = 0
     ranges: bool = True
     redirect: str = ""
+    refuses: bool = False
     address: str = ""
 
 
@@ -50,12 +54,14 @@ def serving(web: Web) -> Iterator[Web]:
 
         def do_GET(self) -> None:
             web.asked.append((self.path, dict(self.headers)))
-            content = web.files.get(self.path)
-            if web.redirect:
+            content = NOTHING_BELOW if "list-type=2" in self.path else web.files.get(self.path)
+            if web.refuses:
+                self.answer(403, b"")
+            elif web.redirect:
                 self.answer(302, b"", Location=web.redirect + self.path)
             elif content is None:
                 self.answer(404, b"")
-            elif not web.ranges:
+            elif not web.ranges or "Range" not in self.headers:
                 self.answer(200, content)
             else:
                 first, last = self.headers["Range"].removeprefix("bytes=").split("-")
@@ -63,12 +69,20 @@ def serving(web: Web) -> Iterator[Web]:
                 span = f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}"
                 self.answer(206, part, Content_Range=span, ETag=f'"{hashlib.md5(content).hexdigest()}"')
 
+        def do_HEAD(self) -> None:
+            web.asked.append((self.path, dict(self.headers)))
+            self.send_response(403 if web.refuses else 200 if self.path in web.files else 404)
+            self.send_header("Content-Length", str(len(web.files.get(self.path, b""))))
+            self.send_header("Last-Modified", "Mon, 30 Nov 2026 08:00:00 GMT")
+            self.end_headers()
+
         def answer(self, status: int, content: bytes, **headers: str) -> None:
             web.sent += len(content)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name.replace("_", "-"), value)
             self.send_header("Content-Length", str(len(content)))
+            self.send_header("Last-Modified", "Mon, 30 Nov 2026 08:00:00 GMT")
             self.end_headers()
             self.wfile.write(content)
 
@@ -108,42 +122,42 @@ def copied(catalog: Catalog, folder: Path) -> list[bytes]:
 
 
 def test_a_prefix_of_a_bucket_is_indexed_and_known_again(
-    sqlite_catalog: Catalog, tmp_path: Path, large: list[Path], bucket: S3Store
+    catalog: Catalog, tmp_path: Path, large: list[Path], bucket: S3Store
 ) -> None:
     for path in large:
         obstore.put(bucket, f"a/study/{path.name}", path.read_bytes())
     obstore.put(bucket, "a/note.txt", b"no DICOM")
     obstore.put(bucket, "a-sibling/0000.dcm", large[0].read_bytes())
 
-    assert counts(index_paths(sqlite_catalog, ["s3://bench/a"])) == (4, 0, 0, 1)
-    assert {each.path for each in find_instances(sqlite_catalog)} == {
+    assert counts(index_paths(catalog, ["s3://bench/a"])) == (4, 0, 0, 1)
+    assert {each.path for each in find_instances(catalog)} == {
         f"s3://bench/a/study/{each.name}" for each in large
     }
-    assert counts(index_paths(sqlite_catalog, ["s3://bench/a/"])) == (0, 0, 4, 1)
-    assert copied(sqlite_catalog, tmp_path / "fetched") == [each.read_bytes() for each in large]
+    assert counts(index_paths(catalog, ["s3://bench/a/"])) == (0, 0, 4, 1)
+    assert copied(catalog, tmp_path / "fetched") == [each.read_bytes() for each in large]
 
     obstore.put(bucket, "a/study/0001.dcm", large[1].read_bytes() + bytes(2))
     obstore.delete(bucket, "a/study/0003.dcm")
-    report = index_paths(sqlite_catalog, ["s3://bench/a"])
+    report = index_paths(catalog, ["s3://bench/a"])
     assert counts(report) == (0, 1, 2, 1)
     assert report.vanished == ("s3://bench/a/study/0003.dcm",)
-    assert [each.instances for each in find_series(sqlite_catalog)] == [3]
+    assert [each.instances for each in find_series(catalog)] == [3]
 
 
 @pytest.mark.parametrize("name", ["disk.zip", "disk.tar", "disk.tar.gz"])
 def test_an_archive_in_a_bucket_is_read_where_it_lies(
-    sqlite_catalog: Catalog, tmp_path: Path, large: list[Path], bucket: S3Store, name: str
+    catalog: Catalog, tmp_path: Path, large: list[Path], bucket: S3Store, name: str
 ) -> None:
     make = zipped if name.endswith("zip") else tarred
     archive = make(tmp_path / "archive" / name, large, *(["gz"] if name.endswith("gz") else []))
     obstore.put(bucket, f"b/{name}", archive.read_bytes())
 
-    assert counts(index_paths(sqlite_catalog, [f"s3://bench/b/{name}"])) == (4, 0, 0, 0)
-    assert counts(index_paths(sqlite_catalog, [f"s3://bench/b/{name}"])) == (0, 0, 4, 0)
-    assert copied(sqlite_catalog, tmp_path / "fetched") == [each.read_bytes() for each in large]
+    assert counts(index_paths(catalog, [f"s3://bench/b/{name}"])) == (4, 0, 0, 0)
+    assert counts(index_paths(catalog, [f"s3://bench/b/{name}"])) == (0, 0, 4, 0)
+    assert copied(catalog, tmp_path / "fetched") == [each.read_bytes() for each in large]
     obstore.delete(bucket, f"b/{name}")
     with pytest.raises(NotFoundError, match="has no objects"):
-        index_paths(sqlite_catalog, [f"s3://bench/b/{name}"])
+        index_paths(catalog, [f"s3://bench/b/{name}"])
 
 
 def test_credentials_come_from_the_environment_and_are_in_no_text(
@@ -151,9 +165,30 @@ def test_credentials_come_from_the_environment_and_are_in_no_text(
 ) -> None:
     with pytest.raises(SettingsError, match="AWS_ENDPOINT_URL"):
         index_paths(sqlite_catalog, ["s3://bench/a?endpoint=http://elsewhere"])
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    with pytest.raises(SettingsError, match="AWS_ACCESS_KEY_ID"):
-        index_paths(sqlite_catalog, ["s3://bench/a"])
+
+
+def test_a_public_bucket_is_read_without_credentials_and_another_refuses_in_words(
+    sqlite_catalog: Catalog, web: Web, large: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", web.address)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    web.files["/public/series/0.dcm"] = large[0].read_bytes()
+    assert counts(index_paths(sqlite_catalog, ["s3://public/series/0.dcm"])) == (1, 0, 0, 0)
+    assert web.asked
+    assert not any("authorization" in map(str.lower, headers) for _, headers in web.asked)
+    web.refuses = True
+    with pytest.raises(PermissionError, match="give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the"):
+        index_paths(sqlite_catalog, ["s3://public/series/0.dcm"])
+
+
+def test_folders_of_web_servers_are_refused_in_words(sqlite_catalog: Catalog, web: Web) -> None:
+    with pytest.raises(SettingsError, match="folders of web servers are not listed"):
+        index_paths(sqlite_catalog, [f"{web.address}/data/"])
+    web.redirect = "/elsewhere"  # as servers answer the name of a folder
+    with pytest.raises(NotFoundError, match="is answered with another address, which is not followed"):
+        index_paths(sqlite_catalog, [f"{web.address}/data"])
 
 
 def test_headers_on_a_web_server_are_read_by_ranges(

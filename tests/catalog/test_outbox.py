@@ -80,6 +80,19 @@ def test_a_lease_that_ran_out_lets_the_next_sender_go_on(catalog: Catalog, tmp_p
     assert "the same bytes go out again" in again.stages[-1].text
 
 
+def test_a_lease_that_is_renewed_lets_nobody_else_go_on(catalog: Catalog, tmp_path: Path) -> None:
+    for number in range(3):
+        _queue(catalog, tmp_path, f"1.{number}")
+    batch = outbox.claim(catalog, "PACS", NOW, LEASE, limit=3)
+    outbox.release(catalog, batch[:1])
+    later = outbox.claim(catalog, "PACS", NOW, LEASE)  # somebody else takes up what was given up
+    outbox.renew(catalog, batch, NOW + LEASE / 2, LEASE)
+    assert outbox.claim(catalog, "PACS", NOW + LEASE * 0.9, LEASE, limit=3) == []
+    again = outbox.claim(catalog, "PACS", NOW + LEASE, LEASE, limit=3)
+    assert [each.delivery for each in again] == [each.delivery for each in later]
+    assert len(outbox.claim(catalog, "PACS", NOW + LEASE * 1.5, LEASE, limit=3)) == 2
+
+
 def test_a_slow_sender_cannot_write_over_the_next_one(catalog: Catalog, tmp_path: Path) -> None:
     _queue(catalog, tmp_path)
     slow = _claim(catalog)
@@ -100,6 +113,20 @@ def test_a_slow_sender_cannot_release_what_the_next_one_holds(catalog: Catalog, 
     _claim(catalog, NOW + LEASE)
     outbox.release(catalog, [slow])
     assert outbox.claim(catalog, "PACS", NOW + LEASE, LEASE) == []
+
+
+def test_a_sender_at_work_holds_on_to_what_is_still_its_own(catalog: Catalog, tmp_path: Path) -> None:
+    _queue(catalog, tmp_path)
+    slow = _claim(catalog)
+    outbox.renew(catalog, [slow], NOW + LEASE / 2, LEASE)
+    assert outbox.claim(catalog, "PACS", NOW + LEASE, LEASE) == []
+    assert _claim(catalog, NOW + 2 * LEASE).attempts == 2
+    outbox.renew(catalog, [slow], NOW + 2 * LEASE, 3 * LEASE)
+    again = _claim(catalog, NOW + 3 * LEASE)
+    assert again.attempts == 3, "what another took up is not renewed"
+    outbox.release(catalog, [again])
+    outbox.renew(catalog, [again], NOW + 3 * LEASE, LEASE)
+    assert _claim(catalog, NOW + 3 * LEASE).attempts == 4, "nor what was given up"
 
 
 def test_asking_again_within_the_pause_makes_a_delivery_due_now(catalog: Catalog, tmp_path: Path) -> None:

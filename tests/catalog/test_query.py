@@ -1,9 +1,11 @@
 """Questions and their errors, on phantoms with known attributes."""
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 
 from catalog.arrays import all_arrays, arrays_of, record_arrays
@@ -74,13 +76,12 @@ def test_matching_finds_what_the_standard_says(
 @pytest.fixture(scope="module")
 def dated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     """One instance of 31 January 2026, 10:30."""
-    import pydicom
-
     folder = tmp_path_factory.mktemp("dated")
     path = phantoms.write_series(folder / "a", planes=1).paths[0]
     ds = pydicom.dcmread(path)
     ds.StudyDate, ds.StudyTime, ds.AcquisitionDateTime = "20260131", "103000.5", "20260131103000"
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    ds.WindowCenter, ds.WindowWidth = [40, 400], [80, 2000]
     ds.save_as(path)
     catalog = Catalog(folder / "catalog.db")
     index_paths(catalog, [folder / "a"])
@@ -92,7 +93,7 @@ def dated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     ("key", "value", "found"),
     [
         ("StudyDate", "20260131", True),
-        ("StudyDate", "2026.01.31", False),
+        ("StudyDate", "2026.01.31", True),
         ("StudyDate", "20260101-20260131", True),
         ("StudyDate", "20260101-20260130", False),
         ("StudyDate", "-20260131", True),
@@ -112,10 +113,87 @@ def dated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
         ("ImageType", "AXI", False),
         ("ImageType", "*AXI*", True),
         ("SOPInstanceUID", "1.2\\1.3", False),
+        ("StudyDate", date(2026, 1, 31), True),
+        ("StudyDate", (date(2026, 2, 1), None), False),
+        ("WindowCenter", 40, True),
+        ("WindowCenter", 40.0, True),
+        ("WindowCenter", "40.00", True),
+        ("WindowCenter", 400, True),
+        ("WindowCenter", 41, False),
+        ("WindowCenter", [41, 400], True),
+        ("WindowCenter", (5, 50), True),
+        ("WindowCenter", (41, 399), False),
+        ("WindowCenter", (1000, None), False),
+        ("PixelSpacing", (None, 0.75), True),
+        ("PixelSpacing", (None, 0.65), False),
+        ("PixelSpacing", "0.8\\0.7", True),
+        ("PixelSpacing", "0.7\\0.8", False),
     ],
 )
 def test_ranges_lists_and_several_values(dated: Catalog, key: str, value: Any, found: bool) -> None:
     assert bool(find_instances(dated, **{key: value})) == found
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ("WindowCenter == 40", True),
+        ("WindowCenter == 400", True),
+        ("WindowCenter > 41 and WindowCenter < 399", True),  # two values, each as one part wants it
+        ("WindowCenter > 400", False),
+        ("PixelSpacing < 0.75", True),
+        ("PixelSpacing < 0.65", False),
+        ("PixelSpacing == 0.7", True),
+        ("PixelSpacing in (0.1, 0.8)", True),
+        ("ImageType == 'AXIAL'", True),
+        ("ImageType == 'ORIGINAL\\PRIMARY\\AXIAL'", True),
+        ("ImageType == 'AXI'", False),
+    ],
+)
+def test_one_of_several_values_is_enough(dated: Catalog, where: str, found: bool) -> None:
+    assert bool(find_series(dated, where=where)) == found
+
+
+def test_a_date_of_the_old_form_is_a_date(catalog_url: str, tmp_path: Path) -> None:
+    path = phantoms.write_series(tmp_path / "a", planes=1).paths[0]
+    content = path.read_bytes()
+    old = content.replace(b"\x08\x00\x20\x00DA\x08\x0020260105", b"\x08\x00\x20\x00DA\x0a\x001994.01.30")
+    assert old != content
+    path.write_bytes(old)
+    catalog = Catalog(catalog_url)
+    index_paths(catalog, [path.parent])
+    for matching in (
+        {"study_date": "19940101-19941231"},
+        {"StudyDate": "1994.01.30"},
+        {"where": "StudyDate < '1995'"},
+    ):
+        (found,) = find_series(catalog, **matching)
+        assert found.study_date == "19940130"
+    assert find_series(catalog, study_date="19950101-") == []
+    (instance,) = find_instances(catalog)
+    assert any("form of dates before 1993" in each for each in instance.deviations)
+    catalog.close()
+
+
+def test_names_find_what_stands_in_functional_groups(
+    catalog_url: str, tmp_path: Path, shared_data: Path
+) -> None:
+    catalog = Catalog(catalog_url)
+    index_paths(catalog, [shared_data / "modalities" / "mr_enhanced_j2k_19fr_multifragment.dcm"])
+    for name in ("PixelSpacing", "ImagePositionPatient", "WindowCenter", "RescaleType", "SliceThickness"):
+        assert len(find_series(catalog, where=f"{name} is present")) == 1, name
+        assert len(find_series(catalog, where=f"{name} is empty")) == 0, name
+    assert len(find_series(catalog, where="PixelSpacing > 0")) == 1
+    assert len(find_series(catalog, where="PixelSpacing < 0")) == 0
+    for where in (
+        "RescaleType = 'US'",
+        "RescaleType ~ 'us'",
+        "not RescaleType !~ 'us'",
+        "RescaleType in ('US')",
+    ):
+        assert len(find_series(catalog, where=where)) == 1, where
+    assert find_series(catalog, where="RescaleType = 'HU'") == []
+    catalog.close()
 
 
 @pytest.mark.parametrize(
@@ -131,6 +209,10 @@ def test_ranges_lists_and_several_values(dated: Catalog, key: str, value: Any, f
         ({"StudyDate": ("1",)}, "StudyDate wants a range of two ends"),
         ({"StudyDate": "2026-01-31"}, "'2026-01-31', which is no date; dates are written 20260131"),
         ({"StudyDate": "2026"}, "'2026', which is no date"),
+        ({"PatientAge": (40, 60)}, "'40', which is no age"),
+        ({"WindowCenter": (5, "x")}, "WindowCenter is a number"),
+        ({"WindowCenter": float("nan")}, "WindowCenter is a number"),
+        ({"STUDYDATE": "20260131"}, "did you mean StudyDate"),
         ({"StudyDate": "2026-01"}, "'01', which is no date"),
         ({"StudyDate": ["20260131", "yesterday"]}, "'yesterday', which is no date"),
         ({"StudyDate": ("20260101", "31.1.2026")}, "'31.1.2026', which is no date"),
@@ -159,6 +241,9 @@ def test_a_question_that_cannot_be_answered_says_why(
         ("Laterality != 'L' and Laterality !~ 'L'", ["CT", "MR"]),
         ("PixelSpacing == '0.8\\0.7'", ["CT", "MR"]),
         ("StudyDate >= 19000101 or StudyDate is empty", ["CT", "MR"]),
+        ("TransferSyntaxUID = '1.2.840.10008.1.2.1'", ["CT", "MR"]),
+        ("0002,0010 = '1.2.840.10008.1.2.1' and Modality = 'CT'", ["CT"]),
+        ("transfer_syntax_uid != '1.2.840.10008.1.2.1' or (0002,0010) is empty", []),
         ("", ["CT", "MR"]),
     ],
 )
@@ -178,9 +263,18 @@ def test_where_finds_series_with_an_instance_that_satisfies_it(
         ("Modality == 'CT", "at column 13"),
         ("Rows == '32'", "Rows is a number and is compared with one, without quotes (column 9"),
         ("Rows ~ '3'", "Rows is a number and contains no text"),
-        ("PixelSpacing < 1", "PixelSpacing holds several numbers, which have no order"),
+        ("PixelSpacing < 'a'", "PixelSpacing holds numbers and is ordered by one, without quotes"),
         ("StudyDate == '2026-01-31'", "'2026-01-31', which is no date; dates are written 20260131"),
         ("StudyDate in (20260131, 'x')", "'x', which is no date"),
+        ("PatientAge > 50", "'50', which is no age; ages are written like 045Y"),
+        ("PatientAge > '45Y'", "which is no age"),  # as a text it would be beyond 050Y
+        ("MODALITY == 'CT'", "no attribute 'MODALITY'; did you mean Modality?"),
+        (
+            "Rows = 1 or MediaStorageSOPClassUID = '1'",
+            "file meta information, which is not searched; ask for",
+        ),
+        ("0002,0013 is present", "0002,0013 is file meta information"),
+        ("not SourceImageSequence.TransferSyntaxUID ~ '1'", "file meta information, which is not searched"),
         ("SliceThickness < 1e400", "compared with 1e400, which is no number below"),
         ("(" * 13 + "Rows == 1" + ")" * 13, "nests more than 10 parentheses"),
         (" or ".join(["Rows == 1"] * 201), "compares more than 200 values"),
@@ -192,6 +286,42 @@ def test_an_expression_that_cannot_be_understood_says_what_and_where(where: str,
         compile_where(where)
 
     assert words in str(caught.value)
+
+
+@pytest.fixture
+def anonymous(catalog_url: str, tmp_path: Path) -> Iterator[Catalog]:
+    """A patient with an ID and its issuer, one with an ID alone, and one with neither."""
+    for number, (patient_id, issuer) in enumerate([("7", "A"), ("8", None), ("", "")]):
+        path = phantoms.write_series(
+            tmp_path / "a" / str(number), planes=1, study=str(number), seed=number
+        ).paths[0]
+        ds = pydicom.dcmread(path)
+        ds.PatientID = patient_id
+        if issuer is not None:
+            ds.IssuerOfPatientID = issuer
+        ds.save_as(path)
+    catalog = Catalog(catalog_url)
+    index_paths(catalog, [tmp_path / "a"])
+    yield catalog
+    catalog.close()
+
+
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [
+        ("PatientID is empty", 1),
+        ("PatientID is present", 2),
+        ("PatientID == ''", 0),
+        ("PatientID != ''", 3),
+        ("PatientID ~ ''", 2),
+        ("PatientID < '8'", 1),
+        ("IssuerOfPatientID is empty", 2),
+        ("IssuerOfPatientID is present", 1),
+        ("not IssuerOfPatientID ~ ''", 2),
+    ],
+)
+def test_a_patient_without_an_id_has_none(anonymous: Catalog, where: str, count: int) -> None:
+    assert len(find_series(anonymous, where=where)) == count
 
 
 def test_the_largest_expressions_allowed_are_answered(catalog: Catalog) -> None:
@@ -239,6 +369,7 @@ def test_a_level_is_answered_with_the_columns_asked_for(catalog: Catalog) -> Non
     assert find_level(catalog, Level.PATIENT, {"Modality": "MR"}, columns=["PatientID"]) == [
         {"patient_id": "2"}
     ]
+    assert find_level(catalog, Level.PATIENT, {"Modality": "MR"}, columns=[]) == [{}]
     assert find_level(catalog, Level.STUDY, {"PatientID": "1"}, columns=["patient_name"]) == [
         {"patient_name": "Ärmel^Jo"}
     ]

@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from catalog.attributes import Level
 from catalog.corrections import Author, correct_patient, merge_patients
 from catalog.database import Catalog
-from catalog.errors import NotFoundError
+from catalog.errors import NotFoundError, QuestionError
 from catalog.index import index_paths
 from catalog.query import find_instances, find_level, find_series, instances_of
 from catalog.records import RemoteSeries, Value
@@ -54,6 +55,25 @@ def test_a_series_from_elsewhere_says_where_it_lies_and_what_it_holds(catalog: C
         remote_of(catalog, "1.9")
 
 
+def test_a_study_says_of_its_series_what_is_here_and_what_lies_elsewhere(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    here = phantoms.write_series(tmp_path / "here", planes=3, patient_id="Q", modality="MR")
+    index_paths(catalog, here.paths)
+    record_remotes(catalog, "idc", [told(1), told(2, modality="PT")])
+    keys = ["ModalitiesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances"]
+    here_and_there = [("MR", 1, 3, "ONLINE"), ("CT\\PT", 2, 100, "UNAVAILABLE")]
+    for level in (Level.STUDY, Level.SERIES):
+        rows = find_level(catalog, level, {}, columns=[*keys, "InstanceAvailability"])
+        assert list(dict.fromkeys(tuple(row.values()) for row in rows)) == here_and_there
+    for modalities, patients in (("P?", ["P"]), (["MR", "PT"], ["Q", "P"]), ("XA", []), (None, ["Q", "P"])):
+        rows = find_level(catalog, Level.PATIENT, {"ModalitiesInStudy": modalities}, columns=["PatientID"])
+        assert [row["patient_id"] for row in rows] == patients
+    for below in ("Modality", "NumberOfSeriesRelatedInstances"):
+        with pytest.raises(QuestionError, match="is of the level series, which is below study"):
+            find_level(catalog, Level.STUDY, {}, columns=[below])
+
+
 @pytest.mark.parametrize(
     ("where", "found"),
     [
@@ -66,6 +86,8 @@ def test_a_series_from_elsewhere_says_where_it_lies_and_what_it_holds(catalog: C
         ("0018,9087 > 800 or not 0018,9087 > 800", False),
         ("ContrastBolusAgentSequence.CodeMeaning !~ 'gado'", False),
         ("finding != 'tilt' or finding is empty", False),
+        ("finding == 'unchecked' and finding in ('tilt', 'unchecked')", True),
+        ("finding != 'unchecked' or finding not in ('tilt', 'unchecked')", False),
         ("Modality == 'CT' or SliceThickness < 1", True),
         ("not (Modality == 'MR' and SliceThickness < 1)", True),
         ("Modality == 'CT' and not SliceThickness < 1", False),
@@ -164,3 +186,11 @@ def test_a_correction_holds_for_what_is_told_anew(catalog: Catalog) -> None:
     record_remotes(catalog, "idc", [told(1, patient_sex="M"), changed])
     found = find_series(catalog, where="PatientSex = 'F'")
     assert [(each.patient_id, each.modality) for each in found] == [("P", "CT"), ("P", "MR")]
+
+
+def test_where_a_series_has_no_uid_no_other_is_taken_away(catalog: Catalog) -> None:
+    """It may be any of those that were told of before."""
+    record_remotes(catalog, "idc", [told(1), told(2)], complete=True)
+    report = record_remotes(catalog, "idc", [told(1), told(2, series_instance_uid=None)], complete=True)
+    assert (len(report.rejected), report.withdrawn) == (1, 0)
+    assert record_remotes(catalog, "idc", [told(1)], complete=True).withdrawn == 1

@@ -1,6 +1,7 @@
 """The index of texts knows every series a condition is true of, whoever wrote it; on both databases."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,9 @@ def told(number: int, text: str) -> RemoteSeries:
     return RemoteSeries(dict(values), "idc", "s3://bucket/x")
 
 
-def rows(catalog: Catalog, words: list[str], *, led: bool) -> list[int]:
-    demands = _demands(question(words, None)[0], {})
-    (candidates,) = {each.candidates for each in demands}
+def rows(catalog: Catalog, words: list[str], *, led: bool, **matching: object) -> list[int]:
+    demands = _demands(question(words, None)[0] if words else None, matching)
+    candidates = next((each.candidates for each in demands), None)  # `*` asks for nothing
     asked = _select(Level.SERIES, demands, lead=candidates if led else None)
     with catalog.reading() as connection:
         return list(connection.scalars(asked.add_columns(series.c.id).order_by(series.c.id)))
@@ -68,6 +69,56 @@ def test_what_the_index_leads_to_is_what_the_condition_finds(catalog: Catalog) -
         assert count_series(catalog, where=where) == len(found)
 
     equal()
+
+
+PATTERNS = st.tuples(st.sampled_from(("{}", "*{}", "{}*", "*{}*", "{}*{}", "?{}*")), WORDS, WORDS).map(
+    lambda of: of[0].format(*of[1:])
+)
+
+
+def test_what_the_index_leads_to_is_what_a_matching_key_finds(catalog: Catalog) -> None:
+    named = [
+        RemoteSeries(
+            {"series_instance_uid": f"1.4.{n}", "study_instance_uid": f"1.5.{n}", "patient_id": f"P{n}",
+             "patient_name": f"{text}^{text}"},
+            "idc", "s3://bucket/x",
+        )
+        for n, text in enumerate(ODD)
+    ]  # fmt: skip
+    record_remotes(catalog, "idc", [*(told(n, text) for n, text in enumerate(ODD * 4)), *named])
+    keys = ("patient_name", "patient_id", "series_description", "study_description", "manufacturer")
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.sampled_from(keys), PATTERNS)
+    @example("patient_name", "STRASSE STRASSE^*")
+    @example("patient_name", "liver liver liver^LIVER LIVER LIVER")
+    @example("series_description", "liver Liver LIVER")
+    def equal(key: str, value: str) -> None:
+        found = rows(catalog, [], led=False, **{key: value})
+        assert rows(catalog, [], led=True, **{key: value}) == found
+        assert count_series(catalog, **{key: value}) == len(found)
+        assert len(find_series(catalog, limit=1000, **{key: value})) == len(found)
+
+    equal()
+    assert len(find_series(catalog, patient_name="LIVER Liver*^*", limit=5)) == 1
+
+
+def test_a_date_a_number_and_a_name_are_found_without_a_look_at_each_series(tmp_path: Path) -> None:
+    """In SQLite; PostgreSQL plans by its statistics."""
+    catalog = Catalog(tmp_path / "catalog.sqlite")
+    with closing(catalog), catalog.reading() as connection:
+        for matching, index in (
+            ({"study_date": "20260131"}, "ix_studies_study_date"),
+            ({"accession_number": "A1"}, "ix_studies_accession_number"),
+            ({"patient_name": "Nobody^*"}, "series_texts VIRTUAL TABLE INDEX"),
+        ):
+            demands = _demands(None, matching)
+            (lead,) = {each.candidates for each in demands}
+            asked = _select(Level.SERIES, demands, lead=lead).add_columns(series.c.id).limit(50)
+            sql = asked.compile(connection.engine, compile_kwargs={"literal_binds": True})
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}").all()
+            assert any(index in each[3] for each in plan), plan
+            assert not any(each[3].startswith("SCAN series ") for each in plan), plan
 
 
 def test_an_expression_is_led_by_texts_that_must_be_there(catalog: Catalog) -> None:
@@ -187,3 +238,14 @@ def test_postgresql_without_the_extension_finds_the_same(postgresql: object) -> 
         assert not texts.is_indexed(connection)
     assert len(find_series(catalog, where="SeriesDescription ~ 'trass'", limit=5)) == 1
     catalog.close()
+
+
+def test_texts_indexed_together_are_those_that_a_trigger_writes_for_each(sqlite_catalog: Catalog) -> None:
+    record_remotes(sqlite_catalog, "idc", [told(n, text) for n, text in enumerate(ODD * 4)])
+    with sqlite_catalog.transaction() as connection:
+        kept = "SELECT rowid, text FROM series_texts ORDER BY rowid"
+        together = connection.execute(sa.text(kept)).all()
+        connection.execute(sa.text("UPDATE series SET modality = 'XX'"))  # the triggers write each anew
+        connection.execute(sa.text("UPDATE series SET modality = NULL"))
+        assert connection.execute(sa.text(kept)).all() == together
+        assert len(together) == 4 * len(ODD)

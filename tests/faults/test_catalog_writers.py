@@ -75,7 +75,7 @@ def rows(catalog: Catalog) -> list[Any]:
 # --- SQLite ----------------------------------------------------------------------------------------------
 
 
-def test_every_connection_of_sqlite_has_the_pragmas_that_make_it_durable(
+def test_22_P1_every_connection_of_sqlite_has_the_pragmas_that_make_it_durable(
     sqlite_catalog: Catalog, archive: Path
 ) -> None:
     asked: list[tuple[Any, ...]] = []
@@ -108,7 +108,7 @@ with catalog.transaction():
 """
 
 
-def test_a_second_writer_waits_for_the_first_and_then_writes(
+def test_34_a_second_writer_waits_for_the_first_and_then_writes(
     sqlite_catalog: Catalog, archive: Path, tmp_path: Path
 ) -> None:
     with started(HOLDER, tmp_path / "catalog.sqlite") as holder:
@@ -122,7 +122,7 @@ def test_a_second_writer_waits_for_the_first_and_then_writes(
     assert found == [PLANES * FOLDERS]
 
 
-def test_a_writer_that_waited_too_long_says_who_holds_the_catalog(
+def test_34_a_writer_that_waited_too_long_says_who_holds_the_catalog(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT_SECONDS", 0.1)
@@ -177,7 +177,7 @@ print(looks)
 """
 
 
-def test_readers_see_whole_transactions_and_are_never_locked_out_while_one_writes(
+def test_34_readers_see_whole_transactions_and_are_never_locked_out_while_one_writes(
     catalog_url: str, archive: Path
 ) -> None:
     Catalog(catalog_url).close()
@@ -193,7 +193,7 @@ def test_readers_see_whole_transactions_and_are_never_locked_out_while_one_write
     assert all(int(looks) >= 1 for looks in said[1:])
 
 
-def test_what_is_asked_in_one_reading_is_answered_of_one_state(catalog: Catalog, archive: Path) -> None:
+def test_34_what_is_asked_in_one_reading_is_answered_of_one_state(catalog: Catalog, archive: Path) -> None:
     every = sa.text("SELECT count(*) FROM files")
     with catalog.reading() as connection:
         assert connection.scalar(every) == 0
@@ -218,7 +218,7 @@ def mirrored(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("batches", [(4, 7), (500, 500)])
-def test_two_processes_that_index_the_same_instances_in_opposite_order_end_in_the_same_rows(
+def test_34_two_processes_that_index_the_same_instances_in_opposite_order_end_in_the_same_rows(
     catalog_url: str, archive: Path, mirrored: Path, tmp_path: Path, batches: tuple[int, int]
 ) -> None:
     one_after_another = Catalog(tmp_path / "whole.sqlite")
@@ -268,7 +268,9 @@ IS_WAITING = (
 
 
 @pytest.mark.postgresql
-def test_a_batch_that_postgresql_ends_in_a_deadlock_is_written_again(shared: Catalog, archive: Path) -> None:
+def test_34_a_batch_that_postgresql_ends_in_a_deadlock_is_written_again(
+    shared: Catalog, archive: Path
+) -> None:
     index_paths(shared, [archive])
     before = rows(shared)
     for path in archive.glob("*/*"):
@@ -297,7 +299,7 @@ def test_a_batch_that_postgresql_ends_in_a_deadlock_is_written_again(shared: Cat
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize("state", ["40001", "40P01"])
-def test_a_conflict_that_nobody_repeats_is_told_in_words(shared: Catalog, state: str) -> None:
+def test_34_a_conflict_that_nobody_repeats_is_told_in_words(shared: Catalog, state: str) -> None:
     raising = f"DO $$ BEGIN RAISE EXCEPTION 'of Geheim^Gerda' USING ERRCODE = '{state}'; END $$"
     with (
         pytest.raises(
@@ -310,7 +312,7 @@ def test_a_conflict_that_nobody_repeats_is_told_in_words(shared: Catalog, state:
 
 
 @pytest.mark.postgresql
-def test_the_isolation_of_a_transaction_is_not_left_to_the_server(shared: Catalog) -> None:
+def test_34_the_isolation_of_a_transaction_is_not_left_to_the_server(shared: Catalog) -> None:
     with psycopg.connect(address(shared), autocommit=True) as connection:
         name = shared.engine.url.database
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
@@ -336,7 +338,7 @@ def at_step(wanted: int, do: Callable[[], None]) -> Callable[[int, int | None], 
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize("step", [0, 1, 7, PLANES * FOLDERS])
-def test_a_server_that_cuts_the_connection_is_told_in_words_and_nothing_is_half_there(
+def test_34_a_server_that_cuts_the_connection_is_told_in_words_and_nothing_is_half_there(
     shared: Catalog, archive: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     monkeypatch.setattr("catalog.index.BATCH", PLANES)
@@ -372,7 +374,7 @@ def small_disk(tmp_path: Path, missing: Callable[[str], Any]) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_an_index_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
+def test_26_P8_an_index_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
     small_disk: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("catalog.index.BATCH", PLANES)

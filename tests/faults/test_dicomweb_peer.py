@@ -122,7 +122,7 @@ def found(node: WebNode) -> int:
         (7, {"offset": False}),
     ],
 )
-def test_whatever_a_peer_makes_of_limit_and_offset_no_row_is_lost_or_told_twice(
+def test_13_whatever_a_peer_makes_of_limit_and_offset_no_row_is_lost_or_told_twice(
     total: int, how: dict[str, Any]
 ) -> None:
     with serving(paging(total, **how)) as node:
@@ -136,20 +136,71 @@ def test_whatever_a_peer_makes_of_limit_and_offset_no_row_is_lost_or_told_twice(
         (50, {"offset": False, "most": 30, "Warning": '299 PEER: "There are 20 additional results"'}),
     ],
 )
-def test_a_peer_that_repeats_its_page_although_there_are_more_is_told_with_the_count(
+def test_13_a_peer_that_repeats_its_page_although_there_are_more_is_told_with_the_count(
     total: int, how: dict[str, Any]
 ) -> None:
     with serving(paging(total, **how)) as node, pytest.raises(RefusedError, match=r"more than \d+ cannot be"):
         found(node)
 
 
-def test_an_endless_peer_is_asked_for_a_narrower_question(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("headers", "remark"),
+    [
+        ({}, ""),
+        ({"Warning": '299 PEER: "The fuzzymatching parameter is not supported. Only literal matching"'},
+         "PEER matches literally alone"),
+    ],
+)  # fmt: skip
+def test_13_fuzzy_matching_is_asked_for_and_a_peer_that_has_none_is_told(
+    headers: dict[str, str], remark: str
+) -> None:
+    asked: list[str] = []
+
+    def script(peer: Peer) -> None:
+        asked.append(peer.path)
+        paging(3, **headers)(peer)
+
+    with serving(script) as node:
+        found = node.find("study", PatientName="Mueller", fuzzy=True)
+        assert len(found) == 3
+        assert found.note == remark
+        assert "fuzzymatching=true" in asked[0]
+        node.find("study", PatientName="Mueller")
+        assert "fuzzymatching" not in asked[-1]
+
+
+def test_13_lists_sequences_and_wildcards_have_the_form_of_qido() -> None:
+    asked: list[str] = []
+
+    def script(peer: Peer) -> None:
+        asked.append(peer.path)
+        paging(1)(peer)
+
+    with serving(script) as node:
+        node.find(
+            "study", PatientName="M*?r", StudyInstanceUID=["1.2.0", "1.2.7"], Modality=["CT", "MR"],
+            ProcedureCodeSequence={"CodeValue": "7"},
+        )  # fmt: skip
+    first, second = (set(each.partition("?")[2].split("&")) for each in asked if "offset=0" in each)
+    shared = {"00100010=M*?r", "0020000D=1.2.0,1.2.7", "00081032.00080100=7"}
+    assert shared | {"00080061=CT"} <= first
+    assert shared | {"00080061=MR"} <= second
+
+
+def test_4_a_wide_question_to_the_web_is_bounded_and_the_table_says_so() -> None:
+    with serving(paging(10**6)) as node:
+        found = node.find("study", limit=700)
+        assert len(found) == 700
+        assert "there are more than 700; ask a narrower question" in repr(found)
+
+
+def test_4_an_endless_peer_is_asked_for_a_narrower_question(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qido, "ROWS_AT_MOST", 1200)
     with serving(paging(10**9)) as node, pytest.raises(RefusedError, match="More than 1,200 matches"):
         found(node)
 
 
-def test_a_page_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_4_a_page_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qido, "PAGE_BYTES", 1024 * 1024)
 
     def endless(peer: Peer) -> None:
@@ -163,7 +214,7 @@ def test_a_page_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         found(node)
 
 
-def test_no_redirect_is_followed_and_the_other_host_hears_nothing() -> None:
+def test_15_no_redirect_is_followed_and_the_other_host_hears_nothing() -> None:
     heard: list[str] = []
 
     def other(peer: Peer) -> None:
@@ -222,7 +273,7 @@ FAULTS: dict[str, tuple[Script, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_said_in_words_that_tell_nothing_of_a_patient(
+def test_17_a_fault_is_said_in_words_that_tell_nothing_of_a_patient(
     fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     script, words = FAULTS[fault]
@@ -237,7 +288,7 @@ SENT = [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r
 
 
 @pytest.mark.parametrize("sends", SENT)
-def test_a_peer_that_falls_silent_or_sends_byte_by_byte_is_left(sends: bytes) -> None:
+def test_29_a_peer_that_falls_silent_or_sends_byte_by_byte_is_left(sends: bytes) -> None:
     over = threading.Event()
 
     def script(peer: Peer) -> None:
@@ -254,7 +305,7 @@ def test_a_peer_that_falls_silent_or_sends_byte_by_byte_is_left(sends: bytes) ->
             over.set()
 
 
-def test_who_reads_the_end_of_a_connection_knows_that_its_time_was_over() -> None:
+def test_29_who_reads_the_end_of_a_connection_knows_that_its_time_was_over() -> None:
     for _ in range(300):
         ours, theirs = socket.socketpair()
         with ours, theirs, _until(0.001, ours) as overdue:
@@ -262,7 +313,7 @@ def test_who_reads_the_end_of_a_connection_knows_that_its_time_was_over() -> Non
             assert overdue.is_set()
 
 
-def test_values_that_are_none_are_not_known() -> None:
+def test_14_values_that_are_none_are_not_known() -> None:
     row = {
         "0020000D": {"vr": "UI", "Value": ["1.2.3"]},
         "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Müller^Ü", "Ideographic": 7, "Phonetic": "み"}]},
@@ -351,7 +402,7 @@ CUT: dict[str, tuple[Callable[[dict[str, bytes]], bytes], int, str]] = {
 
 
 @pytest.mark.parametrize("cut", CUT)
-def test_a_series_that_is_cut_short_is_told_with_counts_and_what_came_is_kept(
+def test_10_a_series_that_is_cut_short_is_told_with_counts_and_what_came_is_kept(
     cut: str, ct: phantoms.Phantom, tmp_path: Path
 ) -> None:
     series, came, words = CUT[cut]
@@ -369,7 +420,7 @@ def test_a_series_that_is_cut_short_is_told_with_counts_and_what_came_is_kept(
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_what_a_series_lacks_is_asked_for_one_by_one(ct: phantoms.Phantom, tmp_path: Path) -> None:
+def test_10_what_a_series_lacks_is_asked_for_one_by_one(ct: phantoms.Phantom, tmp_path: Path) -> None:
     head = read_dataset(ct.paths[0])
     uids = (str(head.StudyInstanceUID), str(head.SeriesInstanceUID))
 
@@ -411,7 +462,7 @@ def _context(certificate: tuple[Path, Path], *, mutual: bool = False) -> ssl.SSL
     return context
 
 
-def test_a_certificate_is_checked_against_the_given_ones(certificate: tuple[Path, Path]) -> None:
+def test_19_a_certificate_is_checked_against_the_given_ones(certificate: tuple[Path, Path]) -> None:
     with serving(paging(3), tls=_context(certificate), ca_file=certificate[0]) as node:
         assert found(node) == 3
         stranger = WebNode(node.url, name="PEER")
@@ -422,7 +473,7 @@ def test_a_certificate_is_checked_against_the_given_ones(certificate: tuple[Path
             other_name.echo()
 
 
-def test_a_peer_that_wants_a_certificate_gets_that_of_the_settings(certificate: tuple[Path, Path]) -> None:
+def test_19_a_peer_that_wants_a_certificate_gets_that_of_the_settings(certificate: tuple[Path, Path]) -> None:
     ours = {"client_certificate": certificate[0], "client_key": certificate[1]}
     tls = _context(certificate, mutual=True)
     with serving(paging(3), tls=tls, ca_file=certificate[0], **ours) as node:

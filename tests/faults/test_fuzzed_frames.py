@@ -90,13 +90,13 @@ def altered(encoded: bytes, chance: random.Random) -> bytes:
     return bytes(content)
 
 
-def test_every_codec_is_fuzzed() -> None:
+def test_8_every_codec_is_fuzzed() -> None:
     assert ENCODED.keys() == CODECS.keys()
     assert not ENCODED.keys() & PLAIN.keys()
 
 
 @pytest.mark.parametrize("transfer_syntax", ENCODED)
-def test_an_altered_frame_is_values_or_a_reason_and_the_next_frame_is_right(transfer_syntax: str) -> None:
+def test_8_an_altered_frame_is_values_or_a_reason_and_the_next_frame_is_right(transfer_syntax: str) -> None:
     encoded, description = bytes(ENCODED[transfer_syntax]()), description_of(transfer_syntax)
     chance = random.Random(transfer_syntax)
     right = decoded(encoded, description)

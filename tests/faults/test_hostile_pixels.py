@@ -87,7 +87,7 @@ def ingested(folder: Path, home: Path) -> Ingested:
         ("HighBit", us("HighBit", 65535), "high bit 65535"),
     ],
 )
-def test_a_header_that_cannot_be_is_a_rejection_with_the_reason(
+def test_7_a_header_that_cannot_be_is_a_rejection_with_the_reason(
     tmp_path: Path, keyword: str, new: bytes, reason: str
 ) -> None:
     (path,) = phantoms.write_series(tmp_path / "archive", planes=1, rows=ROWS, columns=COLUMNS).paths
@@ -210,7 +210,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str, dict[str, int], str]] = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured where Linux tells of it")
-def test_small_files_that_claim_huge_frames_take_little_memory(tmp_path: Path) -> None:
+def test_7_small_files_that_claim_huge_frames_take_little_memory(tmp_path: Path) -> None:
     for name, (value, transfer_syntax, changes, _) in BOMBS.items():
         path = tmp_path / "archive" / f"{name}.dcm"
         write(path, value(), transfer_syntax=transfer_syntax, **changes)
@@ -234,7 +234,7 @@ CRASHES = {
 }
 
 
-def test_a_decoder_that_crashes_costs_one_instance_and_the_series_goes_on(
+def test_8_a_decoder_that_crashes_costs_one_instance_and_the_series_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a codec whose frames are expressions: the child evaluates them."""

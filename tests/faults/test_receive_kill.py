@@ -1,4 +1,4 @@
-"""What was answered with success is there after a kill at any system call; anything else is whole or gone.
+"""22, 23: what was answered with success is there after a kill at any system call; all else is whole or gone.
 
 `kill -9` does not test fsync, the order of system calls does: both are looked at, by strace.
 """
@@ -6,9 +6,9 @@
 import re
 import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,37 +21,27 @@ from catalog.identifiers import digest
 from catalog.intake import Intake
 from catalog.locks import LOCK
 from pipelines import phantoms
+from tests.faults.killing import Victims, points, victims
 
 CODE = """
-import os, sys
+import os
 from pathlib import Path
 from catalog.database import Catalog
 from catalog.intake import Intake
-catalog, received, sent = sys.argv[1:]
-with Intake(Catalog(catalog), Path(received)) as intake:
-    for path in sorted(Path(sent).iterdir()):
-        with intake.incoming() as incoming:
-            incoming.write(path.read_bytes())
-            taken = intake.take(incoming, settled=False)
-        os.write(1, f"{taken.status} {taken.digest}\\n".encode())
+
+def work(catalog, received, sent):
+    with Intake(Catalog(catalog), Path(received)) as intake:
+        for path in sorted(Path(sent).iterdir()):
+            with intake.incoming() as incoming:
+                incoming.write(path.read_bytes())
+                taken = intake.take(incoming, settled=False)
+            os.write(1, f"{taken.status} {taken.digest}\\n".encode())
 """
-POINTS = [
-    ("link", (1, 2, 3)),
-    ("unlink", (1, 2, 3)),
-    ("fsync", (1, 2, 3, 4, 5, 6, 8)),
-    ("fdatasync", (1, 2, 3)),
-    ("pwrite64", (1, 2, 4, 7, 11, 16, 22, 29)),
-    ("write", (2, 3, 4, 5, 6, 7)),
-    ("openat", (400, 420)),
-]
-
-
-@pytest.fixture(scope="module")
-def strace(missing: Callable[[str], NoReturn]) -> str:
-    found = shutil.which("strace")
-    if found is None:
-        missing("strace is not there: apt-get install strace, or as root tests/install_system.sh")
-    return found
+CALLS = {
+    "openat": 6, "write": 6, "pwrite64": 8, "fsync": 8, "fdatasync": 4, "link": 4, "unlink": 4, "mkdir": 3,
+    "rmdir": 1, "ftruncate": 1,
+}  # fmt: skip
+"""What changes a disk or what is known of it, and at how many calls of each it is killed; soak: at all."""
 
 
 @pytest.fixture(scope="module")
@@ -64,27 +54,59 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A catalog whose schema is made already: what comes before is tested elsewhere."""
-    Catalog(path := tmp_path_factory.mktemp("fresh") / "catalog.sqlite").close()
-    return path
+def receiver(strace: str) -> Iterator[Victims]:
+    with victims(strace, CODE, [*CALLS]) as made:
+        yield made
 
 
-@pytest.mark.parametrize(("call", "point"), [(call, point) for call, points in POINTS for point in points])
-def test_P1_P8_killed_at_any_system_call_what_was_acknowledged_is_there_and_nothing_else(
-    strace: str, sent: list[Path], fresh: Path, tmp_path: Path, call: str, point: int
+@pytest.fixture(scope="module")
+def counted(
+    receiver: Victims, fresh: Path, sent: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Counter[str]:
+    """How many calls it makes where nobody kills it."""
+    ended = receiver.run(bench(tmp_path_factory.mktemp("counted"), fresh, sent))
+    assert ended.code == 0
+    assert len(ended.said.splitlines()) == len(sent)
+    return ended.calls
+
+
+def bench(folder: Path, fresh: Path, sent: list[Path]) -> list[str]:
+    """A new bench, to receive what is sent."""
+    shutil.copy(fresh, folder / "catalog.sqlite")
+    return [str(folder / "catalog.sqlite"), str(folder / "received"), str(sent[0].parent)]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_23_P1_P8_killed_at_a_system_call_what_was_acknowledged_is_there_and_nothing_else(
+    receiver: Victims, counted: Counter[str], sent: list[Path], fresh: Path, tmp_path: Path, call: str
 ) -> None:
-    url, received = tmp_path / "catalog.sqlite", tmp_path / "received"
-    shutil.copy(fresh, url)
-    injected = f"inject={call}:signal=KILL:when={point}"
-    done = subprocess.run(
-        [strace, "-f", "--seccomp-bpf", "-o", tmp_path / "trace", "-e", f"trace={call}", "-e", injected,
-         sys.executable, "-c", CODE, url, received, sent[0].parent],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode in (0, -9, 137), done.stderr
-    acknowledged = [line.split() for line in done.stdout.splitlines()]
+    for point in points(counted[call], CALLS[call]):
+        killed_at(point, call, receiver, sent, fresh, tmp_path)
 
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("call", CALLS)
+def test_23_P1_P8_killed_at_every_system_call_what_was_acknowledged_is_there_and_nothing_else(
+    receiver: Victims, counted: Counter[str], sent: list[Path], fresh: Path, tmp_path: Path, call: str
+) -> None:
+    for point in points(counted[call], counted[call]):
+        killed_at(point, call, receiver, sent, fresh, tmp_path)
+
+
+def killed_at(
+    point: int, call: str, receiver: Victims, sent: list[Path], fresh: Path, tmp_path: Path
+) -> None:
+    made: list[Path] = []
+
+    def anew() -> list[str]:
+        made.append(tmp_path / f"{point}-{len(made)}")
+        made[-1].mkdir()
+        return bench(made[-1], fresh, sent)
+
+    killed = receiver.killed(anew, call, point)
+    url, received = made[-1] / "catalog.sqlite", made[-1] / "received"
+    acknowledged = [line.split() for line in killed.said.splitlines()]
     catalog = Catalog(url)
     with Intake(catalog, received):  # the next start goes on with what was noted
         pass
@@ -128,17 +150,21 @@ def _by_state(catalog: Catalog) -> dict[str, list[str]]:
     return found
 
 
-def test_P1_success_is_sent_after_the_file_its_name_and_its_row_are_on_the_disk(
-    strace: str, sent: list[Path], start_receive: Callable[..., Any], tmp_path: Path
+def test_22_P1_success_is_sent_after_the_file_its_name_and_its_row_are_on_the_disk(
+    strace: str,
+    sent: list[Path],
+    start_receive: Callable[..., Any],
+    missing: Callable[[str], NoReturn],
+    tmp_path: Path,
 ) -> None:
+    sender = shutil.which("dcmsend", path="/usr/bin")
+    if sender is None:
+        missing("dcmsend is not there: apt-get install dcmtk, or as root tests/install_system.sh")
     trace = tmp_path / "trace"
-    calls = "trace=fsync,fdatasync,link,unlink,sendto"
+    calls = "trace=fsync,fdatasync,link,unlink,sendto,sendmsg"
     receiving = start_receive(
         tmp_path / "bench", before=[strace, "-D", "-f", "-y", "--seccomp-bpf", "-o", trace, "-e", calls]
     )
-    sender = shutil.which("dcmsend", path="/usr/bin")
-    if sender is None:
-        pytest.skip("dcmsend is not there: apt-get install dcmtk")
     command = [sender, "-aec", "WORKBENCH", "127.0.0.1", str(receiving.port), sent[0]]
     subprocess.run(command, check=True, timeout=60, env={"TCP_NODELAY": "1"})
     assert receiving.end() == 0
@@ -155,7 +181,7 @@ def test_P1_success_is_sent_after_the_file_its_name_and_its_row_are_on_the_disk(
     linked = first(r"^link\(.*\.partial\", .*\.dcm\"")
     folder = first(r"^fsync\(\d+<.*/received/[0-9a-f]{2}/[0-9a-f]{32}>", linked)
     row = first(r"^f(data)?sync\(\d+<.*catalog\.sqlite-wal>", folder)
-    answer = first(r"^sendto\(\d+<(TCP|socket)", linked)
+    answer = first(r"^send(to|msg)\(\d+<(TCP|socket)", linked)
     gone = first(r"^unlink\(.*\.partial\"", linked)
     assert durable < linked < folder < row < answer < len(lines), lines
     assert row < gone < len(lines), "the name under incoming goes after the row is there"

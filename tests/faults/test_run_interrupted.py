@@ -25,7 +25,7 @@ def slow(volume, *, folder):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of process groups are of POSIX")
-def test_a_run_ends_at_ctrl_c_and_goes_on_from_there(tmp_path: Path) -> None:
+def test_37_a_run_ends_at_ctrl_c_and_goes_on_from_there(tmp_path: Path) -> None:
     for each in range(3):
         phantoms.write_series(tmp_path / "archive" / str(each), planes=3, rows=4, columns=4, seed=each)
     (tmp_path / "steps.py").write_text(STEP)

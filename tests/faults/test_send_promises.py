@@ -1,21 +1,30 @@
 """What sending promises, whatever node and line do: bounded waits, the same bytes, order, nothing lost."""
 
+import struct
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pydicom
+import pynetdicom.association
+import pynetdicom.service_class
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.uid import ExplicitVRLittleEndian
 
 from catalog import outbox
 from catalog.database import Catalog
-from catalog.deliveries import TERMINAL, State
+from catalog.deliveries import TERMINAL, Event, State
+from catalog.errors import DeliveryError
 from catalog.identifiers import digest
 from pipelines import phantoms
+from tests.peers.caller import RAW_DATA, an_object
 from tests.peers.line import Fault, line_to
 from tests.peers.scripted import (
     ABORT,
@@ -25,14 +34,19 @@ from tests.peers.scripted import (
     SILENCE,
     SUCCESS,
     WARNING,
+    ScriptedPacs,
     Step,
     scripted,
 )
+from workbench.pacs import deliver as delivering
 from workbench.pacs.deliver import deliver, deliver_to_all
+from workbench.pacs.dimse import find, find_elements
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.fingerprint import differences, fingerprint
+from workbench.pacs.instance import Instance
 from workbench.pacs.node import ListenAddress
 from workbench.pacs.posting import post
+from workbench.routing.carriers import Carriers
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 WAIT = timedelta(seconds=1)
@@ -249,3 +263,205 @@ def test_21_associations_that_end_in_any_way_leave_neither_threads_nor_open_file
         thread.join(max(until - time.monotonic(), 0))
     assert others() == []
     assert open_files() <= files
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is told as Linux does")
+def test_36_a_large_instance_is_read_back_in_bounded_memory(
+    start_receive: Callable[..., Any], tmp_path: Path
+) -> None:
+    size = 128 << 20
+    ds = an_object()
+    del ds[0x00091001]
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.add_new(0x7FE10010, "LO", "TEST")
+    ds.save_as(path := tmp_path / "large.dcm", enforce_file_format=True)
+    with path.open("ab") as file:
+        file.write(b"\xe1\x7f\x01\x10OB\0\0" + size.to_bytes(4, "little"))
+        file.truncate(file.tell() + size)
+    uids = str(ds.StudyInstanceUID), str(ds.SeriesInstanceUID)
+    large = Instance(path, RAW_DATA, ds.SOPInstanceUID, str(ExplicitVRLittleEndian), *uids)
+    home = tmp_path / "bench"
+    home.mkdir()
+    (home / "workbench.toml").write_text(
+        '[nodes.SENDER]\nae_title = "SENDER"\nmay = ["store", "find", "retrieve"]\n'
+        'host = "127.0.0.1"\nport = 104\n'
+    )
+    receiving = start_receive(home)
+    node = DimseNode("WORKBENCH", "127.0.0.1", receiving.port, name="PACS", calling_ae_title="SENDER")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    before = peak_memory()
+    with node.carrying(ListenAddress()) as carrier:
+        with carrier.storing([large]) as store:
+            assert store(large).event is Event.SUCCESS
+        with carrier.reading_back([large]) as read:
+            assert read(large).words == "read back by C-GET, identical"
+    assert peak_memory() - before < size / 8
+    assert set(tmp_path.iterdir()) == {path, home}, "nothing is left"
+
+
+def peak_memory() -> int:
+    """Bytes that this process had at most."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) << 10
+
+
+def test_27_a_batch_longer_than_its_lease_stays_with_the_sender_at_work(
+    sqlite_catalog: Catalog,
+    tmp_path: Path,
+    series: list[phantoms.Phantom],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else two senders take it from each other in turn, until each object was sent twenty times."""
+    stored, lease = ScriptedPacs.store, timedelta(seconds=1)
+
+    def slowly(pacs: ScriptedPacs, event: Any) -> int:
+        time.sleep(0.5)
+        return stored(pacs, event)
+
+    monkeypatch.setattr(ScriptedPacs, "store", slowly)
+    monkeypatch.setattr(delivering, "LEASE", lease)
+    queue_all(sqlite_catalog, tmp_path, series)
+    with scripted() as pacs:
+        node = pacs.node()
+
+        def send_on() -> None:
+            while any(State(each.state) not in TERMINAL for each in outbox.deliveries(sqlite_catalog)):
+                deliver(
+                    sqlite_catalog,
+                    node,
+                    listen=ListenAddress(),
+                    now=lambda: datetime.now(UTC),
+                    wait=timedelta(0),
+                )
+                time.sleep(0.05)
+
+        senders = [threading.Thread(target=send_on) for _ in range(2)]
+        for each in senders:
+            each.start()
+        for each in senders:
+            each.join()
+        ended = outbox.deliveries(sqlite_catalog)
+    assert {each.state for each in ended} == {State.CONFIRMED.value}
+    assert [each.attempts for each in ended] == [1] * 4
+    assert len(pacs.received) == 4
+
+
+def element(group: int, number: int, vr: bytes, value: bytes, length: int | None = None) -> bytes:
+    """An element in Explicit VR Little Endian, in the long form where a length is said."""
+    if length is None:
+        return struct.pack("<HH2sH", group, number, vr, len(value)) + value
+    return struct.pack("<HH2sHI", group, number, vr, 0, length) + value
+
+
+UNENDED = 0xFFFFFFFF
+NAMED = element(8, 0x18, b"UI", b"1.2.3\0")
+NESTED = (element(0x8, 0x1140, b"SQ", b"", UNENDED) + struct.pack("<HHI", 0xFFFE, 0xE000, UNENDED)) * 3000
+GARBAGE = {
+    "an unended element": NAMED + element(0x7FE0, 0x10, b"OW", b"abcdef", UNENDED),
+    "a nest of sequences": NAMED + NESTED,
+    "a cut sequence": NAMED + element(0x40, 0xA730, b"SQ", b"0123456789", 10),
+    "an unknown representation": NAMED + element(0x10, 0x10, b"ZZ", b"Meier^Anna"),
+    "noise": bytes(range(255, -1, -1)) * 8,
+}
+
+
+@pytest.mark.parametrize("kind", GARBAGE)
+def test_27_garbage_that_is_read_back_is_a_reason_in_words_and_rests(
+    sqlite_catalog: Catalog,
+    tmp_path: Path,
+    series: list[phantoms.Phantom],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    """Else a node that stored an object once had it failed, within seconds, with a traceback each time."""
+    encode = pynetdicom.association.encode
+
+    def encoded(ds: Any, *how: Any, **more: Any) -> bytes | None:
+        return GARBAGE[kind] if "PixelData" in ds else encode(ds, *how, **more)
+
+    monkeypatch.setattr(pynetdicom.association, "encode", encoded)
+    path = series[0].paths[0]
+    post(sqlite_catalog, path, "PACS", outbox_folder=tmp_path / "outbox", now=NOW)
+    with scripted() as pacs:
+        send(sqlite_catalog, pacs.node(**QUICK))
+    (delivery,) = outbox.deliveries(sqlite_catalog)
+    assert delivery.state in (State.STORED.value, State.FAILED.value)
+    assert delivery.state == State.FAILED.value or delivery.next_attempt > NOW
+    said = " ".join(each.text for each in delivery.stages)
+    assert "cannot be read" in said or "differs" in said
+    assert "Meier" not in said
+    assert len(pacs.received) == 1
+
+
+@pytest.mark.parametrize("kind", GARBAGE)
+def test_27_garbage_that_answers_a_question_is_an_error_in_words(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Or no answer at all; never an error of a parser."""
+    monkeypatch.setattr(pynetdicom.service_class, "encode", lambda *_, **__: GARBAGE[kind])
+
+    with scripted() as pacs:
+        pacs.kept["1.2.3"] = b""
+        node = pacs.node(**QUICK)
+        identifier = pydicom.Dataset()
+        identifier.QueryRetrieveLevel, identifier.SOPInstanceUID = "IMAGE", "1.2.3"
+        for ask in (find, find_elements):
+            with suppress(DeliveryError):
+                ask(node, identifier)
+
+
+def test_27_an_error_of_whatever_kind_puts_a_batch_off_and_gives_it_up(
+    sqlite_catalog: Catalog, tmp_path: Path, series: list[phantoms.Phantom], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next sender has it at once, twenty times within minutes, and then it failed."""
+
+    def stumble(*_: Any) -> None:
+        raise RecursionError("Meier^Anna")
+
+    queue_all(sqlite_catalog, tmp_path, series)
+    monkeypatch.setattr(delivering._Sender, "_read_back", stumble)
+    with scripted() as pacs:
+        with pytest.raises(RecursionError):
+            send(sqlite_catalog, pacs.node(**QUICK))
+        told: list[str] = []
+        receipts = deliver_to_all(
+            sqlite_catalog,
+            [pacs.node(**QUICK)],
+            listen=ListenAddress(),
+            now=lambda: NOW + timedelta(hours=1),
+            wait=WAIT,
+            limited=told.append,
+        )
+        assert len(receipts) == 4
+        assert len(told) == 1
+        assert "RecursionError" in told[0]
+    assert outbox.due(sqlite_catalog, "PACS", NOW + timedelta(hours=1)) == []
+    for each in outbox.deliveries(sqlite_catalog):
+        assert (each.state, each.attempts) == (State.STORED.value, 2)
+        assert each.reason == "the sender stopped: RecursionError"
+    assert outbox.claim(sqlite_catalog, "PACS", NOW + timedelta(hours=2), WAIT, limit=4)
+
+
+def test_27_an_error_of_whatever_kind_lets_the_other_nodes_of_a_router_go_on(
+    sqlite_catalog: Catalog, tmp_path: Path, series: list[phantoms.Phantom], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*_: Any) -> None:
+        raise RecursionError("Meier^Anna")
+
+    queue_all(sqlite_catalog, tmp_path, series)
+    monkeypatch.setattr(delivering._Sender, "_read_back", stumble)
+    told: list[tuple[str, str]] = []
+    with scripted() as pacs:
+        carriers = Carriers(
+            sqlite_catalog,
+            {"PACS": pacs.node(**QUICK)},
+            ListenAddress(),
+            now=lambda: NOW + timedelta(hours=1),
+            wait=WAIT,
+            tell=lambda node, _receipts, fault: told.append((node, fault)),
+        )
+        assert carriers.look() == 1
+        assert carriers.wait(20)
+        assert carriers.look() == 0, "it rests"
+    assert told == [("PACS", "RecursionError")]

@@ -36,6 +36,21 @@ def test_every_module_is_on_the_map_of_contributing() -> None:
         assert kinds or inside[-1].startswith("__") or inside[-1] in on_map, f"{path} is not on the map"
 
 
+def test_every_module_of_the_map_of_contributing_is_there() -> None:
+    rooms = ("catalog", "pipelines", "workbench")
+    there = [path.relative_to(ROOT).with_suffix("").parts for path in tracked_files()]
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = text.split("what it is about")[1].split("\n\n")[0].splitlines()[2:]
+    for row in rows:
+        for room, cell in zip(rooms, row.strip("|").split("|")[1:], strict=True):
+            inside = [path[1:] for path in there if path[0] == room]
+            said = re.sub("in child processes:|in Zarr:|`extensions/.*", "", cell)
+            for folder, words in re.findall(r"(?:`(\w+)/`)?([^`,;]*)", said):
+                for word in words.replace("pacs:", "").split():
+                    found = [each for each in inside if word in each and (not folder or folder in each[:-1])]
+                    assert found, f"{room}/{folder} has no {word}, which is on the map"
+
+
 def loaded_by(statement: str) -> set[str]:
     code = f"{statement}; import sys; sys.stdout.write(chr(10).join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

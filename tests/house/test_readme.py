@@ -8,9 +8,22 @@ from pathlib import Path
 
 from pipelines import phantoms
 from workbench.pacs.embedded import start
+from workbench.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+
+TOML = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_example_of_settings_can_be_read(tmp_path: Path) -> None:
+    nodes, limits, routes = TOML
+    # what belongs to the top stands first
+    (tmp_path / "workbench.toml").write_text(f"{routes}\n{nodes}\n{limits}")
+    settings = Settings.load(tmp_path)
+    assert list(settings.nodes) == ["PACS", "ARCHIVE"]
+    assert settings.nodes["PACS"].limits.associations == 2
+    assert settings.routes[0].name == "localizers stay"
 
 
 def test_the_python_example_runs_as_a_script_on_the_default_cluster(tmp_path: Path) -> None:
@@ -23,8 +36,7 @@ def test_the_python_example_runs_as_a_script_on_the_default_cluster(tmp_path: Pa
     home = tmp_path / "bench"
     home.mkdir()
     with start(tmp_path / "pacs", ae_title="ARCHIVE") as pacs:
-        (toml,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-        toml = toml.replace("pacs.example.org", "127.0.0.1").replace('"PACS"', '"ARCHIVE"')
+        toml = TOML[0].replace("pacs.example.org", "127.0.0.1").replace('"PACS"', '"ARCHIVE"')
         (home / "workbench.toml").write_text(re.sub(r"port = \d+", f"port = {pacs.node.port}", toml))
         done = subprocess.run(
             [sys.executable, script],

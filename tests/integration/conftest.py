@@ -1,9 +1,11 @@
 """Peers for a round trip: Orthanc in a process and a folder of its own, and the embedded PACS beside it."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ from workbench.pacs.web.node import WebNode
 
 START_SECONDS = 30.0
 TOKEN = "ORTHANC_OF_THE_TESTS"
+TRIXIE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "imaging-workbench/trixie"
+"""Debian 13, where `tests/install_trixie.sh` has put it."""
 
 
 @dataclass(frozen=True)
@@ -100,32 +104,45 @@ def objects(tmp_path: Path) -> dict[str, Object]:
 def start_orthanc(
     tmp_path_factory: pytest.TempPathFactory, missing: Callable[[str], NoReturn]
 ) -> Iterator[Callable[..., Peer]]:
-    """Start Orthanc with some settings changed; every one that was started ends with the tests."""
-    program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
-    if program is None:
-        missing("Orthanc is not installed: apt-get install orthanc, or as root tests/install_system.sh")
-    running: list[subprocess.Popen[bytes]] = []
+    """Start Orthanc with some settings changed; every one that was started ends with the tests.
 
-    def start(**changed: Any) -> Peer:
+    With `newer=True` it is that of Debian 13, in a folder of its own.
+    """
+    running: list[subprocess.Popen[bytes]] = []
+    made: list[Path] = []
+
+    def start(*, use_tls: bool = False, newer: bool = False, may_get: bool = True, **changed: Any) -> Peer:
+        before: list[str] = []
+        program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
         folder = tmp_path_factory.mktemp("orthanc")
+        if newer:
+            if not (TRIXIE / "complete").is_file() or os.geteuid() != 0:
+                pytest.skip("Orthanc of Debian 13 is not there: as root, tests/install_trixie.sh")
+            (TRIXIE / "srv").mkdir(exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix="orthanc", dir=TRIXIE / "srv"))
+            made.append(folder)
+            before, program = ["/usr/sbin/chroot", str(TRIXIE)], "/usr/sbin/Orthanc"
+        if program is None:
+            missing("Orthanc is not installed: apt-get install orthanc, or as root tests/install_system.sh")
+        inside = Path("/") / folder.relative_to(TRIXIE) if newer else folder
         dicom_port, http_port, listen_port = _free_port(), _free_port(), _free_port()
         settings: dict[str, Any] = {
-            "Name": "test", "StorageDirectory": str(folder), "IndexDirectory": str(folder),
+            "Name": "test", "StorageDirectory": str(inside), "IndexDirectory": str(inside),
             "DicomAet": "ORTHANC", "DicomPort": dicom_port, "HttpPort": http_port,
             "RemoteAccessAllowed": False, "AuthenticationEnabled": True, "RegisteredUsers": {"u": "p"},
             "DicomCheckCalledAet": True, "UnknownSopClassAccepted": True, "DefaultEncoding": "Utf8",
             "SaveJobs": False, "StorageCommitmentReportsSize": 100,
             "DicomModalities": {"bench": {
                 "AET": "WORKBENCH", "Host": "127.0.0.1", "Port": listen_port, "AllowEcho": True,
-                "AllowFind": True, "AllowGet": True, "AllowMove": True, "AllowStore": True,
-                "AllowStorageCommitment": True,
+                "AllowFind": True, "AllowGet": may_get, "AllowMove": True, "AllowStore": True,
+                "AllowStorageCommitment": True, "UseDicomTls": use_tls,
             }},
         }  # fmt: skip
         settings |= changed
         (folder / "orthanc.json").write_text(json.dumps(settings))
         log = folder / "orthanc.log"
         with log.open("wb") as output:
-            command = [program, str(folder / "orthanc.json")]
+            command = [*before, program, str(inside / "orthanc.json")]
             environment = {"TCP_NODELAY": "1"}  # else every answer waits for a delayed acknowledgement
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
         running.append(process)
@@ -138,6 +155,8 @@ def start_orthanc(
         process.kill()  # it takes seconds over a polite end, and its folder is thrown away
     for process in running:
         process.wait(timeout=30)
+    for folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_for(log: Path, process: subprocess.Popen[bytes]) -> None:
@@ -177,23 +196,45 @@ def orthanc(start_orthanc: Callable[..., Peer]) -> Peer:
     return start_orthanc()
 
 
-@pytest.fixture(scope="session")
-def dicomweb(start_orthanc: Callable[..., Peer], missing: Callable[[str], NoReturn]) -> Iterator[WebPeer]:
-    """An Orthanc with its DICOMweb plugin, known in both ways; tests share it."""
-    plugins = sorted(Path("/usr/lib/orthanc").glob("libOrthancDicomWeb.so*"))
-    if not plugins:
-        missing("Orthanc has no DICOMweb: apt-get install orthanc-dicomweb, or tests/install_system.sh")
-    peer = start_orthanc(Plugins=[str(plugins[-1])], DicomWeb={"Enable": True, "Root": "/dicom-web/"})
+def _dicomweb(start_orthanc: Callable[..., Peer], plugins: Path, **options: Any) -> Iterator[WebPeer]:
+    found = sorted(plugins.glob("libOrthancDicomWeb.so*"))
+    inside = [str(Path("/usr/lib/orthanc") / each.name) for each in found[-1:]]
+    peer = start_orthanc(Plugins=inside, DicomWeb={"Enable": True, "Root": "/dicom-web/"}, **options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(TOKEN, "Basic dTpw")  # u:p
         url = f"http://127.0.0.1:{peer.http_port}/dicom-web"
         yield WebPeer(peer.node, WebNode(url, name=peer.node.name, token_variable=TOKEN), peer.listen)
 
 
-@pytest.fixture(scope="session", params=["embedded", pytest.param("orthanc", marks=pytest.mark.pacs)])
+@pytest.fixture(scope="session", params=["orthanc", "newer"])
+def dicomweb(
+    request: pytest.FixtureRequest,
+    start_orthanc: Callable[..., Peer],
+    missing: Callable[[str], NoReturn],
+) -> Iterator[WebPeer]:
+    """An Orthanc with its DICOMweb, known in both ways, of this Debian and the next; tests share it."""
+    if request.param == "newer":
+        yield from _dicomweb(start_orthanc, TRIXIE / "usr/lib/orthanc", newer=True)
+        return
+    plugins = Path("/usr/lib/orthanc")
+    if not sorted(plugins.glob("libOrthancDicomWeb.so*")):
+        missing("Orthanc has no DICOMweb: apt-get install orthanc-dicomweb, or tests/install_system.sh")
+    yield from _dicomweb(start_orthanc, plugins)
+
+
+@pytest.fixture(scope="session")
+def newer_orthanc(start_orthanc: Callable[..., Peer]) -> Peer:
+    """An Orthanc of Debian 13 that tests share, each with a study of its own."""
+    return start_orthanc(newer=True)
+
+
+@pytest.fixture(
+    scope="session",
+    params=["pacs", *(pytest.param(each, marks=pytest.mark.pacs) for each in ("orthanc", "newer_orthanc"))],
+)
 def peer(request: pytest.FixtureRequest) -> Peer:
     """Each kind of node in turn; tests share it, each with a study of its own."""
-    found: Peer = request.getfixturevalue({"embedded": "pacs", "orthanc": "orthanc"}[request.param])
+    found: Peer = request.getfixturevalue(request.param)
     return found
 
 

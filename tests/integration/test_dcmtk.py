@@ -5,13 +5,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pydicom
 import pytest
 
+from catalog.errors import DeliveryError
+from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.fingerprint import differences, fingerprint
+from workbench.pacs.node import ListenAddress
 
 pytestmark = pytest.mark.pacs
 
@@ -32,8 +36,8 @@ def run(pacs: Any, missing: Callable[[str], NoReturn]) -> Run:
             f"{', '.join(absent)} not installed: apt-get install dcmtk, or as root tests/install_system.sh"
         )
 
-    def call(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        address = ("-aet", "WORKBENCH", "-aec", pacs.node.ae_title, pacs.node.host, pacs.node.port)
+    def call(tool: str, *arguments: object, node: DimseNode = pacs.node) -> subprocess.CompletedProcess[str]:
+        address = ("-aet", "WORKBENCH", "-aec", node.ae_title, node.host, node.port)
         command = [str(each) for each in (programs[tool], *address, *arguments)]
         environment = {**os.environ, "TCP_NODELAY": "1"}
         return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
@@ -82,3 +86,36 @@ def test_movescu_to_a_stranger_is_refused(run: Run, objects: Objects) -> None:
     keys = ("-S", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}")
     moved = run("movescu", *keys, "-aem", "NOBODY")
     assert "MoveDestinationUnknown" in moved.stdout + moved.stderr
+
+
+def test_a_node_that_tells_no_sop_classes_is_fetched_from(
+    run: Run, objects: Objects, tmp_path: Path, free_port: int, missing: Callable[[str], NoReturn]
+) -> None:
+    program = shutil.which("dcmqrscp", path="/usr/bin:/usr/local/bin")
+    if program is None:
+        missing("dcmqrscp is not installed: apt-get install dcmtk")
+    (store := tmp_path / "store").mkdir()
+    (settings := tmp_path / "dcmqrscp.cfg").write_text(
+        f"NetworkTCPPort = {free_port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
+        "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\nQR {store} RW (100, 1024mb) ANY\nAETable END\n"
+    )
+    node = DimseNode("QR", "127.0.0.1", free_port, connection_seconds=2)
+    header = pydicom.dcmread(objects["CT"].path)
+    with subprocess.Popen([program, "-c", settings], env={"TCP_NODELAY": "1"}) as process:
+        try:
+            wait_for(node, process)
+            assert run("storescu", objects["CT"].path, node=node).returncode == 0
+            uids = str(header.StudyInstanceUID), str(header.SeriesInstanceUID)
+            (came,) = node.retrieve(*uids, tmp_path / "came", ListenAddress())
+        finally:
+            process.kill()
+    assert unlike(objects["CT"].path, came) == []
+
+
+def wait_for(node: DimseNode, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        with suppress(DeliveryError):
+            node.echo()
+            return
+    pytest.fail("dcmqrscp did not start")

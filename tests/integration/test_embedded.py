@@ -21,6 +21,7 @@ from catalog.database import Catalog
 from catalog.deliveries import Event
 from catalog.errors import DeliveryError, RefusedError
 from pipelines import phantoms
+from tests.peers.calling import calling
 from workbench.pacs import dimse, embedded
 from workbench.pacs.association import associate, contexts_for
 from workbench.pacs.commitment import Committed, NotOffered, Reports, request_commitment
@@ -262,6 +263,50 @@ def test_it_answers_at_patient_level(pacs: Any, objects: Objects) -> None:
     identifier.QueryRetrieveLevel = "PATIENT"
     identifier.PatientName = "Phantom*"
     identifier.PatientID = ""
-    with associate(pacs.node, [build_context(PATIENT_ROOT_FIND)]) as association:
+    with calling(pacs.node, [build_context(PATIENT_ROOT_FIND)]) as association:
         answers = [match for _, match in association.send_c_find(identifier, PATIENT_ROOT_FIND) if match]
     assert [str(match.PatientName) for match in answers] == ["Phantom^Sphere"]
+
+
+SLOW_TO_ANSWER = """
+import json, sys, threading
+from pathlib import Path
+from pynetdicom import evt
+from catalog.database import Catalog
+from workbench.pacs.commitment import Reports, request_commitment
+from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.embedded_services import EmbeddedServices
+from workbench.pacs.sop_classes import STORAGE_COMMITMENT_PUSH_MODEL
+from workbench.pacs.transport import application_entity, serve
+
+folder = Path(sys.argv[1])
+services = EmbeddedServices(Catalog(folder / "catalog.sqlite"), folder, "PACS", {})
+ae = application_entity("PACS", connection_seconds=5, answer_seconds=5, maximum_pdu=16384)
+ae.add_supported_context(STORAGE_COMMITMENT_PUSH_MODEL, scu_role=True, scp_role=True)
+sent, reported = [], threading.Event()
+
+def commit(event):
+    answer = services.commit(event)
+    reported.wait(0.3)  # a report that does not wait for the answer goes out meanwhile
+    return answer
+
+def about_to_send(event):
+    sent.append(type(event.message).__name__)
+    if sent[-1] == "N_EVENT_REPORT_RQ":
+        reported.set()
+
+own = [(evt.EVT_N_ACTION, commit), (evt.EVT_DIMSE_SENT, about_to_send)]
+server = serve(ae, "127.0.0.1", 0, [*services.handlers(), *own])
+node = DimseNode("PACS", *server.server_address, calling_ae_title="TEST")
+asked = [("1.2.840.10008.5.1.4.1.1.2", "1.2.3")]
+found = request_commitment(node, asked, transaction_uid="1.2.4", reports=Reports(), seconds=10)
+server.shutdown()
+print(json.dumps([type(found).__name__, *sent]))
+"""
+
+
+def test_a_report_on_commitment_never_mixes_with_the_answer_to_its_request(tmp_path: Path) -> None:
+    """In a process of its own: pynetdicom's threads are mended in that of the tests (`tests/conftest.py`)."""
+    command = [sys.executable, "-c", SLOW_TO_ANSWER, str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert json.loads(said) == ["Committed", "N_ACTION_RSP", "N_EVENT_REPORT_RQ"]

@@ -2,14 +2,23 @@
 
 import json
 import urllib.request
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import workbench
-from catalog.errors import DeliveryError, NotFoundError, QuestionError, RefusedError, SettingsError
+from catalog.errors import (
+    DeliveryError,
+    LimitedError,
+    NotFoundError,
+    QuestionError,
+    RefusedError,
+    SettingsError,
+)
 from catalog.headers import read_dataset
 from catalog.identifiers import new_uid
 from catalog.remotes import remote_of
@@ -17,7 +26,9 @@ from pipelines import phantoms
 from workbench.cli import app
 from workbench.doctor import examine
 from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.limits import Limits
 from workbench.pacs.node import Node
+from workbench.pacs.posting import post
 from workbench.pacs.web.node import WebNode
 
 pytestmark = pytest.mark.pacs
@@ -103,7 +114,7 @@ def test_matching_is_that_of_the_standard_whichever_way_it_is_asked(
     assert len(by_web) == wanted
 
 
-def test_a_series_is_found_fetched_and_the_same(
+def test_1_a_series_is_found_fetched_and_the_same(
     node: Node, dicomweb: Web, ct: phantoms.Phantom, tmp_path: Path
 ) -> None:
     study, uid = uids_of(ct)
@@ -187,12 +198,104 @@ def test_the_command_line_and_the_doctor_know_a_node_of_the_web(
     assert findings["node ARCHIVE"].said == f"{web.url} answers"
 
 
-def test_what_is_to_be_sent_there_is_refused_before_it_is_queued(
-    tmp_path: Path, dicomweb: Web, ct: phantoms.Phantom
+def test_what_is_sent_is_stored_read_back_and_identical(
+    node: Node, dicomweb: Web, objects: dict[str, Any], tmp_path: Path
+) -> None:
+    with workbench.open(tmp_path / "bench", nodes={"PACS": node}, listen_port=dicomweb.listen.port) as bench:
+        receipts = bench.send([each.path for each in objects.values()], to="PACS", quiet=True)
+        assert [each.state for each in receipts] == ["confirmed"] * len(objects)
+        for each in receipts:
+            assert [stage.name for stage in each.stages][:4] == ["queued", "validated", "sending", "stored"]
+            assert "identical" in each.stages[-1].text
+            assert ("committed" in each.times) == isinstance(node, DimseNode)
+        again = bench.send([each.path for each in objects.values()], to="PACS", quiet=True)
+        assert [each.stages for each in again] == [each.stages for each in receipts]  # twice is once
+    kept = {str(read_dataset(path).SOPInstanceUID) for path in _fetched(dicomweb, objects, tmp_path)}
+    assert kept == {each.sop_instance_uid for each in objects.values()}
+
+
+def _fetched(dicomweb: Web, objects: dict[str, Any], folder: Path) -> list[Path]:
+    series = {
+        (str(ds.StudyInstanceUID), str(ds.SeriesInstanceUID))
+        for ds in (read_dataset(each.path) for each in objects.values())
+    }
+    return [
+        path
+        for study, uid in series
+        for path in dicomweb.web.retrieve(study, uid, folder / "kept", dicomweb.listen)
+    ]
+
+
+def test_a_receipt_of_a_node_of_the_web_says_that_nothing_was_committed(
+    dicomweb: Web, objects: dict[str, Any], tmp_path: Path
 ) -> None:
     with workbench.open(tmp_path / "bench", nodes={"WEB": dicomweb.web}) as bench:
-        with pytest.raises(RefusedError, match="sends by DIMSE only"):
-            bench.send(ct.paths, to="WEB", quiet=True)
-        assert not list(bench.settings.outbox_folder.rglob("*.dcm"))
+        (receipt,) = bench.send([objects["SR"].path], to="WEB", quiet=True)
+        assert receipt.stages[-1].text == (
+            "read back by WADO-RS, identical; DICOMweb has no storage commitment"
+        )
         with pytest.raises(NotFoundError):
             bench.node("OTHER")
+
+
+def test_what_is_due_goes_to_nodes_of_both_kinds(
+    dicomweb: Web, objects: dict[str, Any], tmp_path: Path, free_port: int
+) -> None:
+    there = {"WEB": dicomweb.web, "DIMSE": dicomweb.dimse}
+    with workbench.open(tmp_path / "bench", nodes=there, listen_port=dicomweb.listen.port) as bench:
+        for name in there:
+            post(
+                bench.catalog, objects["SEG"].path, name,
+                outbox_folder=bench.settings.outbox_folder, now=datetime.now(UTC),
+            )  # fmt: skip
+        delivered = {each.node: each.state for each in bench.deliver()}
+        assert delivered == {"WEB": "confirmed", "DIMSE": "confirmed"}
+
+
+def test_what_cannot_be_reached_waits_in_the_outbox(
+    objects: dict[str, Any], tmp_path: Path, free_port: int
+) -> None:
+    nobody = {
+        "WEB": WebNode(f"http://127.0.0.1:{free_port}/dicom-web", connection_seconds=2),
+        "DIMSE": DimseNode("NOBODY", "127.0.0.1", free_port, connection_seconds=2),
+    }
+    with workbench.open(tmp_path / "bench", nodes=nobody) as bench:
+        for name in nobody:
+            (receipt,) = bench.send([objects["SEG"].path], to=name, quiet=True)
+            assert (receipt.state, "sending" in receipt.times) == ("queued", False)
+            assert "cannot be reached" in receipt.reason
+
+
+def test_with_one_association_at_a_time_everything_is_done(
+    node: Node, dicomweb: Web, objects: dict[str, Any], tmp_path: Path
+) -> None:
+    limited = replace(node, limits=Limits(associations=1, wait_seconds=1, rate_objects=1000))  # type: ignore[type-var]
+    listen = dicomweb.listen.port
+    with workbench.open(tmp_path / "bench", nodes={"PACS": limited}, listen_port=listen) as bench:
+        sent = bench.send([each.path for each in objects.values()], to="PACS", quiet=True)
+        assert sent.succeeded
+        study = str(read_dataset(objects["CT"].path).StudyInstanceUID)
+    with workbench.open(tmp_path / "other", nodes={"PACS": limited}, listen_port=listen) as bench:
+        found = bench.nodes["PACS"].find("series", StudyInstanceUID=study, Modality="CT")
+        assert bench.volume(found[0]).shape[0] == 1  # type: ignore[arg-type]
+        bench.index("pacs://PACS", StudyInstanceUID=study, quiet=True)
+        rows = pd.DataFrame({"StudyInstanceUID": [study]})
+        assert bench.harvest("one", rows, node="PACS", quiet=True).is_complete
+
+
+def test_outside_the_hours_of_a_node_what_is_sent_waits_and_is_told(
+    node: Node, objects: dict[str, Any], tmp_path: Path
+) -> None:
+    begin = datetime.now().astimezone() + timedelta(hours=2)
+    hours = f"{begin:%H:%M}-{begin + timedelta(hours=1):%H:%M}"
+    closed = replace(node, limits=Limits(hours=hours))  # type: ignore[type-var]
+    with workbench.open(tmp_path / "bench", nodes={"PACS": closed}) as bench:
+        receipts = bench.send([objects["SR"].path], to="PACS", quiet=True)
+        assert [each.state for each in receipts] == ["queued"]
+        assert [stage.name for stage in receipts[0].stages] == ["queued"]
+        assert f"PACS is asked {hours} alone" in repr(receipts)
+        assert f"PACS is asked {hours} alone" in repr(bench.deliver())
+        with pytest.raises(LimitedError, match="begins in"):
+            bench.index("pacs://PACS", quiet=True)
+        assert bench.harvest("night", pd.DataFrame({"StudyInstanceUID": ["1.2"]}), node="PACS", wait=False)
+        bench.nodes["PACS"].find("study", PatientID="nobody")  # a question of a person is put at any time

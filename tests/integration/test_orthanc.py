@@ -67,13 +67,24 @@ def test_once_the_administrator_has_enabled_it_sending_again_works(
     assert (refused.state, accepted.state) == ("failed", "confirmed")
 
 
+@pytest.mark.parametrize(("may_get", "service"), [(True, "C-GET"), (False, "C-MOVE")])
 def test_what_c_get_does_not_give_back_comes_by_c_move(
-    catalog: Catalog, objects: Objects, start_orthanc: Start, tmp_path: Path
+    catalog: Catalog, objects: Objects, start_orthanc: Start, tmp_path: Path, may_get: bool, service: str
 ) -> None:
-    peer = start_orthanc()  # version 1.10 stores and moves label maps, but fails to get them
+    peer = start_orthanc(may_get=may_get)
     queue_label_map(catalog, objects, tmp_path)
     (receipt,) = deliver(catalog, peer.node, listen=peer.listen, now=lambda: NOW, wait=WAIT)
-    assert (receipt.state, receipt.stages[-1].text) == ("confirmed", "read back by C-MOVE, identical")
+    words = f"read back by {service}, identical"
+    assert (receipt.state, receipt.stages[-1].text) == ("confirmed", words)
+
+
+def test_the_orthanc_of_debian_13_gives_a_label_map_back_by_c_get(
+    catalog: Catalog, objects: Objects, newer_orthanc: Any, tmp_path: Path
+) -> None:
+    queue_label_map(catalog, objects, tmp_path)
+    peer = newer_orthanc
+    (receipt,) = deliver(catalog, peer.node, listen=peer.listen, now=lambda: NOW, wait=WAIT)
+    assert (receipt.state, receipt.stages[-1].text) == ("confirmed", "read back by C-GET, identical")
 
 
 def test_a_node_that_is_down_gets_it_later(

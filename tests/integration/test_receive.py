@@ -1,6 +1,8 @@
 """Storage by `workbench receive`, with senders that are not ours: DCMTK, Orthanc, pynetdicom."""
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -12,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pydicom
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 from pynetdicom import AE, evt
@@ -90,7 +93,7 @@ def test_P2_what_dcmsend_sends_is_stored_bit_for_bit(
         assert pydicom.dcmread(kept).file_meta.MediaStorageSOPInstanceUID == uid
 
 
-def test_P3_twenty_senders_of_the_same_study_leave_it_once(
+def test_25_P3_twenty_senders_of_the_same_study_leave_it_once(
     receiving: Any, dcmtk: Callable[..., Any], ct: phantoms.Phantom
 ) -> None:
     before = len(receiving.files)
@@ -182,7 +185,7 @@ def test_P3_what_is_said_and_what_is_sent_must_be_the_same(receiving: Any) -> No
 
 
 @pytest.mark.parametrize("uid", ["../../../etc/passwd", "/etc/passwd", "1.2/3", "", "1." * 40])
-def test_no_text_of_the_wire_is_ever_part_of_a_path(receiving: Any, uid: str) -> None:
+def test_1_no_text_of_the_wire_is_ever_part_of_a_path(receiving: Any, uid: str) -> None:
     association = associated(receiving, [(LABEL_MAP, ImplicitVRLittleEndian)])
     encoded = small(LABEL_MAP, new_uid(), implicit=True)
     before = set(receiving.home.parent.rglob("*passwd*"))
@@ -239,7 +242,7 @@ def test_what_is_received_can_be_asked_and_is_an_object_of_the_catalog(
     assert len(found) == len(ct.paths)
 
 
-def test_only_known_callers_from_their_own_address_are_answered(
+def test_2_only_known_callers_from_their_own_address_are_answered(
     start_receive: Callable[..., Any], tmp_path: Path, dcmtk: Callable[..., Any], ct: phantoms.Phantom
 ) -> None:
     home = tmp_path / "bench"
@@ -272,7 +275,7 @@ def test_only_known_callers_from_their_own_address_are_answered(
     assert receiving.end() == 0
 
 
-def test_who_may_ask_finds_what_was_received(
+def test_2_who_may_ask_finds_what_was_received(
     start_receive: Callable[..., Any], tmp_path: Path, dcmtk: Callable[..., Any], ct: phantoms.Phantom
 ) -> None:
     home = tmp_path / "bench"
@@ -316,6 +319,50 @@ def test_several_processes_share_the_port_and_lose_nothing(
     assert receiving.end() == 0
 
 
+def test_counts_are_those_of_all_processes_and_grow_alone_although_one_is_killed(
+    start_receive: Callable[..., Any], tmp_path: Path, dcmtk: Callable[..., Any]
+) -> None:
+    metrics = tmp_path / "counts.prom"
+    receiving = start_receive(tmp_path / "bench", "--workers", "2", "--metrics", str(metrics))
+    arguments = ["-aec", "WORKBENCH", "127.0.0.1", str(receiving.port)]
+    seen = []
+
+    def counted(name: str, outcome: str = "") -> float:
+        samples = [
+            each
+            for family in text_string_to_metric_families(metrics.read_text() if metrics.exists() else "")
+            for each in family.samples
+            if each.name == f"workbench_receive_{name}_total"
+        ]
+        found = [each.value for each in samples if each.labels.get("outcome", "") == outcome]
+        return found[0] if found else 0.0
+
+    def wait_for(name: str, outcome: str, count: int) -> None:
+        until = time.monotonic() + 60
+        while counted(name, outcome) < count:
+            seen.append(counted("answers", "stored"))
+            assert time.monotonic() < until, receiving.log.read_text()
+            time.sleep(0.1)
+
+    for round_ in range(2):
+        for number in range(6):
+            made = phantoms.write_series(tmp_path / f"{round_}{number}", planes=2, study=new_uid())
+            sent = dcmtk("dcmsend", *arguments, *made.paths)
+            assert sent.returncode == 0, sent.stderr
+        if round_ == 0:
+            wait_for("answers", "stored", 12)
+            workers = {line["process"] for line in receiving.lines() if line["event"] == "association"}
+            os.kill(workers.pop(), signal.SIGKILL)
+            wait_for("restarts", "", 1)
+    assert receiving.end() == 0
+    seen.append(counted("answers", "stored"))
+    assert seen == sorted(seen)
+    assert (seen[-1], counted("restarts")) == (24, 1)
+    lines = receiving.lines()
+    assert len(lines) == len(receiving.log.read_text().splitlines()), "every line is one whole object"
+    assert sum(line.get("stored", 0) for line in lines if line["event"] == "association") == 24
+
+
 def test_Orthanc_sends_and_nothing_of_a_patient_is_in_the_log(
     receiving: Any, start_orthanc: Callable[..., Any], dcmtk: Callable[..., Any], ct: phantoms.Phantom
 ) -> None:
@@ -339,7 +386,7 @@ def test_Orthanc_sends_and_nothing_of_a_patient_is_in_the_log(
         assert secret not in said
 
 
-def test_the_end_is_graceful_and_a_restart_finds_everything(
+def test_37_the_end_is_graceful_and_a_restart_finds_everything(
     start_receive: Callable[..., Any], tmp_path: Path, dcmtk: Callable[..., Any], ct: phantoms.Phantom
 ) -> None:
     receiving = start_receive(tmp_path / "bench", "--metrics", str(tmp_path / "counts.prom"))
@@ -348,21 +395,24 @@ def test_the_end_is_graceful_and_a_restart_finds_everything(
     idle = associated(receiving, [(LABEL_MAP, ImplicitVRLittleEndian)])
     assert receiving.end(30) == 0
     idle.abort()
-    assert (tmp_path / "counts.prom").read_text().splitlines() == [
-        "# TYPE workbench_receive_answers_total counter",
-        'workbench_receive_answers_total{outcome="stored"} 3',
-        "# TYPE workbench_receive_associations_total counter",
-        "workbench_receive_associations_total 2",
-        "# TYPE workbench_receive_objects_total counter",
-        'workbench_receive_objects_total{outcome="stored"} 3',
-    ]
+    counted = {
+        (each.name, *each.labels.values()): each.value
+        for family in text_string_to_metric_families((tmp_path / "counts.prom").read_text())
+        for each in family.samples
+        if each.name.startswith("workbench_receive_") and each.name.endswith("_total") and each.value
+    }
+    assert counted == {
+        ("workbench_receive_associations_total",): 2,
+        ("workbench_receive_answers_total", "stored"): 3,
+        ("workbench_receive_objects_total", "stored"): 3,
+    }
     again = start_receive(tmp_path / "bench", port=receiving.port)
     assert dcmtk("dcmsend", *arguments, *ct.paths).returncode == 0
     assert len(again.files) == len(ct.paths)
     assert again.end() == 0
 
 
-def test_the_world_is_not_served_without_TLS_and_known_callers(tmp_path: Path) -> None:
+def test_18_the_world_is_not_served_without_TLS_and_known_callers(tmp_path: Path) -> None:
     import sys
 
     done = subprocess.run(

@@ -49,6 +49,10 @@ def test_a_result_is_taken_back_by_a_note_of_its_study_that_the_node_keeps(
         ds = pydicom.dcmread(kept.path)
         with pytest.raises(DeliveryError, match=r"was withdrawn from .*; what is right needs a UID"):
             bench.send([results.paths["SEG"]], to=orthanc.node, quiet=True)
+        both = [results.paths["SEG"], results.paths["SR"]]  # one in conflict keeps no other from going
+        refused, other = bench.send(both, to=orthanc.node, quiet=True)
+        assert (refused.state, other.state) == ("refused", "confirmed")
+        assert "what is right needs a UID" in refused.reason
         with pytest.raises(DeliveryError, match=r"was withdrawn from .* before"):
             bench.withdraw(sent, to=orthanc.node, why="again")
     assert ds.ConceptNameCodeSequence[0].CodeValue == "113001"

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from catalog.errors import GeometryError, HeaderError, NotFoundError, StepError
 from pipelines.objects import structures
-from pipelines.objects.structures import Contour, Structure, inside, read_structures, to_mask
+from pipelines.objects.structures import Contour, Structure, inside, read_structures, to_labels, to_mask
 
 SQUARE = np.array([(2, 2), (8, 2), (8, 8), (2, 8)], float)
 
@@ -320,3 +321,22 @@ def test_the_real_square_with_a_hole_is_drawn_on_its_ct(shared_data):
 def polygon_area(points: np.ndarray) -> float:
     x, y = points[:, 0], points[:, 1]
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def test_regions_that_overlap_are_labels_in_arrays_of_their_own():
+    affine = affine_of((1, 0, 0, 0, 1, 0), (2, 1, 1), (0, 0, 0))
+    volume = grid(affine, (3, 20, 20))
+    large, small, beside = (
+        replace(structure(circle(affine, 1, radius, center)), name=name, colour=colour)
+        for name, radius, center, colour in (
+            ("PTV", 6, (8, 8), (255, 0, 0)), ("GTV", 3, (8, 8), None), ("cord", 2, (17, 17), (0, 0, 255)),
+        )
+    )  # fmt: skip
+    empty = structure(circle(affine, 1, 3, (5, 5)), kind="POINT")
+    first, second = to_labels([large, small, empty, beside], volume)
+    assert first.attrs["labels"] == {1: "PTV", 4: "cord"}
+    assert first.attrs["colors"] == {1: (255, 0, 0), 4: (0, 0, 255)}
+    assert (second.attrs["labels"], second.attrs["colors"]) == ({2: "GTV"}, {})
+    np.testing.assert_array_equal(first.values == 1, to_mask(large, volume).values)
+    np.testing.assert_array_equal(second.values == 2, to_mask(small, volume).values)
+    assert np.allclose(first.dicom.affine_lps, affine)

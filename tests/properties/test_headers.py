@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ from catalog.window import Stream
 PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 
 
+OLD_DATE = re.compile(r"\d{4}\.\d\d\.\d\d")
+"""Before DICOM (PS3.5 section 6.2); a column has it as dates are written since."""
+
+
 def as_column(ds: Dataset, attribute: Attribute) -> Value:
     """What the column should hold for what pydicom read."""
     element = ds.get(attribute.tag)
@@ -38,7 +43,9 @@ def as_column(ds: Dataset, attribute: Attribute) -> Value:
     value = element.value
     values = list(value) if element.VM > 1 else [value]
     if attribute.kind is Kind.TEXT:
-        return "\\".join(str(each).strip(" \0") for each in values).partition("\0")[0] or None
+        text = "\\".join(str(each).strip(" \0") for each in values).partition("\0")[0]
+        is_old = attribute.vr == "DA" and OLD_DATE.fullmatch(text)
+        return (text.replace(".", "") if is_old else text) or None
     if attribute.kind is Kind.NUMBERS:
         return "\\".join(str(each) for each in values)
     numbers = [float(each) for each in values if str(each)]
@@ -124,7 +131,8 @@ def data_sets(draw: st.DrawFn) -> Dataset:
     ds["RequestAttributesSequence"].is_undefined_length = draw(st.booleans())
     made: dict[str, Any] = {
         "LO": text, "SH": text, "PN": text, "CS": st.sampled_from(["M", "ORIGINAL\\PRIMARY", " PADDED "]),
-        "DA": st.dates().map(lambda day: day.strftime("%Y%m%d").zfill(8)),
+        "DA": st.dates().map(lambda day: day.strftime("%Y%m%d").zfill(8))
+        | st.dates().map(lambda day: day.isoformat().replace("-", ".")),
         "TM": st.times().map(lambda time: time.strftime("%H%M%S.%f")),
         "DT": st.datetimes().map(lambda when: when.strftime("%Y%m%d%H%M%S").zfill(14)),
         "AS": st.just("042Y"), "UI": st.just("1.2.840.1"), "IS": st.integers(-(2**31), 2**31 - 1),
@@ -134,7 +142,10 @@ def data_sets(draw: st.DrawFn) -> Dataset:
         if attribute.keyword not in ds:
             value = draw(made[attribute.vr])
             many = attribute.kind is Kind.NUMBERS
-            setattr(ds, attribute.keyword, [value, draw(made[attribute.vr])] if many else value)
+            both = [value, draw(made[attribute.vr])] if many else value
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # dates of the old form
+                setattr(ds, attribute.keyword, both)
     return ds
 
 

@@ -17,6 +17,15 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 @pytest.fixture
+def any_bench(catalog_url: str, tmp_path: Path) -> Iterator[Bench]:
+    """A bench on SQLite and on PostgreSQL, as its file says: commands find it by its home, too."""
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "workbench.toml").write_text(f'catalog = "{catalog_url}"\n')
+    with workbench.open(tmp_path / "bench") as opened:
+        yield opened
+
+
+@pytest.fixture
 def archive(tmp_path: Path) -> Path:
     """Two CT series and one MR, in one folder."""
     folder = tmp_path / "archive"

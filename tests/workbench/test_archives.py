@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import obstore
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from obstore.store import S3Store
 
 import workbench
 from catalog.checks import Soundness
-from catalog.records import RemoteSeries
-from catalog.remotes import record_remotes
 from pipelines import phantoms
 from tests.conftest import S3Server
 from workbench.session import Bench
@@ -92,26 +92,26 @@ def test_everything_that_reads_pixels_reads_them_from_an_archive(
     assert {each.state for each in cohort.diff()} == {"unreadable"}
 
 
-def test_an_entry_whose_bytes_rot_is_found_and_never_opened(bench: Bench, tmp_path: Path) -> None:
+def test_an_entry_whose_bytes_rot_is_found_and_never_opened(any_bench: Bench, tmp_path: Path) -> None:
     phantoms.write_series(tmp_path / "files", planes=4)
     archive = tmp_path / "disk.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted((tmp_path / "files").iterdir()):
             file.write(path, path.name)
-    bench.index(archive, quiet=True)
+    any_bench.index(archive, quiet=True)
     status = archive.stat()
     content = bytearray(archive.read_bytes())
     content[content.index(b"0001.dcm") + 1900] ^= 1  # of the pixel data
     archive.write_bytes(content)
     os.utime(archive, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    report = bench.ingest(quiet=True)
+    report = any_bench.ingest(quiet=True)
     assert [(Path(each.path).name, each.path.startswith(f"{archive}!")) for each in report.rejected] == [
         ("0001.dcm", True)
     ]
     assert "its checksum is another" in report.rejected[0].reason
 
-    (rot,) = bench.scrub(rate=1e9, quiet=True)
+    (rot,) = any_bench.scrub(rate=1e9, quiet=True)
     assert (rot.state, Path(rot.path).name) == (Soundness.ROT, "0001.dcm")
 
 
@@ -123,21 +123,35 @@ def test_copies_are_named_by_digests_and_the_least_recently_used_go(tmp_path: Pa
     with workbench.open(tmp_path / "bench", threads=2, fetched_gb=2.5 * size / 1e9) as bench:
         bench.index(*(tmp_path / f"{seed}.zip" for seed in (1, 2, 3)), quiet=True)
         first, second, third = bench.series()
+        bench.ingest(quiet=True)
         for each in (first, second, first, third, third):
-            bench.ingest(each, quiet=True)
+            bench.verify(each, quiet=True)
         folder = bench.settings.fetched_folder
         held = [each for each in folder.iterdir() if each.suffix == ".dcm"]
         assert all(len(each.stem) == 64 for each in held)
         assert len(held) == 10 or sum(each.stat().st_size for each in held) <= 2.5 * size
         before = {each.name: each.stat().st_mtime_ns for each in held}
-        bench.ingest(third, quiet=True)
-        bench.ingest(first, quiet=True)
+        bench.verify(third, quiet=True)
+        bench.verify(first, quiet=True)
         after = {each.name: each.stat().st_mtime_ns for each in folder.iterdir() if each.suffix == ".dcm"}
         assert sum(after.get(name) == time for name, time in before.items()) >= 8
     (tmp_path / "bench" / "fetched" / "half.dcm.partial").write_bytes(b"left by a crash")
     with workbench.open(tmp_path / "bench", threads=2, fetched_gb=0) as bench:
-        bench.ingest(first, quiet=True)
+        bench.verify(first, quiet=True)
         assert len([each for each in folder.iterdir() if each.name != ".lock"]) == 4
+
+
+def test_a_series_of_an_archive_that_is_ingested_is_not_fetched_again(bench: Bench, tmp_path: Path) -> None:
+    phantoms.write_series(tmp_path / "files", planes=4)
+    bench.index(packed(tmp_path / "files", tmp_path / "disk.zip"), quiet=True)
+    written = bench.ingest(quiet=True)
+    copies = list(bench.settings.fetched_folder.glob("*.dcm"))
+    for each in copies:
+        each.unlink()
+
+    assert len(copies) == 4
+    assert tuple(bench.ingest(quiet=True)) == tuple(written)
+    assert not list(bench.settings.fetched_folder.glob("*.dcm"))
 
 
 def test_a_bench_whose_archive_is_gone_says_so(bench: Bench, tmp_path: Path) -> None:
@@ -160,13 +174,15 @@ def test_a_series_known_from_a_bucket_is_fetched(
     store = S3Store("bench", client_options={"allow_http": True})
     for path in phantom.paths:
         obstore.put(store, f"idc/series/{path.name}", path.read_bytes())
-    values = {
-        "series_instance_uid": phantom.series_instance_uid,
-        "study_instance_uid": phantom.study_instance_uid,
-        "patient_id": "PHANTOM",
-        "modality": "CT",
-    }
-    record_remotes(bench.catalog, "idc", [RemoteSeries(values, "idc", "s3://bench/idc/series/*", 4, 100)])
+    index = {
+        "SeriesInstanceUID": [phantom.series_instance_uid], "StudyInstanceUID": [phantom.study_instance_uid],
+        "PatientID": ["PHANTOM"], "Modality": ["CT"], "instanceCount": [4],
+        "series_aws_url": ["s3://bench/idc/series/*"],
+    }  # fmt: skip
+    pq.write_table(pa.table(index), tmp_path / "idc.parquet")
+    assert bench.index(tmp_path / "idc.parquet", quiet=True).report.added == 1
+    (found,) = bench.series(where="source = 'idc'")
+    assert (found.remote, found.instances) == ("s3://bench/idc/series", 4)
 
     report = bench.fetch(phantom.series_instance_uid, quiet=True).report
 

@@ -1,8 +1,11 @@
 """Cohorts at work: frozen from a question, run while the approval lasts, taken elsewhere, read by DuckDB."""
 
 import json
+import os
+import re
 import subprocess
 import sys
+from dataclasses import astuple
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,11 @@ TOMORROW = datetime.now(UTC).date() + timedelta(days=1)
 
 def mean(volume: Any) -> Any:
     return float(volume.mean())
+
+
+@pytest.fixture
+def bench(any_bench: Bench) -> Bench:
+    return any_bench
 
 
 @pytest.fixture
@@ -164,9 +172,8 @@ def test_a_cohort_that_is_no_longer_what_was_frozen_is_not_run(
 def test_duckdb_reads_the_parquet_file(cohort: Cohort, tmp_path: Path) -> None:
     path = cohort.to_parquet(tmp_path / "lung.parquet")
     rows = duckdb.sql(f"SELECT * FROM '{path}'").fetchall()
-    assert rows == [
-        (each.series_instance_uid, each.sop_instance_uid, each.header_digest) for each in cohort.items()
-    ]
+    assert rows == [astuple(each) for each in cohort.items()]
+    assert all(each.content_digest and each.size for each in cohort.items())
     counted = duckdb.sql(
         f"SELECT series_instance_uid, count(*) FROM '{path}' GROUP BY 1 ORDER BY 1"
     ).fetchall()
@@ -182,7 +189,8 @@ def test_duckdb_reads_the_parquet_file(cohort: Cohort, tmp_path: Path) -> None:
 
 def test_the_frame_has_a_row_an_instance_and_the_same_as_duckdb_gets(cohort: Cohort, tmp_path: Path) -> None:
     frame = cohort.to_pandas()
-    assert frame.columns.tolist() == ["series_instance_uid", "sop_instance_uid", "header_digest"]
+    names = ["series_instance_uid", "sop_instance_uid", "header_digest", "size", "content_digest"]
+    assert frame.columns.tolist() == names
     assert frame.attrs["workbench.cohort"] == "lung-2026"
     path = cohort.to_parquet(tmp_path / "lung.parquet")
     assert frame.equals(duckdb.sql(f"SELECT * FROM '{path}'").df().astype(frame.dtypes.to_dict()))
@@ -223,6 +231,63 @@ def test_files_that_are_no_manifest_are_sentences(bench: Bench, tmp_path: Path) 
         with pytest.raises(CohortError, match="no manifest of a cohort"):
             bench.import_cohort(tmp_path / "file")
     assert not bench.cohorts
+
+
+def repaint(path: Path, *, later: int = 1) -> None:
+    """Change a pixel under the same header."""
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + later * 10**9))
+
+
+def test_other_pixels_are_seen_by_diff_and_before_a_run(bench: Bench, cohort: Cohort, archive: Path) -> None:
+    assert cohort.diff().line().endswith("as it was frozen · compared: 16 by whole file")
+    assert "by whole files" in repr(cohort)
+    repaint(next((archive / "a").iterdir()))
+    bench.index(archive, quiet=True)
+    with pytest.raises(CohortError, match=r"no longer what was frozen: 1 changed; cohort.diff\(\) lists"):
+        bench.run(mean, cohort, quiet=True)
+    (found,) = cohort.diff()
+    assert found.reason == "its pixels, or what stands after them, are others, under the same header"
+
+
+def test_a_cohort_frozen_by_headers_says_so_and_reads_everything_on_request(
+    bench: Bench, archive: Path
+) -> None:
+    bench.index(archive, quiet=True)
+    cohort = bench.freeze("quick", "Modality = 'CT'", whole_files=False)
+    assert "by header" in repr(cohort)
+    assert cohort.diff().as_json()["compared_by"] == {"whole_file": 0, "header": 16}
+    assert "compared: 16 by header and size" in repr(cohort.diff())
+    repaint(next((archive / "a").iterdir()), later=0)
+    assert not cohort.diff(whole=True), "which bytes it had then nobody knows"
+    assert bench.freeze("whole", "Modality = 'CT'").hashed == 16
+    repaint(next((archive / "a").iterdir()), later=0)
+    assert not bench.cohort("whole").diff()
+    (found,) = bench.cohort("whole").diff(whole=True)
+    assert found.state == "changed"
+
+
+def test_what_is_no_longer_as_it_was_indexed_is_not_frozen(bench: Bench, archive: Path) -> None:
+    bench.index(archive, quiet=True)
+    path = next((archive / "a").iterdir())
+    repaint(path)
+    words = f"'x' is not frozen, as 1 of its files are not as they were indexed; the first is {path}: has"
+    with pytest.raises(CohortError, match=re.escape(words)):
+        bench.freeze("x")
+    assert not bench.cohorts
+    assert bench.freeze("x", whole_files=False).instances == 24
+
+
+def test_another_bench_sees_other_pixels(cohort: Cohort, archive: Path, tmp_path: Path) -> None:
+    manifest = cohort.to_manifest(tmp_path / "lung.json")
+    repaint(next((archive / "a").iterdir()))
+    with workbench.open(tmp_path / "elsewhere") as other:
+        other.index(archive, quiet=True)
+        found = other.import_cohort(manifest).resolve()
+        assert found.counts["changed"] == len(found) == 1
+        assert (found.by.whole_file, found.by.header) == (16, 0)
 
 
 @pytest.mark.parametrize("piece", ["[],", "[", '"x', '{"a":', "1", '{"1":{},'])

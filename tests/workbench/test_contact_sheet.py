@@ -9,11 +9,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pytest
 from typer.testing import CliRunner
 
-from catalog.errors import QuestionError
+from catalog.errors import ApprovalError, QuestionError
 from pipelines import phantoms
 from workbench.cli import app
 from workbench.contact_sheet import PAGE, FoundSeries
@@ -47,6 +48,11 @@ class Elements(HTMLParser):
         self.names.add(tag)
         if tag == "img":
             self.images.append(dict(attrs))
+
+
+@pytest.fixture
+def bench(any_bench: Bench) -> Bench:
+    return any_bench
 
 
 def test_pictures_are_made_once_even_when_the_archive_is_gone(bench: Bench, archive: Path) -> None:
@@ -187,6 +193,21 @@ def test_nothing_found_is_a_sheet_too(bench: Bench) -> None:
 def test_a_part_of_what_was_found_can_be_looked_at(bench: Bench, archive: Path) -> None:
     bench.index(archive, quiet=True)
     assert len(bench.series()[:2].contact_sheet(quiet=True)) == 2
+
+
+def test_a_cohort_and_an_experiment_can_be_looked_at(bench: Bench, archive: Path) -> None:
+    bench.index(archive, quiet=True)
+    cohort = bench.freeze("ct", bench.series(modality="CT"), quiet=True)
+    sheet = cohort.contact_sheet(columns=1, quiet=True)
+    assert (len(sheet), sheet.columns, sheet.reasons) == (2, 1, {})
+    experiment = bench.experiment("one", pd.DataFrame({"patient_id": ["M1"]}))
+    assert [each.modality for each in experiment.contact_sheet(quiet=True).series] == ["CT"]
+    with pytest.raises(QuestionError, match="page is a whole number"):
+        experiment.contact_sheet(page=2)
+    ended = bench.freeze("ended", approval="1", expires=datetime.now(UTC).date(), quiet=True)
+    object.__setattr__(ended.record, "expires", NOW.date().replace(year=2020))
+    with pytest.raises(ApprovalError, match="ended"):
+        ended.contact_sheet(quiet=True)
 
 
 def test_the_command_line_writes_a_sheet(bench: Bench, archive: Path, tmp_path: Path) -> None:

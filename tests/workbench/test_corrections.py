@@ -17,6 +17,11 @@ from workbench.cli import app
 from workbench.session import Bench
 
 
+@pytest.fixture
+def bench(any_bench: Bench) -> Bench:
+    return any_bench
+
+
 def test_corrections_say_who_and_why_and_can_be_undone(bench: Bench, archive: Path) -> None:
     bench.index(archive, quiet=True)
     made = bench.merge_patients("M1", "PHANTOM", why="one person")

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import workbench
 from catalog import locks
+from catalog.backup import back_up
 from catalog.identifiers import folder_name
 from pipelines import phantoms
 from pipelines.store.places import at
@@ -350,3 +351,22 @@ def test_a_codec_that_is_missing_is_noticed() -> None:
     assert has_codec("imagecodecs:jpegls_decode")
     assert not has_codec("imagecodecs:nothing_decode")
     assert not has_codec("nothing_at_all:decode")
+
+
+def test_copies_of_the_catalog_are_told_and_stay_what_a_crash_left_of_them_goes(home: Path) -> None:
+    database = home / "catalog.sqlite"
+    kept = back_up(database, "0012", NOW)
+    half = kept.with_name(f"{kept.name}.0a1b2c3d.partial")
+    half.write_bytes(bytes(1000))
+
+    code, report = doctor(home)
+    (told,) = (each for each in report["findings"] if each["subject"] == "backup")
+    assert (code, told["state"]) == (1, "note")
+    assert told["said"].startswith(f"{kept}: schema 0012, as it was ")
+    assert "to go back: end what uses the catalog" in told["mend"]
+    assert half.exists()
+
+    code, report = doctor(home, "--repair")
+    assert code == 0
+    assert [(each["where"], each["bytes"]) for each in report["removed"]] == [(str(half), 1000)]
+    assert kept.exists()

@@ -221,6 +221,13 @@ def test_revisions_with_one_identifier_are_a_chain_whatever_the_order_of_arrival
     assert {each.sop_instance_uid for each in bench.documents("Metastase")} == {
         revisions[1].SOPInstanceUID, other.SOPInstanceUID,
     }  # fmt: skip
+    remarks = {each.sop_instance_uid: each.remark for each in bench.documents(revisions=True)}
+    assert remarks == {
+        revisions[0].SOPInstanceUID: "",
+        revisions[1].SOPInstanceUID: "a newer revision was here and is gone",
+        other.SOPInstanceUID: "",
+    }
+    assert "a newer revision was here and is gone" in repr(bench.documents())
 
 
 def test_structured_reports_are_chained_by_their_predecessors_and_loops_are_named(
@@ -274,15 +281,33 @@ LAUGHS = (
 )
 
 
+SECRET = "a secret of this machine"
+
+
+def outside(secret: Path, *, parameter: bool = False) -> bytes:
+    """XXE: an entity that is a file of this machine, as such or by a parameter entity."""
+    entity = f'<!ENTITY e SYSTEM "{secret.as_uri()}">'
+    if parameter:
+        entity = f'<!ENTITY % p SYSTEM "{secret.as_uri()}"> %p;<!ENTITY e "x">'
+    text = (
+        f'<?xml version="1.0"?><!DOCTYPE x [{entity}]><ClinicalDocument><title>&e;</title></ClinicalDocument>'
+    )
+    return text.encode()
+
+
 def test_hostile_documents_are_values_with_a_reason_and_the_index_goes_on(
-    bench: Bench, ct: phantoms.Phantom
+    bench: Bench, ct: phantoms.Phantom, tmp_path: Path
 ) -> None:
     study, folder = ct.study_instance_uid, ct.paths[0].parent
+    secret = tmp_path / "secret.txt"
+    secret.write_text(SECRET)
     hostile = {
         "bomb": encapsulated(bomb(), study),
         "loop": encapsulated(loop(), study),
         "cut": encapsulated(pdf("Geheim")[:200], study),
         "laughs": encapsulated(LAUGHS, study, CDA),
+        "xxe": encapsulated(outside(secret), study, CDA),
+        "xxe by a parameter": encapsulated(outside(secret, parameter=True), study, CDA),
         "bytes": encapsulated(b"\0\1\2\3" * 100, study),
         "none": encapsulated(b"", study),
     }
@@ -295,6 +320,10 @@ def test_hostile_documents_are_values_with_a_reason_and_the_index_goes_on(
     assert states["good"].state == "read"
     assert states["laughs"].state == "failed"
     assert states["laughs"].reason == "cannot be read as CDA (EntitiesForbidden)"
+    for name in ("xxe", "xxe by a parameter"):
+        assert states[name].state == "failed"
+        assert states[name].reason == "cannot be read as CDA (EntitiesForbidden)"
+    assert not bench.documents("secret of this machine")
     assert states["bytes"].reason == "is neither PDF nor CDA nor text"
     for name in ("bomb", "loop", "cut", "none"):
         assert states[name].state in ("failed", "empty"), name

@@ -1,6 +1,7 @@
 """The surgeon's experiment: animals by time points, what is missing, one volume, one lazy tree, a run."""
 
 import json
+import random
 import subprocess
 import sys
 import zipfile
@@ -17,6 +18,7 @@ from catalog.errors import NotFoundError, QuestionError, SheetError
 from pipelines import phantoms
 from workbench.experiments import Experiment
 from workbench.session import Bench
+from workbench.sheets import MOST_INFLATED, read_sheet
 
 TABLE = """animal;arm;time_point;patient_id;study_date;weight
 7;sham;before;P7;5.1.2026;30,5
@@ -48,6 +50,11 @@ def pigs(tmp_path: Path) -> list[str]:
             ds.save_as(path)
         uids.append(made.series_instance_uid)
     return uids
+
+
+@pytest.fixture
+def bench(any_bench: Bench) -> Bench:
+    return any_bench
 
 
 @pytest.fixture
@@ -150,6 +157,30 @@ def test_a_data_frame_and_parquet_are_tables_too(bench: Bench, tmp_path: Path, p
     assert again.arranged == pig.arranged
 
 
+@pytest.mark.parametrize("index", [["animal"], ["animal", "time point"]])
+def test_what_is_in_a_named_index_is_a_column(index: list[str]) -> None:
+    frame = pd.DataFrame({"animal": [7, 8], "time point": ["before", "after"], "patient_id": ["P7", "P8"]})
+    sheet = read_sheet(frame.set_index(index))
+    assert sheet.columns == tuple(frame.columns)
+    assert sheet.rows == ((7, "before", "P7"), (8, "after", "P8"))
+
+
+def test_only_the_named_levels_of_an_index_are_columns_and_none_is_lost() -> None:
+    frame = pd.DataFrame({"animal": [7, 8], "patient_id": ["P7", "P8"]})
+    assert read_sheet(frame.set_index(["animal", pd.Index([3, 4])])).columns == ("animal", "patient_id")
+    with pytest.raises(SheetError, match="two columns 'animal'"):
+        read_sheet(frame.set_index("animal", drop=False))
+
+
+def test_levels_of_columns_are_joined_where_they_tell_columns_apart() -> None:
+    frame = pd.DataFrame({"patient_id": ["P7", "P7"], "weight": [30, 32]})
+    told = frame.groupby("patient_id").agg({"weight": ["mean", "max"]})
+    assert read_sheet(told).columns == ("patient_id", "mean", "max")
+    both = frame.groupby("patient_id", as_index=False).agg({"weight": ["mean", "max"]})
+    assert read_sheet(both).columns == ("patient_id", "weight mean", "weight max")
+    assert read_sheet(pd.concat({"pigs": frame}, axis=1)).columns == ("patient_id", "weight")
+
+
 def test_what_is_no_table_is_a_sentence(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"animals\.csv is no file"):
         bench.experiment("a", "animals.csv")
@@ -180,6 +211,47 @@ def test_an_excel_file_without_openpyxl_says_what_to_install(
 
     with pytest.raises(SheetError, match=r"pip install openpyxl; or save the table as CSV"):
         bench.experiment("a", tmp_path / "animals.xlsx")
+
+
+def test_an_excel_file_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written = pd.DataFrame(
+        {
+            "Tier": [7, 8],
+            "Arm": ["sham", None],
+            "Datum": pd.to_datetime(["2026-01-31", None]),
+            "kg": [31.5, 30.0],
+        }
+    )
+    written.to_excel(tmp_path / "animals.xlsx", index=False)
+    sheet = read_sheet(tmp_path / "animals.xlsx")
+    assert (sheet.columns, sheet.numbers) == (("Tier", "Arm", "Datum", "kg"), (2, 3))
+    assert sheet.rows == read_sheet(written).rows
+    assert sheet.rows[1] == (8, None, None, 30.0)
+
+
+def test_a_damaged_excel_file_is_a_sentence_whatever_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "animals.xlsx"
+    pd.DataFrame({"animal": range(50), "arm": "sham"}).to_excel(path, index=False)
+    sound, dice = path.read_bytes(), random.Random(5)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(sound[: dice.choice([len(sound), dice.randrange(len(sound))])])
+        for _ in range(dice.randint(1, 20)):
+            damaged[dice.randrange(len(damaged))] = dice.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            read_sheet(path)
+        except SheetError as error:
+            refused += 1
+            assert "animals.xlsx" in str(error)  # noqa: PT017
+    assert refused > 50
+
+
+def test_an_excel_file_that_explodes_is_not_inflated(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("xl/workbook.xml", bytes(MOST_INFLATED + 1))
+    with pytest.raises(SheetError, match="MiB inflated"):
+        read_sheet(tmp_path / "a.xlsx")
 
 
 def workbench_command(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:

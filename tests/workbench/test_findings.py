@@ -1,7 +1,6 @@
 """What is wrong with a series is a row that can be asked for, and goes when it is mended."""
 
 import json
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-import workbench
 from catalog.database import Catalog
 from catalog.errors import QuestionError
 from catalog.findings import find_findings
@@ -19,12 +17,6 @@ from catalog.query import contents
 from pipelines import phantoms
 from workbench.cli import app
 from workbench.session import Bench
-
-
-@pytest.fixture
-def any_bench(catalog_url: str, tmp_path: Path) -> Iterator[Bench]:
-    with workbench.open(tmp_path / "bench", catalog=catalog_url) as opened:
-        yield opened
 
 
 def uids(bench: Bench, where: str) -> list[str]:
@@ -44,6 +36,22 @@ def move(path: Path, *, x: float = 0.0, z: float = 0.0) -> None:
     alter(path, ImagePositionPatient=[position[0] + x, position[1], position[2] + z])
 
 
+def test_what_has_no_pixels_is_not_unchecked(any_bench: Bench, tmp_path: Path, shared_data: Path) -> None:
+    bench = any_bench
+    objects = [shared_data / "objects" / kind for kind in ("sr", "pdf", "presentation_state", "waveform")]
+    plain = phantoms.write_series(tmp_path / "archive")
+    bench.index(*objects, tmp_path / "archive", quiet=True)
+    kinds = {each.modality for each in bench.series("finding != 'missing_slices'")}
+    assert {"SR", "PR"} <= kinds
+    assert not {"CT", "ECG", "HD"} & kinds
+    unchecked = bench.series("finding == 'unchecked'")
+    assert plain.series_instance_uid in {each.series_instance_uid for each in unchecked}
+    assert not kinds & {each.modality for each in unchecked}
+    bench.ingest(quiet=True)
+    assert not bench.series("finding == 'unchecked'")
+    assert len(bench.series("finding != 'missing_slices'")) == bench.count()
+
+
 def test_series_with_missing_slices_are_excluded_until_they_are_there(
     any_bench: Bench, tmp_path: Path
 ) -> None:
@@ -54,8 +62,19 @@ def test_series_with_missing_slices_are_excluded_until_they_are_there(
     for path in away:
         path.unlink()
     bench.index(archive, quiet=True)
-    assert len(bench.series("finding != 'missing_slices'")) == 2  # nobody has looked yet
+    for where in (
+        "finding != 'missing_slices'", "finding == 'missing_slices'", "not finding ~ 'SLICES'",
+        "finding is empty",
+        "finding not in ('tilt', 'deviation')", "finding != 'unchecked'", "finding is present",
+    ):  # fmt: skip
+        assert not bench.series(where), where  # nobody has looked yet
+    assert len(bench.series("finding == 'unchecked' and finding != 'deviation'")) == 2
+    assert len(bench.series("finding == 'unchecked' or finding != 'missing_slices'")) == 2
+    assert "finding == 'unchecked'" in repr(bench.series("finding is empty"))
+    assert "16 levels of sequences" in repr(bench.series("ImageComments ~ 'x'"))
+    assert "sequences" not in repr(bench.series("SliceThickness > 0 and finding == 'unchecked'"))
     bench.ingest(quiet=True)
+    assert not bench.series("finding == 'unchecked'")
     (found,) = bench.findings(kind="missing_slices")
     assert found.series_instance_uid == holed.series_instance_uid
     assert found.words == "3 of 10 slices 2.50 mm apart: 1 after plane 2, 2 after plane 4"
@@ -135,6 +154,58 @@ def test_deviations_are_rows_that_follow_the_file(any_bench: Bench, ct: phantoms
     path.write_bytes(good)
     bench.index(ct.paths[0].parent, quiet=True)
     assert not len(bench.findings())
+
+
+def with_private(path: Path, creator: str, *, nested: bool = False) -> None:
+    ds = pydicom.dcmread(path)
+    item = pydicom.Dataset() if nested else ds
+    item.private_block(0x0029, creator, create=True).add_new(0x10, "LO", "value")
+    if nested:
+        ds.RequestAttributesSequence = [item]
+    ds.save_as(path)
+
+
+def test_a_private_creator_that_no_dictionary_knows_is_a_row_of_its_series(
+    any_bench: Bench, tmp_path: Path
+) -> None:
+    bench, archive = any_bench, tmp_path / "archive"
+    known = phantoms.write_series(archive / "a", planes=3)
+    strange = phantoms.write_series(archive / "b", planes=3, seed=2, series_number=2)
+    late = phantoms.write_series(archive / "c", planes=3, seed=3, series_number=3)
+    for path in known.paths:
+        with_private(path, "SIEMENS CSA HEADER")
+        with_private(path, "Image Private Header")
+    for path in strange.paths:
+        with_private(path, "Dr. O'Neill's \"scanner\"")
+    with_private(late.paths[2], "OF THE LAST", nested=True)
+    bench.index(archive, quiet=True)
+    assert bench.findings().counts == {"unknown_private": 2}
+    assert uids(bench, "finding == 'unknown_private' and SeriesNumber = 3") == [late.series_instance_uid]
+    assert uids(bench, "finding != 'unknown_private'") == [known.series_instance_uid]
+    (found,) = bench.findings(strange.series_instance_uid)
+    assert found.words == "private elements of 'Dr. O\\'Neill\\'s \"scanner\"', whom no dictionary knows"
+    for path in strange.paths[:2]:
+        alter(path, SeriesDescription="written again")
+    bench.index(archive, quiet=True)
+    assert bench.findings().counts == {"unknown_private": 2}
+    for path in (*strange.paths, late.paths[2]):  # as if nobody had put them there
+        ds = pydicom.dcmread(path)
+        ds.remove_private_tags()
+        ds.save_as(path)
+    bench.index(archive, quiet=True)
+    assert not len(bench.findings())
+
+
+def test_creators_of_an_older_catalog_are_taken_over(any_bench: Bench, ct: phantoms.Phantom) -> None:
+    with_private(ct.paths[0], "STRANGE")
+    with_private(ct.paths[0], "SIEMENS CSA HEADER")
+    any_bench.index(ct.paths[0].parent, quiet=True)
+    before = list(any_bench.findings())
+    with any_bench.catalog.transaction() as connection:
+        connection.execute(sa.delete(findings))
+        import_module("catalog.migrations.versions.0017_whole_files").take_over(connection)
+    assert list(any_bench.findings()) == before
+    assert len(before) == 1
 
 
 def test_conflicts_and_cut_files_are_rows(any_bench: Bench, ct: phantoms.Phantom) -> None:

@@ -78,23 +78,23 @@ def assert_as_read(found: xr.DataArray, read: xr.DataArray) -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_real_object_comes_out_of_the_bench_as_its_reader_gives_it(
-    bench: Bench, shared_data: Path, name: str
+    any_bench: Bench, shared_data: Path, name: str
 ) -> None:
     kind, reader = KINDS[name]
-    series = taken_up(bench, shared_data / name)
-    arrays = bench.arrays(series)
+    series = taken_up(any_bench, shared_data / name)
+    arrays = any_bench.arrays(series)
     assert {each.kind for each in arrays} == {kind}
-    verified = bench.verify(series, quiet=True)
+    verified = any_bench.verify(series, quiet=True)
     assert verified.mismatches == ()
     assert verified.frames >= len(arrays)
     read = reader(shared_data / name)
     read = read if isinstance(read, list) else [read]
     assert len(arrays) == len(read)
     for part, each in enumerate(read):
-        found = bench.volume(series, part)
+        found = any_bench.volume(series, part)
         assert found.chunks is not None
         assert_as_read(found, each)
-        ds = xr.open_dataset(series, engine="workbench", home=bench.settings.home, part=part)
+        ds = xr.open_dataset(series, engine="workbench", home=any_bench.settings.home, part=part)
         assert_as_read(ds[each.name], each)
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.pacs.transport import LARGEST_CONTROL_PDU, PduGuard
+from workbench.pacs.transport import PduGuard
+from workbench.pacs.wire.pdu import LARGEST_CONTROL_PDU
 
 LARGEST = 1000
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from catalog.errors import SettingsError
+from catalog.home import SETTINGS_FILE
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.web.node import WebNode
-from workbench.settings import SETTINGS_FILE, Settings
+from workbench.settings import Settings
 
 
 def test_an_address_has_a_host_a_port_and_a_root() -> None:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +16,6 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-import workbench
 from catalog.checks import Check, RottenWarning, Soundness, due_files, last_check, note
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, QuestionError
@@ -51,12 +49,6 @@ class Time:
 @pytest.fixture
 def time() -> Time:
     return Time()
-
-
-@pytest.fixture
-def any_bench(catalog_url: str, tmp_path: Path) -> Iterator[Bench]:
-    with workbench.open(tmp_path / "bench", catalog=catalog_url) as opened:
-        yield opened
 
 
 def flip(path: Path, at: int) -> None:

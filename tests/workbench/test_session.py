@@ -1,6 +1,7 @@
 """The ten lines of the README, and what a bench says when they go wrong."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,23 @@ def test_altered_geometry_is_not_taken_over_by_ingesting_again(bench: Bench, ct:
     volume = bench.volume(ct.series_instance_uid)
     np.testing.assert_allclose(volume.dicom.affine_lps, ct.affine_lps, atol=1e-9)
     assert not bench.verify(quiet=True).mismatches
+
+
+def test_altered_geometry_is_not_believed_when_its_files_are_gone(bench: Bench, ct: phantoms.Phantom) -> None:
+    bench.index(ct.paths[0].parent, quiet=True)
+    bench.ingest(quiet=True)
+    (before,) = bench.arrays()
+    group = Path(before.path) / "zarr.json"
+    written = group.read_bytes()
+    content = json.loads(written)
+    content["attributes"]["imaging_workbench"]["affine_lps"][0][3] += 50
+    group.write_text(json.dumps(content, indent=1))
+    for each in ct.paths:
+        each.rename(each.with_suffix(".away"))
+    for _ in range(3):  # its row is gone after the first
+        assert not bench.ingest(quiet=True)
+    group.write_bytes(written)
+    assert [*bench.ingest(quiet=True)] == [before]
 
 
 def test_a_damaged_chunk_is_mended_by_ingesting_anew_and_not_before(
@@ -243,7 +261,12 @@ def test_nothing_is_frozen_or_computed_of_a_series_that_is_elsewhere(bench: Benc
     }
 
 
-def test_a_series_from_elsewhere_is_shown_with_its_place_and_not_ingested(bench: Bench) -> None:
+def test_a_series_from_elsewhere_is_shown_with_its_place_and_not_ingested(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:  # keys of other tests
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # where nobody listens
     values = {"series_instance_uid": "1.2.1", "study_instance_uid": "1.1", "modality": "CT"}
     record_remotes(bench.catalog, "idc", [RemoteSeries(values, "idc", "s3://bucket/1", 50)])
     found = bench.series(modality="CT")
@@ -252,7 +275,7 @@ def test_a_series_from_elsewhere_is_shown_with_its_place_and_not_ingested(bench:
     report = bench.ingest(found, quiet=True)
     assert "not here but at s3://bucket/1; bench.fetch(series) gets them" in report.reasons()
     assert bench.ingest(quiet=True).reasons() == ""
-    with pytest.raises(NotFoundError, match="not here but at s3://bucket/1"):
+    with pytest.raises(ConnectionError, match="s3://bucket/1"):  # it is fetched then
         bench.volume(found[0])
 
 
@@ -262,3 +285,14 @@ def test_an_index_of_the_idc_is_read_like_an_archive(bench: Bench, shared_data: 
     assert "30 series" in bench.index(tmp_path / "idc.parquet", quiet=True).line()
     assert "30 unchanged" in bench.index(tmp_path / "idc.parquet", quiet=True).line()
     assert len(bench.series(where="source == 'idc'")) == 30
+
+
+def test_a_part_of_the_index_of_the_idc_withdraws_nothing(
+    bench: Bench, shared_data: Path, tmp_path: Path
+) -> None:
+    whole = pq.read_table(shared_data / "catalog" / "idc_series_sample.parquet")
+    for name, rows in {"whole": 30, "part": 10}.items():
+        pq.write_table(whole.slice(0, rows), tmp_path / f"{name}.parquet")
+        told = bench.index(tmp_path / f"{name}.parquet", quiet=True)
+        assert "withdrawn" not in told.line()
+    assert bench.count() == 30

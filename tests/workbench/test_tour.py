@@ -11,7 +11,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.notebook
 @pytest.mark.parametrize(
-    ("name", "count"), [("01-tour", 3), ("02-series-of-every-kind", 13), ("03-find-and-freeze", 1)]
+    ("name", "count"),
+    [
+        ("01-tour", 3),
+        ("02-series-of-every-kind", 13),
+        ("03-find-and-freeze", 1),
+        ("08-look-and-measure", 3),
+        ("09-pacs-both-ways", 1),
+    ],
 )
 def test_a_notebook_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int

@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from catalog.errors import NotFoundError, QuestionError
+from catalog.matching import check_count
 from catalog.objects import S3
-from catalog.remotes import remote_of
+from catalog.scan import place_of
 from workbench.bench.opened import Opened
 from workbench.cluster import reading_on, threads_of
 from workbench.documents import DocumentsRead, read_due
-from workbench.elsewhere import RECEIVED, index_elsewhere, retrieve_series
+from workbench.elsewhere import RECEIVED, index_elsewhere, retrieve_series, short_of
 from workbench.pacs.node import node_in
 from workbench.progress import bar
-from workbench.reports import Indexed, IndexedElsewhere
-from workbench.selection import Selection, selected_series
+from workbench.reports import Fetched, Indexed, IndexedElsewhere
+from workbench.wanted import Wanted, told_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -47,11 +48,12 @@ class Archive(Opened):
         The text of reports is read afterwards (`documents`), also what an earlier run did not come to.
         ZIP and TAR archives, also packed ones, are read as folders, where they lie. A DICOMDIR
         that is given itself stands for the files it names. `s3://bucket/prefix` and `https://host/file` are
-        read by ranges; `AWS_…` variables of the environment are who asks. `"idc"` stands for the
-        index of the NCI Imaging Data Commons (extra `idc`): every series of it is recorded with the address
-        of its bucket, without a file. A Parquet file of that form is read in the same way. `"pacs://NODE"`
-        asks a node of the settings for its series (C-FIND or QIDO-RS), without a file either; `matching` are
-        attributes of patient, study and series that it shall match: `study_date="20260101-"`.
+        read by ranges; `AWS_…` variables of the environment are who asks. `file:///folder` is the path.
+        `"idc"` stands for the index of the NCI Imaging Data Commons (extra `idc`): every series of it is
+        recorded with the address of its bucket, without a file, and what it has no more is withdrawn. A
+        Parquet file of that form is read in the same way, but withdraws nothing. `"pacs://NODE"` asks a node
+        of the settings for its series (C-FIND or QIDO-RS), without a file either; `matching` are attributes
+        of patient, study and series that it shall match: `study_date="20260101-"`.
 
         Parameters
         ----------
@@ -64,20 +66,25 @@ class Archive(Opened):
         Raises
         ------
         catalog.errors.NotFoundError
-            If a path does not exist.
+            If a path does not exist, or nothing is read at addresses of its kind.
+        catalog.errors.QuestionError
+            If something is no path, or `workers` no number.
         catalog.errors.SettingsError
             If an address cannot be, or credentials are missing.
         OSError
             If a server refuses or does not answer; what was read before is in the catalog.
         """
-        if len(paths) == 1:
-            told = index_elsewhere(self.catalog, paths[0], matching, self.node, quiet=quiet)
+        places = [place_of(each) for each in paths]
+        if workers is not None:
+            check_count("workers", workers)
+        if len(places) == 1:
+            told = index_elsewhere(self.catalog, places[0], matching, self.node, quiet=quiet)
             if told is not None:
                 return IndexedElsewhere(told)
         elif matching:
             raise QuestionError("attributes are matched by one node: bench.index('pacs://NODE', ...)")
         client = self.client if cluster is True else cluster or None
-        return self._index_files(paths, workers=workers, client=client, quiet=quiet)
+        return self._index_files(places, workers=workers, client=client, quiet=quiet)
 
     def _index_files(
         self,
@@ -99,12 +106,18 @@ class Archive(Opened):
         with bar("documents", "documents", quiet=quiet) as progress:
             return read_due(self.catalog, self._fetched, threads=self.settings.cores, progress=progress)
 
-    def fetch(self, series: Selection, *, quiet: bool = False) -> Indexed:
+    def fetch(self, series: Wanted, *, quiet: bool = False) -> Fetched:
         """Get series that are known from elsewhere, so that they have instances here.
 
-        The objects of a bucket are indexed where they lie, and copied when they are read; public buckets need
-        `AWS_SKIP_SIGNATURE=true`. What a node has is copied into the folder `received` of this bench, by
-        C-GET or C-MOVE, or by WADO-RS.
+        What a node was found to have is taken, too: `bench.fetch(bench.nodes["PACS"].find("study", …))` gets
+        all series of these studies. Of an instance, its series is fetched.
+
+        `volume` and whatever else opens one series does so by itself. Series of which fewer instances are
+        here than their source told of are in `short` of the report.
+
+        The objects of a bucket are indexed where they lie, and copied when they are read; public buckets, as
+        those of the IDC, need no credentials. What a node has is copied into the folder `received` of this
+        bench, by C-GET or C-MOVE, or by WADO-RS.
 
         Raises
         ------
@@ -119,8 +132,7 @@ class Archive(Opened):
         """
         from workbench.pacs.node import ListenAddress
 
-        selected = selected_series(self.catalog, series)
-        told = [remote_of(self.catalog, each.series_instance_uid) for each in selected]
+        told = told_of(self.catalog, series, self.node)
         of_nodes = [each for each in told if each is not None and node_in(each.address) is not None]
         places: list[str | Path] = [
             each.address.removesuffix("*") for each in told if each and each.address.startswith(S3)
@@ -132,7 +144,8 @@ class Archive(Opened):
         came, error = retrieve_series(of_nodes, self.node, listen, into, quiet=quiet)
         places += came
         if error is None:
-            return self._index_files(places, quiet=quiet)
+            indexed = self._index_files(places, quiet=quiet)
+            return Fetched(indexed, short_of(self.catalog, filter(None, told)))
         if places:  # what came is kept, and known
             self._index_files(places, quiet=quiet)
         raise error

@@ -9,7 +9,7 @@ from catalog.identifiers import is_uid
 from catalog.records import CohortRecord
 from workbench.bench.opened import now
 from workbench.bench.questions import Questions
-from workbench.cohorts import Cohort, all_cohorts, import_manifest, question_in
+from workbench.cohorts import Cohort, all_cohorts, import_manifest, question_in, read_whole
 from workbench.selection import Selection, require_here, selected_series
 from workbench.tables import Table
 
@@ -27,8 +27,13 @@ class Cohorts(Questions):
         *,
         approval: str = "",
         expires: date | str | None = None,
+        whole_files: bool = True,
+        quiet: bool = False,
     ) -> Cohort:
-        """Freeze series for good: their question, every instance with its digest, and the approval.
+        """Freeze series for good: their question, every instance with its digests, and the approval.
+
+        Files of this machine that were never read as a whole are read now, so that other pixels under the
+        same header are seen later; what is read is not read for another cohort, nor for a first scrub.
 
         Parameters
         ----------
@@ -41,11 +46,14 @@ class Cohorts(Questions):
         expires
             Its last day; later nothing is run on the cohort and none of its rows opened. A series that is
             given by its UID is used outside the cohort, and not refused.
+        whole_files
+            `False` freezes by headers and sizes, without reading the files, as what lies in buckets is.
 
         Raises
         ------
         catalog.errors.CohortError
-            If there is such a cohort, nothing to freeze, or the approval has ended.
+            If there is such a cohort, nothing to freeze, the approval has ended, or files are no longer as
+            they were indexed.
         catalog.errors.QuestionError
             If the expression is not understood.
         catalog.errors.NotFoundError
@@ -54,17 +62,21 @@ class Cohorts(Questions):
         if isinstance(found, str) and not is_uid(found):
             found = self.series(found)
         selected = selected_series(self.catalog, found)
-        require_here(selected)
+        require_here(self.catalog, selected)
+        uids = [each.series_instance_uid for each in selected]
+        frozen.may_freeze(self.catalog, name, approval=approval, expires=expires, today=now().date())
+        if whole_files:
+            read_whole(self.catalog, name, uids, quiet=quiet)
         record = frozen.freeze(
             self.catalog,
             name,
-            [each.series_instance_uid for each in selected],
+            uids,
             question=question_in(found),
             approval=approval,
             expires=expires,
             now=now(),
         )
-        return Cohort(self.catalog, record)
+        return Cohort(self.catalog, record, self.settings)
 
     @property
     def cohorts(self) -> Table[CohortRecord]:
@@ -81,7 +93,7 @@ class Cohorts(Questions):
         catalog.errors.CohortError
             If its rows are not those that were frozen.
         """
-        return Cohort(self.catalog, frozen.find_cohort(self.catalog, name))
+        return Cohort(self.catalog, frozen.find_cohort(self.catalog, name), self.settings)
 
     def import_cohort(self, path: str | Path, *, name: str | None = None) -> Cohort:
         """Take in a cohort from its manifest; `cohort.resolve()` says what is missing here or different.
@@ -93,4 +105,4 @@ class Cohorts(Questions):
         catalog.errors.CohortError
             If it is no manifest, was altered, or another cohort has its name.
         """
-        return import_manifest(self.catalog, path, name)
+        return import_manifest(self.catalog, path, name, settings=self.settings)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalog.errors import RefusedError
+from catalog.errors import LimitedError
 from catalog.records import OutputRecord
 from workbench.bench.opened import Opened, now
 from workbench.progress import bar
@@ -44,38 +44,37 @@ class Deliveries(Opened):
         catalog.errors.HeaderError
             If a file is no readable DICOM.
         """
-        from workbench.pacs.dimse_node import DimseNode
         from workbench.pacs.posting import examine_files
         from workbench.sending import queue_all, receipts_of
 
         node = self.node(to) if isinstance(to, str) else to
-        if not isinstance(node, DimseNode):
-            raise RefusedError(f"{node.name} is a DICOMweb node, and this bench sends by DIMSE only yet")
         judged = examine_files(
             self.catalog, list(files_of(self.catalog, objects)), threads=self.settings.cores
         )
         queued = queue_all(
             self.catalog, judged, node.name, outbox_folder=self.settings.outbox_folder, now=now
         )
-        self._deliver(node, quiet=quiet)
-        return Receipts(receipts_of(self.catalog, queued))
+        note = self._deliver(node, quiet=quiet)
+        return Receipts(receipts_of(self.catalog, queued), note=note)
 
-    def _deliver(self, node: "Node", *, quiet: bool) -> None:
+    def _deliver(self, node: "Node", *, quiet: bool) -> str:
+        """Deliver what is due to a node; why not all of it, where its limits do not allow it now."""
         from workbench.pacs.deliver import deliver
-        from workbench.pacs.dimse_node import DimseNode
         from workbench.pacs.node import ListenAddress
 
-        if not isinstance(node, DimseNode):
-            raise RefusedError(f"{node.name} is a DICOMweb node, and this bench sends by DIMSE only yet")
-        with bar("send", "objects", quiet=quiet) as progress:
-            deliver(
-                self.catalog,
-                node,
-                listen=ListenAddress(self.settings.listen_host, self.settings.listen_port),
-                now=now,
-                wait=timedelta(seconds=self.settings.commitment_seconds),
-                progress=progress,
-            )
+        try:
+            with bar("send", "objects", quiet=quiet) as progress:
+                deliver(
+                    self.catalog,
+                    node,
+                    listen=ListenAddress(self.settings.listen_host, self.settings.listen_port),
+                    now=now,
+                    wait=timedelta(seconds=self.settings.commitment_seconds),
+                    progress=progress,
+                )
+        except LimitedError as error:
+            return str(error)
+        return ""
 
     def deliver(self, nodes: Iterable[str] | None = None) -> Receipts:
         """Deliver what is due in the outbox to nodes of the settings, to all at the same time.
@@ -92,20 +91,20 @@ class Deliveries(Opened):
         """
         from catalog.outbox import due_nodes
         from workbench.pacs.deliver import deliver_to_all
-        from workbench.pacs.dimse_node import DimseNode
         from workbench.pacs.node import ListenAddress
 
         due = [each for each in due_nodes(self.catalog, now()) if each in self.settings.nodes]
         named = [self.node(name) for name in (due if nodes is None else nodes)]
-        return Receipts(
-            deliver_to_all(
-                self.catalog,
-                [each for each in named if isinstance(each, DimseNode)],
-                listen=ListenAddress(self.settings.listen_host, self.settings.listen_port),
-                now=now,
-                wait=timedelta(seconds=self.settings.commitment_seconds),
-            )
+        limited: list[str] = []
+        receipts = deliver_to_all(
+            self.catalog,
+            named,
+            listen=ListenAddress(self.settings.listen_host, self.settings.listen_port),
+            now=now,
+            wait=timedelta(seconds=self.settings.commitment_seconds),
+            limited=limited.append,
         )
+        return Receipts(receipts, note="; ".join(limited))
 
     def outbox(self, node: str | None = None) -> Receipts:
         """Everything that was ever queued, for one node or for all, and how far it came."""
@@ -159,6 +158,7 @@ class Deliveries(Opened):
             outbox_folder=self.settings.outbox_folder,
             now=now,
         )
+        note = ""
         if len(taken) > 1:
-            self._deliver(node, quiet=quiet)
-        return Receipts(receipts_of(self.catalog, taken))
+            note = self._deliver(node, quiet=quiet)
+        return Receipts(receipts_of(self.catalog, taken), note=note)

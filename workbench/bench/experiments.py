@@ -1,6 +1,7 @@
 """Of a bench: researchers' tables joined to series."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from catalog.errors import NotFoundError
 from catalog.records import SeriesRecord
 from workbench.bench.opened import now
 from workbench.bench.pixels import Pixels
+from workbench.contact_sheet import draw_sheet
 from workbench.experiments import Experiment
 from workbench.tables import Table
 
@@ -61,7 +63,8 @@ class Experiments(Pixels):
             written = read_sheet(table)
             meaning = sheet.meanings(written.columns, match)
             record = experiments.record_experiment(self.catalog, name, written, meaning, now=now())
-        return opened(self.catalog, record, open_part=self.volume, open_parts=self._parts)
+        draw = partial(draw_sheet, self.catalog, self.settings)
+        return opened(self.catalog, record, open_part=self.volume, open_parts=self._parts, draw=draw)
 
     @property
     def experiments(self) -> Table[Mapping[str, Any]]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from catalog.database import Catalog
 from catalog.durable import make_folder
-from catalog.errors import NotFoundError, SettingsError, words_of
+from catalog.errors import CatalogError, NotFoundError, SettingsError, words_of
 from catalog.fetch import Local
+from catalog.home import SETTINGS_FILE
 from catalog.query import count_series
 from catalog.records import InstanceRecord
 from workbench.cluster import local_cluster
-from workbench.settings import SETTINGS_FILE, Settings
+from workbench.settings import Settings
 from workbench.thumbnails import fetched_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,17 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def _refuse_empty(settings: Settings) -> None:
+    """A file without a byte would be taken for a new catalog: not where a bench has worked before."""
+    file, arrays = settings.home / "catalog.sqlite", settings.arrays_folder
+    if settings.catalog is not None or not file.is_file() or file.stat().st_size:
+        return
+    if arrays.is_dir() and any(arrays.iterdir()):
+        raise CatalogError(
+            f"{file} is empty, although this bench has arrays; put back a copy, or remove it and index again"
+        )
+
+
 class Opened:
     """What every part of a bench stands on; it ends with `close`."""
 
@@ -38,6 +50,7 @@ class Opened:
         except OSError as error:
             words = words_of(error)
             raise SettingsError(f"{settings.home} cannot be the folder of a bench: {words}") from None
+        _refuse_empty(settings)
         self.catalog = Catalog(settings.catalog_url)
         self._fetched = fetched_of(self.catalog, settings)
         self._in_use = ExitStack()
@@ -97,7 +110,7 @@ class Opened:
             there = ", ".join(sorted(known)) or "none yet"
             file = self.settings.home / SETTINGS_FILE
             raise NotFoundError(f"no node {name!r}; {file} has {there}. Add a table [nodes.{name}] to it")
-        return known[name].called(name, self.settings.ae_title)
+        return known[name].called(name, self.settings.ae_title, self.settings.nodes_folder)
 
     def _kept(self, instances: Sequence[InstanceRecord]) -> Local:
         """Have local files of what is read lazily, as long as the bench is open."""

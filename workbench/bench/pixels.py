@@ -2,29 +2,32 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Literal
 
-from catalog.arrays import arrays_of, record_arrays
+from catalog.arrays import arrays_made_of, arrays_of, record_arrays, state_of
 from catalog.checks import forget_arrays, rot_of, warn_of
 from catalog.errors import NotFoundError, QuestionError
 from catalog.fetch import Local
-from catalog.findings import record_ingested
 from catalog.locks import shared
 from catalog.query import instances_of
 from catalog.records import ArrayRecord, SeriesRecord
-from workbench.bench.opened import Opened, now
+from workbench.bench.archive import Archive
+from workbench.bench.opened import now
 from workbench.cohorts import approved_series, check_approvals
+from workbench.elsewhere import warn_of_short
 from workbench.progress import bar
 from workbench.reports import IngestReport, VerifyReport
-from workbench.selection import Selection, arrays_in, elsewhere, one_series, selected_series
+from workbench.selection import Selection, arrays_in, away, elsewhere, one_series, selected_series
 from workbench.tables import Table
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from pipelines.ingest import Rejected
+    from pipelines.ingest import Ingested, Rejected
+    from pipelines.objects.registrations import Registration
     from pipelines.store.multiscales import Level
     from workbench.scrub import Scrubbed
     from workbench.structures import Structures
@@ -36,7 +39,7 @@ def _at_home(rejected: "Rejected", local: Local) -> "Rejected":
     return replace(rejected, path=local.address(rejected.path), reason=reason)
 
 
-class Pixels(Opened):
+class Pixels(Archive):
     """Writes arrays, compares them with the archive, and opens them."""
 
     def ingest(
@@ -45,12 +48,14 @@ class Pixels(Opened):
         *,
         video: Literal["chunks", "left"] | None = None,
         anew: bool = False,
+        fetch: bool | None = None,
         quiet: bool = False,
     ) -> IngestReport:
         """Write the pixel data of series into Zarr; what is there and current stays as it is.
 
-        A series that is known only from elsewhere is left where it is, and the report says where. Of every
-        series, results of ours that came back (`ours`) are left out: they are no new input.
+        One series that is known only from elsewhere is fetched first; of several those are left where they
+        are, unless they shall be fetched, and the report says where. Of every series, results of ours that
+        came back (`ours`) are left out: they are no new input.
 
         Parameters
         ----------
@@ -59,6 +64,9 @@ class Pixels(Opened):
             decoded when they are looked at; as it was done before, else left, where it is not said.
         anew
             Write arrays anew that are there, too: `verify` found them damaged. Coarser levels go with them.
+        fetch
+            Whether series that are known only from elsewhere are fetched; one that is named alone is, where
+            it is not said.
 
         Raises
         ------
@@ -66,8 +74,9 @@ class Pixels(Opened):
             If a series is not known.
         catalog.errors.QuestionError
             If something is no series, or `video` none of its words.
+        catalog.errors.DeliveryError, catalog.errors.SettingsError, OSError
+            If a series cannot be fetched, as `fetch` says.
         """
-        from pipelines.ingest import ingest_series
         from workbench.leftovers import claim
 
         if video not in (None, "chunks", "left"):
@@ -75,6 +84,8 @@ class Pixels(Opened):
         started, selected = monotonic(), approved_series(self.catalog, series, now().date())
         if series is None:
             selected = [each for each in selected if not (each.remote or each.ours)]
+        if fetch or (fetch is None and isinstance(series, str | SeriesRecord)):
+            selected = self._brought(selected, quiet=quiet)
         arrays: list[ArrayRecord] = []
         rejected: list[Rejected] = []
         left: dict[str, str] = {}
@@ -82,32 +93,53 @@ class Pixels(Opened):
         claim(self.settings)
         with shared(self.settings.arrays_folder), bar("ingest", "series", quiet=quiet) as progress:
             for done, each in enumerate(selected, start=1):
-                instances = instances_of(self.catalog, each.series_instance_uid)
-                if each.remote and not instances:
+                if each.remote and away(self.catalog, [each]):
                     left[each.series_instance_uid] = elsewhere(each)
                     continue
-                with self._fetched.local(instances) as local:
-                    ingested = ingest_series(
-                        each,
-                        local.instances,
-                        self.settings.arrays_address,
-                        threads=self.settings.cores,
-                        video_chunks=None if video is None else video == "chunks",
-                        known=arrays_of(self.catalog, each.series_instance_uid),
-                        anew=anew,
-                    )
-                record_arrays(self.catalog, each.series_instance_uid, ingested.arrays)
-                record_ingested(self.catalog, each.series_instance_uid, ingested.findings)
+                ingested, rot = self._ingested(each, video, anew=anew)
                 arrays += ingested.arrays
-                rejected += [_at_home(each, local) for each in ingested.rejected]
-                if anew:
-                    forget_arrays(self.catalog, [array.path for array in ingested.arrays])
+                rejected += ingested.rejected
                 if ingested.left:
                     left[each.series_instance_uid] = ingested.left
-                if rot := rot_of(self.catalog, instances, ingested.arrays):
+                if rot:
                     rotten[each.series_instance_uid] = rot
                 progress(done, len(selected))
         return IngestReport(tuple(arrays), tuple(rejected), monotonic() - started, left, rotten)
+
+    def _ingested(
+        self, series: SeriesRecord, video: Literal["chunks", "left"] | None, *, anew: bool
+    ) -> "tuple[Ingested, str]":
+        """What became of one series, on record now; and what of it is rotten, in words."""
+        from pipelines.ingest import Ingested, ingest_series
+        from pipelines.standing import are_whole, series_digest
+
+        uid = series.series_instance_uid
+        made_of = series_digest(state_of(self.catalog, uid))  # before an instance is read
+        standing = [] if anew else arrays_made_of(self.catalog, uid, made_of)
+        if standing and are_whole(standing, self.settings.arrays_address):
+            return Ingested(tuple(standing), ()), rot_of(self.catalog, (), standing)
+        instances = instances_of(self.catalog, uid)
+        with self._fetched.local(instances) as local:
+            ingested = ingest_series(
+                series,
+                local.instances,
+                self.settings.arrays_address,
+                threads=self.settings.cores,
+                video_chunks=None if video is None else video == "chunks",
+                known=arrays_of(self.catalog, uid),
+                anew=anew,
+            )
+        record_arrays(
+            self.catalog,
+            uid,
+            ingested.arrays,
+            ingested.findings,
+            series_digest=made_of if ingested.is_told else "",
+        )
+        if anew:
+            forget_arrays(self.catalog, [array.path for array in ingested.arrays])
+        at_home = tuple(_at_home(each, local) for each in ingested.rejected)
+        return replace(ingested, rejected=at_home), rot_of(self.catalog, instances, ingested.arrays)
 
     def verify(self, series: Selection = None, *, quiet: bool = False) -> VerifyReport:
         """Recompute every frame's digest from the archive and from Zarr, and compare."""
@@ -159,8 +191,8 @@ class Pixels(Opened):
         from workbench.scrub import RATE_MB, Pace, scrub
 
         for name, value in {"rate": rate, "hours": hours, "limit": limit}.items():
-            if value is not None and not value > 0:
-                raise QuestionError(f"{name} is a number above 0, not {value}")
+            if value is not None and not (isinstance(value, Real) and value > 0):
+                raise QuestionError(f"{name} is a number above 0, not {value!r:.40}")
         uids = None
         if series is not None:
             uids = [each.series_instance_uid for each in selected_series(self.catalog, series)]
@@ -185,12 +217,15 @@ class Pixels(Opened):
         return Table(arrays_in(self.catalog, series), columns, noun="arrays")
 
     def volume(self, series: str | SeriesRecord, part: int | None = None) -> "xr.DataArray":
-        """Open a series lazily as `DataArray(z, y, x)`: modality values, mm coordinates; ingested if need be.
+        """Open a series lazily as `DataArray(z, y, x)`: modality values, mm coordinates.
+
+        It is ingested if need be; a series that is known only from elsewhere is fetched before.
 
         Other kinds open as they are: a segmentation as `(segment, z, y, x)`, a dose in Gy, a waveform as
         `(channel, time)`, a video as `(time, y, x, channel)`; `pipelines.kinds` has the table.
 
-        What a scrub found rotten is said in a `catalog.checks.RottenWarning`.
+        What a scrub found rotten is said in a `catalog.checks.RottenWarning`, instances that its source told
+        of and did not give in a `workbench.elsewhere.ShortWarning`.
 
         A series that is no regular volume opens as a stack, `DataArray(frame, y, x)`, with the reason in
         `attrs["reason"]`.
@@ -206,10 +241,14 @@ class Pixels(Opened):
             If there is no such series, no pixel data in it, or several parts to choose from.
         catalog.errors.ApprovalError
             If it is of a cohort whose approval has ended.
+        catalog.errors.DeliveryError, catalog.errors.SettingsError, OSError
+            If it cannot be fetched, as `fetch` says.
         """
+        return self._open(self._array(series, part))
+
+    def _open(self, array: ArrayRecord) -> "xr.DataArray":
         from pipelines.volumes import open_array
 
-        array = self._array(series, part)
         if array.path.startswith(str(self.settings.fetched_folder)):  # a video, decoded when it is looked at
             self._kept(instances_of(self.catalog, array.series_instance_uid))
         return open_array(array)
@@ -252,10 +291,40 @@ class Pixels(Opened):
         from workbench.structures import read_structures_of
 
         check_approvals(series, now().date())
-        selected = one_series(self.catalog, series, "structures")
+        selected = self._here(series, "structures")
         uid = selected.series_instance_uid
         with self._fetched.local(instances_of(self.catalog, uid)) as local:
             return read_structures_of(uid, local.instances, sop_instance_uid)
+
+    def registration(
+        self, series: str | SeriesRecord, *, sop_instance_uid: str | None = None
+    ) -> "Registration":
+        """Read a registration: the matrices between frames of reference, LPS mm.
+
+        `viewer.overlay(…, transform=it)`, `viewer.link(…, transform=it)` and `compare` take it.
+
+        Parameters
+        ----------
+        sop_instance_uid
+            Which one, where the series holds several registrations.
+
+        Raises
+        ------
+        catalog.errors.NotFoundError
+            If there is no such series, no registration by matrices in it, or several to choose from.
+        catalog.errors.HeaderError
+            If the file is gone or damaged.
+        """
+        from pipelines.kinds import REGISTRATION
+        from pipelines.objects.registrations import read_registration
+        from workbench.objects import path_of_one
+
+        check_approvals(series, now().date())
+        uid = self._here(series, "registration").series_instance_uid
+        with self._fetched.local(instances_of(self.catalog, uid)) as local:
+            return read_registration(
+                path_of_one(uid, local.instances, REGISTRATION, sop_instance_uid, "registration", "REG")
+            )
 
     def pyramid(self, series: str | SeriesRecord, part: int | None = None) -> "tuple[Level, ...]":
         """Make coarser levels of an array, which other viewers of OME-Zarr then find; twice is once.
@@ -293,7 +362,8 @@ class Pixels(Opened):
             return make_levels(array)
 
     def _array(self, series: str | SeriesRecord, part: int | None, wanted_by: str = "volume") -> ArrayRecord:
-        selected = one_series(self.catalog, series, wanted_by)
+        check_approvals(series, now().date())
+        selected = self._here(series, wanted_by)
         uid = selected.series_instance_uid
         report = self.ingest(selected, quiet=True)
         if not report:
@@ -303,6 +373,19 @@ class Pixels(Opened):
         for rot in report.rotten.values():
             warn_of(rot, uid)
         return report.part(part)
+
+    def _here(self, series: str | SeriesRecord, wanted_by: str) -> SeriesRecord:
+        """The one series that is meant, with files: fetched where it is known only from elsewhere."""
+        return self._brought([one_series(self.catalog, series, wanted_by)])[0]
+
+    def _brought(self, selected: list[SeriesRecord], *, quiet: bool = False) -> list[SeriesRecord]:
+        """The same series, those that are known only from elsewhere fetched."""
+        absent = away(self.catalog, selected)
+        if not absent:
+            return selected
+        for short in self.fetch(absent, quiet=quiet).short:
+            warn_of_short(short)
+        return selected_series(self.catalog, [each.series_instance_uid for each in selected])
 
     def slide(self, series: str | SeriesRecord) -> "xr.DataTree":
         """Open a whole slide lazily from the archive; its finest level is `slide["level/0/image"]`.
@@ -317,7 +400,7 @@ class Pixels(Opened):
         from pipelines.slides.levels import SLIDE_STORAGE, open_slide
 
         check_approvals(series, now().date())
-        selected = one_series(self.catalog, series, "slide")
+        selected = self._here(series, "slide")
         uid = selected.series_instance_uid
         images = [each for each in instances_of(self.catalog, uid) if each.sop_class_uid in SLIDE_STORAGE]
         if not images:

@@ -11,6 +11,8 @@ from catalog.findings import find_findings
 from catalog.pages import FEW, found_series
 from catalog.query import count_series, find_series
 from catalog.records import FacetCount, Question, SeriesRecord
+from catalog.vocabulary import UNCHECKED
+from catalog.where import FINDING, names_in
 from workbench.bench.opened import Opened
 from workbench.contact_sheet import FoundSeries
 from workbench.question import question
@@ -38,6 +40,8 @@ ELSEWHERE = {"remote": "elsewhere"}
 """The column of series whose pixels are not here; only where there are some."""
 OURS = {"ours": "our result"}
 """The column of results of ours that came back; only where there are some."""
+UNKNOWN_UNTIL_INGESTED = f"of series that were not ingested much is unknown: finding == {UNCHECKED!r}"
+"""What is said beside the answer to a question about findings."""
 
 
 class Questions(Opened):
@@ -56,7 +60,8 @@ class Questions(Opened):
         ----------
         where
             For example `"SliceThickness <= 1.5 and not SeriesDescription ~ 'scout'"`; a series is found when
-            one of its instances satisfies it. `finding` is what is wrong with it, see `findings`.
+            one of its instances satisfies it. `finding` is what is wrong with it, see `findings`: of what
+            only an ingest tells neither `==` nor `!=` is true before it.
         limit, page
             How many at most, and which so many of them, from 1: the first thousand of a million are there at
             once, in the order in which they came into the catalog. `count` says how many there are.
@@ -67,18 +72,27 @@ class Questions(Opened):
         Raises
         ------
         catalog.errors.QuestionError
-            If an attribute or the expression is not understood.
+            If an attribute or the expression is not understood, or there is a page without a limit.
         """
         if where is not None and not isinstance(where, str):
             raise QuestionError(f"where is an expression in a text, not {type(where).__name__}")
+        if limit is None and page != 1:
+            raise QuestionError("a page is one of so many series each; say how many: limit=200, page=2")
         found: Sequence[SeriesRecord]
         if limit is None:
             found = found_series(self.catalog, where, matching)
         else:
             found = find_series(self.catalog, where=where, limit=limit, page=page, **matching)
-        note = "" if found or where or matching or page > 1 else INDEX_FIRST
+        note = "" if found or where or matching or page != 1 else INDEX_FIRST
+        note = " · ".join(filter(None, (note, _told_of(where))))
         if limit is not None and len(found) == limit:
             note = f"page {page}, more with page={page + 1}"
+        return self._table(found, Question(where, matching) if limit is None else None, note)
+
+    def _table(
+        self, found: Sequence[SeriesRecord], question: Question | None = None, note: str = ""
+    ) -> FoundSeries:
+        """Series as a table, with the columns that they fill."""
         return FoundSeries(
             found,
             SERIES_COLUMNS
@@ -86,7 +100,7 @@ class Questions(Opened):
             | (OURS if any(each.ours for each in islice(found, FEW)) else {}),
             catalog=self.catalog,
             settings=self.settings,
-            question=Question(where, matching) if limit is None else None,
+            question=question,
             note=note,
         )
 
@@ -123,7 +137,9 @@ class Questions(Opened):
     def findings(self, series: Selection = None, *, kind: str | None = None) -> Findings:
         """What is wrong with series: deviations, conflicts; once ingested, missing slices, tilt and the like.
 
-        `bench.series("finding != 'missing_slices'")` finds the series without.
+        `bench.series("finding != 'missing_slices'")` finds the series that were ingested and have none,
+        `bench.series("finding == 'unchecked'")` those that were not ingested; what has no pixel data, such as
+        a report, needs no ingest for that.
 
         Raises
         ------
@@ -136,3 +152,16 @@ class Questions(Opened):
         found = find_findings(self.catalog, kind=kind, series_instance_uids=uids)
         gone = deleted_series(self.catalog) if found else set()
         return Findings([each for each in found if each.series_instance_uid not in gone])
+
+
+def _told_of(where: str | None) -> str:
+    """What is to be said beside the answer to a question: where it may be other than somebody thinks."""
+    names = names_in(where) if where and where.strip() else set()
+    told = []
+    if FINDING.column in names and UNCHECKED not in (where or ""):
+        told.append(UNKNOWN_UNTIL_INGESTED)
+    if not all(map(str.islower, names)):  # the key of an element that has no column
+        from catalog.content import LIMITS
+
+        told.append(LIMITS)
+    return " · ".join(told)

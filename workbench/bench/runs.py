@@ -68,7 +68,7 @@ class Runs(Pixels):
         selected = approved_series(self.catalog, series, now().date())
         if series is None:
             selected = [each for each in selected if not (each.remote or each.ours)]
-        require_here(selected)
+        require_here(self.catalog, selected)
         function = find_step(step) if isinstance(step, str) else step
         ingested = self.ingest(selected, quiet=quiet)
         sources = {

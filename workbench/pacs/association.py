@@ -1,37 +1,25 @@
 """Associations with a node (PS3.8): opened with bounded waits, refused in plain words, always closed."""
 
-from collections.abc import Iterator, Sequence
+import socket
+import ssl
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 
-from pydicom.uid import UID
-from pynetdicom import evt
-from pynetdicom.ae import ApplicationEntity
-from pynetdicom.association import Association
-from pynetdicom.events import EventHandlerType
-from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
 
 from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError, words_of
 from workbench.pacs.dimse_node import DimseNode
-from workbench.pacs.transport import PromptEntity, allow, make_prompt
-
-_REJECTED = (1, 2)  # permanently, for now (PS3.8 section 9.3.4)
+from workbench.pacs.sop_classes import VERIFICATION
+from workbench.pacs.tls import client_context
+from workbench.pacs.wire.association import Association
+from workbench.pacs.wire.connection import Connection
+from workbench.pacs.wire.failures import AbortedError, ProtocolError, RejectedError, WireError
 
 CONTEXTS_AT_MOST = 128
 """Presentation contexts of one association: their IDs are odd bytes (PS3.8 section 9.3.2.2)."""
-
-
-def application_entity(
-    ae_title: str, *, connection_seconds: float, answer_seconds: float, maximum_pdu: int
-) -> ApplicationEntity:
-    """Return an application entity that never waits without end."""
-    ae = PromptEntity(ae_title)
-    ae.connection_timeout = connection_seconds
-    ae.acse_timeout = connection_seconds
-    ae.dimse_timeout = answer_seconds
-    ae.network_timeout = answer_seconds
-    ae.maximum_pdu_size = maximum_pdu
-    return ae
 
 
 def contexts_for(pairs: Sequence[tuple[str, str]]) -> list[PresentationContext]:
@@ -40,13 +28,30 @@ def contexts_for(pairs: Sequence[tuple[str, str]]) -> list[PresentationContext]:
     return [build_context(UID(sop_class), UID(transfer_syntax)) for sop_class, transfer_syntax in distinct]
 
 
+def contexts_of(sop_classes: Iterable[str], transfer_syntaxes: Iterable[str]) -> list[PresentationContext]:
+    """Return one presentation context per SOP class, each with all of the transfer syntaxes."""
+    alike = build_context(VERIFICATION, list(transfer_syntaxes))  # pynetdicom looks at each of them again
+    contexts = []
+    for each in sop_classes:
+        contexts.append(context := copy(alike))
+        context.abstract_syntax = UID(each)
+    return contexts
+
+
+def service(sop_class_uid: str) -> PresentationContext:
+    """Return the presentation context of a service that stores nothing.
+
+    Deflated data sets are not proposed: an answer of a megabyte could have a gigabyte.
+    """
+    return build_context(UID(sop_class_uid), [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+
+
 @contextmanager
 def associate(
     node: DimseNode,
     contexts: Sequence[PresentationContext],
     *,
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
-    handlers: Sequence[EventHandlerType] = (),
     at_most: float | None = None,
 ) -> Iterator[Association]:
     """Hold an association with a node; it is released at the end, or aborted on an exception.
@@ -54,79 +59,84 @@ def associate(
     Parameters
     ----------
     at_most
-        Seconds after which the connection is cut, once the association is accepted; however slowly a node
-        answers. Whoever knows better sets another time by `transport.allow`.
+        Seconds after which every wait ends, once the association is accepted; however slowly a node answers.
+        Whoever knows better sets another time by `Association.allow`.
 
     Raises
     ------
     catalog.errors.NodeUnavailableError
         If the node cannot be reached or rejects the association; nothing was sent.
     catalog.errors.RefusedError
-        If the node accepts none of the presentation contexts.
+        If the node accepts none of the presentation contexts, or its certificate cannot be trusted.
+    catalog.errors.SettingsError
+        If the certificate files of the node cannot be used.
     """
-    ae = application_entity(
-        node.calling_ae_title,
-        connection_seconds=node.connection_seconds,
-        answer_seconds=node.answer_seconds,
-        maximum_pdu=node.maximum_pdu,
-    )
-    try:
-        association = ae.associate(
-            node.host,
-            node.port,
-            contexts=list(contexts),
-            ae_title=node.ae_title,
-            max_pdu=node.maximum_pdu,
-            ext_neg=list(roles),
-            evt_handlers=[
-                (evt.EVT_CONN_OPEN, make_prompt),
-                (evt.EVT_CONN_OPEN, lambda event: allow(event.assoc, node.connection_seconds)),
-                *handlers,
-            ],
-        )
-    except OSError as error:  # before a connection is tried: the name of the host is looked up
-        words = words_of(error)
-        raise NodeUnavailableError(f"{_where(node)} cannot be looked up: {words}") from error
-    if not association.is_established:
-        raise _why_not(node, association)
-    allow(association, at_most)
+    association = _opened(node, contexts, roles)
+    association.connection.wait_seconds = node.answer_seconds
+    association.allow(at_most)
     try:
         yield association
     except BaseException:
-        allow(association, node.connection_seconds)
+        association.allow(node.connection_seconds)
         association.abort()
         raise
-    if association.is_established:
-        allow(association, node.connection_seconds)
+    association.allow(node.connection_seconds)
+    association.release()
+
+
+def _opened(
+    node: DimseNode,
+    contexts: Sequence[PresentationContext],
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation],
+) -> Association:
+    tls = (client_context(node), node.host) if node.tls else None
+    try:
+        connection = Connection.to(node.host, node.port, seconds=node.connection_seconds, tls=tls)
+        association = Association.request(
+            connection,
+            node.calling_ae_title,
+            node.ae_title,
+            contexts,
+            roles,
+            maximum_length=node.maximum_pdu,
+        )
+    except OSError as error:
+        raise _why_not(node, error) from error
+    if not association.agreed.accepted:
         association.release()
-
-
-def _answer(association: Association) -> A_ASSOCIATE | None:
-    """Return what the node answered, also where it closed the connection before pynetdicom looked for it.
-
-    A connection that was rejected and closed in the moment between being opened and being looked at is taken
-    for one that never was, and its answer is left unread.
-    """
-    answer = association.acceptor.primitive or association.dul.peek_next_pdu()
-    return answer if isinstance(answer, A_ASSOCIATE) else None
+        names = sorted({str(context.abstract_syntax) for context in association.agreed.rejected})
+        raise RefusedError(f"{_where(node)} accepts none of what was proposed: {', '.join(names)}")
+    return association
 
 
 def _where(node: DimseNode) -> str:
     return f"{node.name} ({node.ae_title} at {node.host}:{node.port})"
 
 
-def _why_not(node: DimseNode, association: Association) -> DeliveryError:
+def _why_not(node: DimseNode, error: OSError) -> DeliveryError:
     where = _where(node)
-    answer = _answer(association)
-    if answer is not None and answer.result in _REJECTED:
-        reason = str(answer.reason_str).lower()
-        return NodeUnavailableError(
-            f"{where} rejected the association of {node.calling_ae_title}: {reason}; "
-            "the node's administrator enters this AE title and the address of this bench"
-        )
-    if association.rejected_contexts:
-        names = sorted({str(context.abstract_syntax) for context in association.rejected_contexts})
-        return RefusedError(f"{where} accepts none of what was proposed: {', '.join(names)}")
+    match error:
+        case RejectedError():
+            return NodeUnavailableError(
+                f"{where} rejected the association of {node.calling_ae_title}: {error.words}; "
+                "the node's administrator enters this AE title and the address of this bench"
+            )
+        case AbortedError() | ProtocolError():
+            return NodeUnavailableError(f"{where} does not open an association: {error}")
+        case socket.gaierror():
+            return NodeUnavailableError(f"{where} cannot be looked up: {words_of(error)}")
+        case ssl.SSLCertVerificationError():
+            return RefusedError(
+                f"{where}: its certificate cannot be trusted ({error.verify_message}); "
+                "give the certificates to check it against as ca_file"
+            )
+        case ssl.SSLError():
+            return RefusedError(f"{where}: no TLS ({error.reason}); it may listen without it on this port")
+        case WireError() if node.tls:
+            return NodeUnavailableError(
+                f"{where} ended the connection, or did not answer within {node.connection_seconds:g} "
+                "seconds; it may not trust the client_certificate"
+            )
     return NodeUnavailableError(
         f"{where} cannot be reached, or did not answer within {node.connection_seconds:g} seconds"
     )

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from catalog.vocabulary import OnConflict
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -18,6 +20,8 @@ class Caller:
     certificate: str
     """SHA-256 of its certificate, 64 hexadecimal digits; where there is one, the address is not looked at."""
     may: frozenset[str]
+    on_conflict: OnConflict = OnConflict.FIRST
+    """What becomes of what it sends under a known SOP Instance UID with other bytes."""
 
     def fits(self, ae_title: str, address: str, certificate: str) -> bool:
         """Whether this is who calls."""

@@ -1,29 +1,31 @@
 """Storage commitment, Push Model (PS3.4 annex J): ask a node to take responsibility, wait for its word."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Condition
-from threading import Event as ThreadEvent
 from time import monotonic
 
 from pydicom.dataset import Dataset
-from pynetdicom import evt
-from pynetdicom.association import Association
-from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
-from pynetdicom.events import Event, EventHandlerType
-from pynetdicom.pdu import P_DATA_TF
-from pynetdicom.presentation import build_context
 
-from catalog.errors import NodeUnavailableError, RefusedError
-from workbench.pacs.association import associate
+from catalog.errors import RefusedError
+from workbench.pacs import dimse
+from workbench.pacs.association import associate, service
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.sop_classes import STORAGE_COMMITMENT_PUSH_MODEL, STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE
+from workbench.pacs.wire.association import Association
+from workbench.pacs.wire.command import Field
+from workbench.pacs.wire.failures import WireError
+from workbench.pacs.wire.messages import Message
 
 SAME_ASSOCIATION_SECONDS = 2.0
 """How long the asking association stays open for a node that reports on it; others open their own."""
 
 _REQUEST_STORAGE_COMMITMENT = 1  # Action Type ID (PS3.4 table J.3.2-1)
 _UNKNOWN_REASON = 0x0110
+_SUCCESS, _PROCESSING_FAILURE, _UNRECOGNIZED_OPERATION = 0x0000, 0x0110, 0x0211
+_TURN_SECONDS = 0.02
+"""How long to wait for a report on another association before this one is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +64,13 @@ class Reports:
         with self._arrived:
             self._by_transaction[transaction_uid] = None
 
-    def take(self, event: Event) -> tuple[int, None]:
-        """Answer an N-EVENT-REPORT; bind this to EVT_N_EVENT_REPORT."""
-        information = event.event_information
+    def take(self, information: Dataset) -> None:
+        """Take the Event Information of an N-EVENT-REPORT, whether or not somebody waits for it."""
         transaction_uid = str(information.get("TransactionUID", ""))
         with self._arrived:
             if transaction_uid in self._by_transaction:
                 self._by_transaction[transaction_uid] = _committed(information)
                 self._arrived.notify_all()
-        return 0x0000, None
 
     def wait(self, transaction_uid: str, seconds: float) -> Committed | None:
         """Wait for a report for at most so many seconds."""
@@ -82,44 +82,6 @@ class Reports:
         """Wait no longer."""
         with self._arrived:
             self._by_transaction.pop(transaction_uid, None)
-
-
-class _Answer:
-    """Our answer to a report on the association that asked, which must not be released before it is sent.
-
-    pynetdicom holds an association for idle while a handler runs, so a release would overtake the answer.
-    """
-
-    def __init__(self, reports: Reports) -> None:
-        self._reports = reports
-        self._due = False
-        self._on_its_way = False
-        self._sent = ThreadEvent()
-
-    @property
-    def handlers(self) -> list[EventHandlerType]:
-        """To be bound to the association."""
-        return [
-            (evt.EVT_N_EVENT_REPORT, self._take),
-            (evt.EVT_DIMSE_SENT, self._answered),
-            (evt.EVT_PDU_SENT, self._passed),
-        ]
-
-    def wait(self, seconds: float) -> None:
-        """Wait until a report that came has its answer, for at most so many seconds."""
-        if self._due:
-            self._sent.wait(seconds)
-
-    def _take(self, event: Event) -> tuple[int, None]:
-        self._due = True  # before whoever waits for the report is told of it
-        return self._reports.take(event)
-
-    def _answered(self, event: Event) -> None:
-        self._on_its_way = self._on_its_way or isinstance(event.message, N_EVENT_REPORT_RSP)
-
-    def _passed(self, event: Event) -> None:
-        if self._on_its_way and isinstance(event.pdu, P_DATA_TF):
-            self._sent.set()
 
 
 def request_commitment(
@@ -150,14 +112,13 @@ def request_commitment(
     """
     until = monotonic() + seconds
     reports.expect(transaction_uid)
-    answer = _Answer(reports)
     try:
-        contexts = [build_context(STORAGE_COMMITMENT_PUSH_MODEL)]
+        contexts = [service(STORAGE_COMMITMENT_PUSH_MODEL)]
         at_most = 2 * node.answer_seconds + SAME_ASSOCIATION_SECONDS
-        with associate(node, contexts, handlers=answer.handlers, at_most=at_most) as association:
-            _ask(association, _request(references, transaction_uid))
-            report = reports.wait(transaction_uid, min(SAME_ASSOCIATION_SECONDS, seconds))
-            answer.wait(node.answer_seconds)
+        with associate(node, contexts, at_most=at_most) as association:
+            reporting = _Reporting(association, reports)
+            reporting.ask(_request(references, transaction_uid))
+            report = reporting.wait(transaction_uid, min(SAME_ASSOCIATION_SECONDS, seconds))
         report = report or reports.wait(transaction_uid, max(until - monotonic(), 0))
     except RefusedError as error:
         return NotOffered(f"without storage commitment: {error}")
@@ -167,6 +128,22 @@ def request_commitment(
         f"{node.name} took the request for storage commitment but did not report within {seconds:g} seconds; "
         "its administrator enters the address this bench listens on"
     )
+
+
+def send_report(association: Association, event_type_id: int, information: Dataset) -> int:
+    """Report on a request as the side that was asked (PS3.4 J.3.3), and return the status of the answer.
+
+    Raises
+    ------
+    catalog.errors.DeliveryError
+        If the other side does not answer, or does not take reports.
+    """
+    (answer,) = dimse.exchange(
+        association, "the report on storage commitment", STORAGE_COMMITMENT_PUSH_MODEL,
+        Field.N_EVENT_REPORT, information, event_type_id=event_type_id,
+        affected_sop_instance_uid=STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
+    )  # fmt: skip
+    return answer.command.status or _SUCCESS
 
 
 def _request(references: Sequence[tuple[str, str]], transaction_uid: str) -> Dataset:
@@ -183,20 +160,44 @@ def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
     return reference
 
 
-def _ask(association: Association, request: Dataset) -> None:
-    answer, _ = association.send_n_action(
-        request,
-        _REQUEST_STORAGE_COMMITMENT,
-        STORAGE_COMMITMENT_PUSH_MODEL,
-        STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
-    )
-    status = answer.get("Status")
-    if status is None:
-        raise NodeUnavailableError(
-            f"{association.acceptor.ae_title.strip()} did not answer the request for storage commitment"
-        )
-    if status != 0:
-        raise RefusedError(f"the node refused the request (status {status:04X})")
+class _Reporting:
+    """The association that asks, on which a node may report, before its answer or after it."""
+
+    def __init__(self, association: Association, reports: Reports) -> None:
+        self._association, self._reports = association, reports
+
+    def ask(self, request: Dataset) -> None:
+        """Ask for commitment, and wait for the answer."""
+        (answer,) = dimse.exchange(
+            self._association, "the request for storage commitment", STORAGE_COMMITMENT_PUSH_MODEL,
+            Field.N_ACTION, request, meanwhile=self._take, action_type_id=_REQUEST_STORAGE_COMMITMENT,
+            requested_sop_instance_uid=STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
+        )  # fmt: skip
+        if answer.command.status != 0:
+            raise RefusedError(f"the node refused the request (status {answer.command.status:04X})")
+
+    def wait(self, transaction_uid: str, seconds: float) -> Committed | None:
+        """Wait for a report, on this association or on another one."""
+        until = monotonic() + seconds
+        report = self._reports.wait(transaction_uid, 0)
+        while report is None and monotonic() < until:
+            with suppress(WireError):
+                while self._association.is_open and self._association.is_readable():
+                    if (message := self._association.receive()) is not None:
+                        self._take(message)
+            report = self._reports.wait(transaction_uid, _TURN_SECONDS)
+        return report
+
+    def _take(self, message: Message) -> None:
+        status = _UNRECOGNIZED_OPERATION
+        if message.command.command_field == Field.N_EVENT_REPORT:
+            status = _SUCCESS
+            try:
+                self._reports.take(dimse.decoded(self._association, message))
+            except Exception:  # whatever a parser stumbles over in the bytes of a peer is their fault
+                status = _PROCESSING_FAILURE
+        if not message.command.is_response:
+            self._association.send(message.context_id, message.command.response(status))
 
 
 def _committed(information: Dataset) -> Committed:

@@ -3,28 +3,25 @@
 Nothing is called stored without the node's answer, and nothing confirmed before the node has given it back.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-
-from pynetdicom.association import Association
 
 from catalog import outbox
 from catalog.database import Catalog
 from catalog.deliveries import Event, Meaning, State, commitment_meaning
-from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError
+from catalog.errors import DeliveryError, LimitedError, NodeUnavailableError, RefusedError, WorkbenchError
 from catalog.identifiers import new_uid
 from catalog.outbox import Step
 from catalog.records import Delivery, Progress, no_progress
-from workbench.pacs import dimse
-from workbench.pacs.association import associate, contexts_for
-from workbench.pacs.commitment import Committed, request_commitment
-from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.carrier import Ask, Carrier
+from workbench.pacs.commitment import Committed
 from workbench.pacs.instance import Instance, Unfit, examine
-from workbench.pacs.node import ListenAddress
-from workbench.pacs.readback import reading_back
+from workbench.pacs.limits import Pace
+from workbench.pacs.node import ListenAddress, Node
 from workbench.pacs.receipt import Receipt
 from workbench.pacs.receive import Listener
 
@@ -34,13 +31,16 @@ BATCH = 32
 LEASE = timedelta(minutes=10)
 """How long a batch stays with a sender that says nothing any more, beside the wait for commitment."""
 
+RENEWALS = 4
+"""How often a sender at work renews its lease before it would end."""
+
 LOST_ASSOCIATIONS_AT_MOST = 3
 """Associations that may break while one batch is sent, before the rest of it is postponed."""
 
 
 def deliver(
     catalog: Catalog,
-    node: DimseNode,
+    node: Node,
     *,
     listen: ListenAddress | Listener,
     now: Callable[[], datetime],
@@ -63,48 +63,113 @@ def deliver(
     catalog.errors.DeliveryError
         If the address cannot be listened on; nothing was taken up then. What goes wrong at the node is no
         exception but in the receipts.
+    catalog.errors.LimitedError
+        If the limits of the node do not allow it now; what was not taken up stays due.
     """
     total = len(outbox.due(catalog, node.name, now()))
     receipts: list[Receipt] = []
     if not total:
         return receipts
-    listening = nullcontext(listen) if isinstance(listen, Listener) else Listener(node, listen)
-    with listening as listener:
-        sender = _Sender(catalog, node, listener, now, wait)
+    with node.carrying(listen) as carrier:
         while len(receipts) < total:
+            node.limits.check_hours(node.name, now())
             limit = min(BATCH, total - len(receipts))
-            batch = outbox.claim(catalog, node.name, now(), LEASE + wait, limit=limit)
+            with node.limits.turn(node.name) as pace:
+                batch = outbox.claim(catalog, node.name, now(), LEASE + wait, limit=limit)
+                try:
+                    with _holding(catalog, batch, now, LEASE + wait):
+                        _Sender(catalog, carrier, now, wait, pace).deliver(batch)
+                except Exception as error:  # of whatever kind: else it would be due again at once
+                    with suppress(WorkbenchError):
+                        outbox.postpone(catalog, batch, f"the sender stopped: {type(error).__name__}", now())
+                    raise
+                finally:
+                    outbox.release(catalog, batch)
             if not batch:
                 break
-            try:
-                sender.deliver(batch)
-            finally:
-                outbox.release(catalog, batch)
             receipts += [Receipt.of(outbox.delivery(catalog, each.delivery)) for each in batch]
             progress(len(receipts), total)
     return receipts
 
 
+@contextmanager
+def _holding(
+    catalog: Catalog, batch: Sequence[Delivery], now: Callable[[], datetime], lease: timedelta
+) -> Iterator[None]:
+    """Renew the lease of a batch while the block runs, however long one object or one answer takes."""
+    if not batch:
+        yield
+        return
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(lease.total_seconds() / RENEWALS):
+            with suppress(Exception):  # the catalog may be busy; there is time to try again
+                outbox.renew(catalog, batch, now(), lease)
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def deliver_to_all(
     catalog: Catalog,
-    nodes: Sequence[DimseNode],
+    nodes: Sequence[Node],
     *,
     listen: ListenAddress,
     now: Callable[[], datetime],
     wait: timedelta,
+    limited: Callable[[str], None] = lambda _words: None,
 ) -> list[Receipt]:
     """Deliver what is due to several nodes at the same time: one that is slow holds up no other.
+
+    Those that call back with other certificates, or without, come after: one address is listened on.
+
+    Parameters
+    ----------
+    limited
+        Told why nothing more goes to a node now, where its limits do not allow it.
 
     Raises
     ------
     catalog.errors.DeliveryError
         As `deliver`.
     """
-    if not nodes:
-        return []
-    with Listener(nodes[0], listen) as listener, ThreadPoolExecutor(len(nodes)) as pool:
-        senders = [pool.submit(deliver, catalog, node, listen=listener, now=now, wait=wait) for node in nodes]
-    return [receipt for sender in senders for receipt in sender.result()]
+
+    def deliver_to(node: Node, to: ListenAddress | Listener) -> list[Receipt]:
+        began = {each.delivery for each in outbox.due(catalog, node.name, now())}
+        try:
+            return deliver(catalog, node, listen=to, now=now, wait=wait)
+        except LimitedError as error:
+            limited(str(error))
+        except WorkbenchError:
+            raise
+        except Exception as error:  # the other nodes go on; its text may tell of a patient
+            limited(f"{node.name}: the sender stopped ({type(error).__name__}); what was left is tried again")
+        known = outbox.deliveries(catalog, node=node.name)
+        return [Receipt.of(each) for each in known if each.delivery in began]
+
+    receipts: list[Receipt] = []
+    silent = [each for each in nodes if each.calls_back_with is None]
+    with ThreadPoolExecutor(max(len(nodes), 1)) as pool:
+        others = [pool.submit(deliver_to, node, listen) for node in silent]
+        for group in _calling_back_alike([each for each in nodes if each.calls_back_with is not None]):
+            with group[0].listening(listen) as listener:  # one serves them all
+                senders = [pool.submit(deliver_to, node, listener) for node in group]
+                receipts += [receipt for sender in senders for receipt in sender.result()]
+        receipts += [receipt for sender in others for receipt in sender.result()]
+    return receipts
+
+
+def _calling_back_alike(nodes: Sequence[Node]) -> list[list[Node]]:
+    groups: dict[tuple[str, ...] | None, list[Node]] = {}
+    for each in nodes:
+        groups.setdefault(each.calls_back_with, []).append(each)
+    return list(groups.values())
 
 
 @dataclass(slots=True)
@@ -112,10 +177,10 @@ class _Sender:
     """One sender at work on batches for one node."""
 
     catalog: Catalog
-    node: DimseNode
-    listener: Listener
+    carrier: Carrier
     now: Callable[[], datetime]
     wait: timedelta
+    pace: Pace
     instances: dict[int, Instance] = field(default_factory=dict)
     """Number of the delivery to what its file holds."""
 
@@ -127,7 +192,7 @@ class _Sender:
         waiting = onward + _in(fit, State.COMMITTED)
         if waiting:
             instances = [self.instances[each.delivery] for each in waiting]
-            with reading_back(self.node, instances, self.listener) as read:
+            with self.carrier.reading_back(instances) as read:
                 for each in waiting:
                     self._read_back(read, each, remark)
         self.instances.clear()
@@ -158,10 +223,9 @@ class _Sender:
             if not pending:
                 break
             instances = [self.instances[each.delivery] for each in pending]
-            contexts = contexts_for([(each.sop_class_uid, each.transfer_syntax_uid) for each in instances])
             try:
-                with associate(self.node, contexts) as association, dimse.storing(association):
-                    done, pending = self._store_all(association, pending)
+                with self.carrier.storing(instances) as store:
+                    done, pending = self._store_all(store, pending)
                     stored += done
             except RefusedError as error:
                 self._note_all(pending, Event.REFUSED, str(error))
@@ -172,9 +236,7 @@ class _Sender:
         self._note_all(pending, Event.UNAVAILABLE, trouble)
         return stored
 
-    def _store_all(
-        self, association: Association, pending: Sequence[Delivery]
-    ) -> tuple[list[Delivery], list[Delivery]]:
+    def _store_all(self, store: Ask, pending: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
         """Return what the node stored, and what is left where the association broke.
 
         All are on record as on the wire before the first goes out, and what was answered is written once: a
@@ -190,7 +252,7 @@ class _Sender:
                 text = f"waits for {first}, which goes before it"
                 steps.append(Step(each, Event.UNAVAILABLE, text, self.now()))
                 continue
-            meaning, lost = self._store(association, each)
+            meaning, lost = self._store(store, each)
             steps.append(Step(each, meaning.event, meaning.words, self.now()))
             if meaning.event is Event.UNAVAILABLE and each.study_instance_uid:
                 held_up[each.study_instance_uid] = each.sop_instance_uid
@@ -208,33 +270,28 @@ class _Sender:
         left = {each.delivery.delivery for each in unsent}
         return _in(noted, State.STORED), [each for each in noted if each.delivery in left]
 
-    def _store(self, association: Association, delivery: Delivery) -> tuple[Meaning, bool]:
-        """Return what the node answered, and whether the association is lost."""
-        instance = self.instances[delivery.delivery]
+    def _store(self, store: Ask, delivery: Delivery) -> tuple[Meaning, bool]:
+        """Return what the node answered, and whether the line is lost."""
         try:
-            meaning = dimse.store(
-                association,
-                instance.path,
-                sop_class_uid=instance.sop_class_uid,
-                sop_instance_uid=instance.sop_instance_uid,
-                transfer_syntax_uid=instance.transfer_syntax_uid,
-            )
+            instance = self.instances[delivery.delivery]
+            meaning = store(instance)
+            self.pace.took(instance.path.stat().st_size)
+            return meaning, False
         except RefusedError as error:
             return Meaning(Event.REFUSED, str(error)), False
         except NodeUnavailableError as error:
             return Meaning(Event.UNAVAILABLE, str(error)), True
-        return meaning, False
 
     def _commit(self, stored: Sequence[Delivery]) -> tuple[list[Delivery], str]:
         """Return what goes on to be read back, and a remark where the node did not commit to it."""
+        if self.carrier.without_commitment:
+            return list(stored), self.carrier.without_commitment
         transaction_uid = new_uid()
         asked = self._note_all(stored, Event.ASK, "", transaction_uid=transaction_uid)
         try:
-            answer = request_commitment(
-                self.node,
-                [(each.sop_class_uid, each.sop_instance_uid) for each in asked],
+            answer = self.carrier.commitment(
+                [self.instances[each.delivery] for each in asked],
                 transaction_uid=transaction_uid,
-                reports=self.listener.reports,
                 seconds=self.wait.total_seconds(),
             )
         except NodeUnavailableError as error:
@@ -250,7 +307,9 @@ class _Sender:
 
     def _read_back(self, read: Callable[[Instance], Meaning], delivery: Delivery, remark: str) -> None:
         try:
-            meaning = read(self.instances[delivery.delivery])
+            instance = self.instances[delivery.delivery]
+            meaning = read(instance)
+            self.pace.took(instance.path.stat().st_size)
         except DeliveryError as error:
             meaning = Meaning(Event.UNAVAILABLE, str(error))
         remark = remark if delivery.state == State.STORED.value else ""

@@ -1,35 +1,41 @@
 """The DIMSE services of a node as this bench uses them: verify, find, store, get and move (PS3.4 B and C)."""
 
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Protocol, cast
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import split_dataset
-from pynetdicom.presentation import build_context
+from pynetdicom.dsutils import decode, encode
 
 from catalog.deliveries import Meaning, store_meaning
-from catalog.errors import NodeUnavailableError, RefusedError
-from workbench.pacs.association import associate
+from catalog.elements import Elements, elements_of
+from catalog.errors import DeliveryError, HeaderError, NodeUnavailableError, RefusedError, TooManyAnswersError
+from workbench.pacs.association import associate, service
 from workbench.pacs.dimse_node import DimseNode
-from workbench.pacs.p_data import send_store
+from workbench.pacs.file_meta import data_set_offset
 from workbench.pacs.sop_classes import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE, VERIFICATION
-from workbench.pacs.transport import allow
-
-LEAST_BYTES_PER_SECOND = 64 * 1024
-"""How fast a line must take an object, on average; what is slower is taken for a line that stands still."""
+from workbench.pacs.wire.association import Association
+from workbench.pacs.wire.command import MEDIUM, RESPONSE, Command, Field
+from workbench.pacs.wire.connection import LEAST_BYTES_PER_SECOND
+from workbench.pacs.wire.failures import LostError, WireError
+from workbench.pacs.wire.messages import Into, Message, Target
 
 ANSWERS_AT_MOST = 100_000
 """Matches of one C-FIND before the question counts as too wide."""
 
+_SUCCESS, _NOT_AUTHORIZED, _UNRECOGNIZED_OPERATION, _CANNOT_UNDERSTAND = 0x0000, 0x0124, 0x0211, 0xC000
+_SOME_FAILED = 0xB000
 _PENDING = frozenset({0xFF00, 0xFF01})
+_OUT_OF_RESOURCES = 0xA7
+"""First half of the status (PS3.4 table C.4-1)."""
+_CANCELLED = 0xFE00
+"""How Orthanc ends a C-FIND at its LimitFindResults."""
 
-_QUERY_RETRIEVE_STATUS: tuple[tuple[int, int, str], ...] = (
+QUERY_RETRIEVE_STATUS: tuple[tuple[int, int, str], ...] = (
     (0x0122, 0x0122, "the node does not offer this service"),
     (0x0124, 0x0124, "the node does not allow this AE title to ask"),
     (0xA700, 0xA7FF, "the node is out of resources, or could not carry out the transfers"),
@@ -49,6 +55,24 @@ _CONTEXT_RESULT = {
 """Result of a presentation context (PS3.8 table 9-18)."""
 
 
+class Arrival(Target, Protocol):
+    """Takes the data set of an instance that a node sends on request."""
+
+    def finish(self) -> int:
+        """Come to an end: the data set is whole. Return the status that says what became of it."""
+        ...
+
+    def discard(self) -> None:
+        """Forget it: the data set will not come whole."""
+        ...
+
+
+type Expected = Callable[[str, str, str], Arrival | None]
+"""Takes SOP class, SOP instance and transfer syntax of what begins to come; `None` where nobody asked."""
+type Meanwhile = Callable[[Message], None]
+"""Takes a request of the node that comes before its answer, and answers it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SubOperations:
     """How many instances a C-GET or C-MOVE moved, from its final response."""
@@ -65,10 +89,10 @@ def echo(node: DimseNode) -> None:
     catalog.errors.DeliveryError
         If it is not, in plain words.
     """
-    with associate(node, [build_context(VERIFICATION)], at_most=node.answer_seconds) as association:
-        status = _status(association.send_c_echo(), "C-ECHO", association)
-        if status != 0:
-            raise RefusedError(f"{node.name} answered C-ECHO with status {status:04X}")
+    with associate(node, [service(VERIFICATION)], at_most=node.answer_seconds) as association:
+        (answer,) = exchange(association, "C-ECHO", VERIFICATION, Field.C_ECHO)
+        if answer.command.status != _SUCCESS:
+            raise RefusedError(f"{node.name} answered C-ECHO with status {answer.command.status:04X}")
 
 
 def find(node: DimseNode, identifier: Dataset) -> list[Dataset]:
@@ -84,47 +108,66 @@ def find(node: DimseNode, identifier: Dataset) -> list[Dataset]:
     catalog.errors.DeliveryError
         If the node does not answer or refuses.
     """
-    with associate(node, [build_context(STUDY_ROOT_FIND)]) as association:
+    with associate(node, [service(STUDY_ROOT_FIND)]) as association:
         return list(matches(association, identifier))
 
 
-def matches(association: Association, identifier: Dataset) -> Iterator[Dataset]:
-    """Yield the matches of a C-FIND on an association that is open.
+def find_elements(node: DimseNode, identifier: Dataset) -> list[Elements]:
+    """Ask a node as `find` does; answers as the bytes of their elements, where little is read of many.
+
+    Raises
+    ------
+    catalog.errors.DeliveryError
+        If the node does not answer or refuses, or an answer is cut.
+    """
+    with associate(node, [service(STUDY_ROOT_FIND)]) as association:
+        answers = _matching(association, identifier, STUDY_ROOT_FIND)
+        try:
+            return [
+                elements_of(each.data_set, _syntax(association, each.context_id), inflated=True)
+                for each in answers
+            ]
+        except HeaderError as error:
+            raise RefusedError(f"{node.name} answered C-FIND with a data set that {error}") from None
+        except DeliveryError:
+            raise
+        except Exception:  # whatever a parser stumbles over in the bytes of a peer is the fault of the bytes
+            raise _unreadable(node.name) from None
+
+
+def matches(
+    association: Association, identifier: Dataset, model: UID = STUDY_ROOT_FIND
+) -> Generator[Dataset]:
+    """Yield the matches of a C-FIND in an information model, on an association that is open.
 
     Raises
     ------
     catalog.errors.DeliveryError
         As `find`.
     """
-    require(association, "C-FIND", STUDY_ROOT_FIND)
+    for answer in _matching(association, identifier, model):
+        yield decoded(association, answer)
+
+
+def _unreadable(name: str) -> RefusedError:
+    return RefusedError(f"{name} answered with a data set that cannot be read")
+
+
+def _matching(association: Association, identifier: Dataset, model: UID) -> Iterator[Message]:
     found = 0
-    for answer, match in association.send_c_find(identifier, STUDY_ROOT_FIND):
-        status = _status(answer, "C-FIND", association)
-        if status in _PENDING and match is not None:
+    for answer in exchange(association, "C-FIND", model, Field.C_FIND, identifier):
+        status = answer.command.status or _SUCCESS
+        if status in _PENDING and answer.data_set:
             found += 1
             if found > ANSWERS_AT_MOST:
-                raise RefusedError(f"More than {ANSWERS_AT_MOST} matches; ask a narrower question")
-            yield match
-        elif status not in _PENDING and status != 0:
+                raise TooManyAnswersError(f"More than {ANSWERS_AT_MOST} matches; ask a narrower question")
+            yield answer
+        elif status >> 8 == _OUT_OF_RESOURCES or status == _CANCELLED:  # which nobody asked for
+            raise TooManyAnswersError(
+                f"C-FIND: more than the node can answer (status {status:04X}); ask a narrower question"
+            )
+        elif status not in _PENDING and status != _SUCCESS:
             raise _refusal("C-FIND", status)
-
-
-@contextmanager
-def storing(association: Association) -> Iterator[None]:
-    """Keep pynetdicom's own thread from taking the answers to what `store` sends while the block runs.
-
-    `store` does so itself; around several it saves a wait for that thread each time.
-    """
-    if not association._reactor_checkpoint.is_set():  # a block of the same thread is around this one
-        yield
-        return
-    association._reactor_checkpoint.clear()
-    try:
-        while not association._is_paused and association.is_alive():
-            time.sleep(0.0001)
-        yield
-    finally:
-        association._reactor_checkpoint.set()
 
 
 def store(
@@ -144,44 +187,95 @@ def store(
     catalog.errors.RefusedError
         If the node accepts this SOP class not at all, or not in this transfer syntax; nothing was sent.
     """
-    require(association, "C-STORE", None)
-    context_id = _context_id(association, sop_class_uid, transfer_syntax_uid)
-    request = C_STORE()
-    request.MessageID = 1
-    request.Priority = 0  # medium
-    request.AffectedSOPClassUID = UID(sop_class_uid)
-    request.AffectedSOPInstanceUID = UID(sop_instance_uid)
-    offset = split_dataset(path)[1]
-    request._dataset_path = (path, offset)  # says to pynetdicom that there is a data set
-    allow(association, (association.dimse_timeout or 0) + path.stat().st_size / LEAST_BYTES_PER_SECOND)
+    if not association.is_open:
+        raise _no_answer(association, "C-STORE")
+    context_id = context_of(association, sop_class_uid, transfer_syntax_uid)
+    request = store_request(association, sop_class_uid, sop_instance_uid)
+    return store_meaning(send(association, request, context_id, path))
+
+
+def store_request(association: Association, sop_class_uid: str, sop_instance_uid: str) -> Command:
+    """Return a C-STORE request."""
+    return Command(
+        command_field=Field.C_STORE,
+        message_id=association.next_message_id(),
+        affected_sop_class_uid=sop_class_uid,
+        affected_sop_instance_uid=sop_instance_uid,
+        priority=MEDIUM,
+    )
+
+
+def send(
+    association: Association,
+    request: Command,
+    context_id: int,
+    path: Path,
+    *,
+    meanwhile: Meanwhile | None = None,
+) -> int:
+    """Send a C-STORE request with the data set of a file, and return the status of the answer.
+
+    Parameters
+    ----------
+    meanwhile
+        Takes what the node asks before it answers, as to cancel a C-GET.
+
+    Raises
+    ------
+    catalog.errors.NodeUnavailableError
+        If no answer came; then the association is ended.
+    """
+    seconds = association.connection.wait_seconds
     try:
-        with storing(association):
-            send_store(association, request, context_id, path, offset)
-            _, answer = association.dimse.get_msg(block=True)
+        association.allow(seconds + path.stat().st_size / LEAST_BYTES_PER_SECOND)
+        association.send_file(context_id, request, path, data_set_offset(path))
     except OSError as error:
         association.abort()
-        raise _no_answer("C-STORE", association) from error
-    finally:
-        allow(association, None)
-    status = answer.Status if isinstance(answer, C_STORE) else None
-    if status is None:
-        association.abort()
-        raise _no_answer("C-STORE", association)
-    return store_meaning(status)
+        raise _no_answer(association, "C-STORE", error) from error
+    (answer,) = _answers(association, "C-STORE", request, meanwhile)
+    association.allow(None)
+    return answer.command.status or _SUCCESS
 
 
-def get(association: Association, identifier: Dataset) -> SubOperations:
+def get(association: Association, identifier: Dataset, expected: Expected) -> SubOperations:
     """Have a node send instances on this association (C-GET, PS3.4 C.4.3).
 
-    The association was opened with the SCP role for the storage SOP classes and a handler for EVT_C_STORE.
+    The association was opened with the SCP role for the storage SOP classes.
+
+    Parameters
+    ----------
+    expected
+        Opens what takes an instance; what it does not expect is not accepted.
 
     Raises
     ------
     catalog.errors.DeliveryError
         If the node does not answer or refuses.
     """
-    require(association, "C-GET", STUDY_ROOT_GET)
-    return _sub_operations(association, "C-GET", association.send_c_get(identifier, STUDY_ROOT_GET))
+
+    def begin(context_id: int, command: Command) -> Target | None:
+        if command.command_field != Field.C_STORE:
+            return None
+        (syntax,) = association.agreed.accepted[context_id].transfer_syntax
+        uids = command.affected_sop_class_uid or "", command.affected_sop_instance_uid or ""
+        return expected(*uids, str(syntax)) or _Dropped()
+
+    def stored(message: Message) -> None:
+        if message.command.command_field != Field.C_STORE:
+            _refuse(association, message)
+            return
+        arrived = cast("Arrival | None", message.target)
+        status = _CANNOT_UNDERSTAND if arrived is None else arrived.finish()
+        association.send(message.context_id, message.command.response(status))
+
+    answers = exchange(
+        association, "C-GET", STUDY_ROOT_GET, Field.C_GET, identifier, meanwhile=stored, into=begin
+    )
+    try:
+        return _sub_operations("C-GET", answers)
+    finally:
+        if (left := cast("Arrival | None", association.unfinished())) is not None:
+            left.discard()
 
 
 def move(association: Association, identifier: Dataset, destination: str) -> SubOperations:
@@ -192,34 +286,160 @@ def move(association: Association, identifier: Dataset, destination: str) -> Sub
     catalog.errors.DeliveryError
         If the node does not answer or refuses.
     """
-    require(association, "C-MOVE", STUDY_ROOT_MOVE)
-    answers = association.send_c_move(identifier, destination, STUDY_ROOT_MOVE)
-    return _sub_operations(association, "C-MOVE", answers)
+    answers = exchange(
+        association, "C-MOVE", STUDY_ROOT_MOVE, Field.C_MOVE, identifier, move_destination=destination
+    )
+    return _sub_operations("C-MOVE", answers)
 
 
-def _sub_operations(
-    association: Association, service: str, answers: Iterable[tuple[Dataset, Dataset | None]]
-) -> SubOperations:
-    for answer, _ in answers:
-        status = _status(answer, service, association)
-        if status in _PENDING:
-            continue
-        if status not in (0x0000, 0xB000):
-            raise _refusal(service, status)
-        return SubOperations(
-            completed=int(answer.get("NumberOfCompletedSuboperations") or 0),
-            failed=int(answer.get("NumberOfFailedSuboperations") or 0),
-        )
-    raise _no_answer(service, association)
+def _sub_operations(service: str, answers: Iterator[Message]) -> SubOperations:
+    (last,) = deque(answers, maxlen=1)
+    status = last.command.status or _SUCCESS
+    if status not in (_SUCCESS, _SOME_FAILED):
+        raise _refusal(service, status)
+    return SubOperations(
+        completed=last.command.number_of_completed_suboperations or 0,
+        failed=last.command.number_of_failed_suboperations or 0,
+    )
 
 
-def _context_id(association: Association, sop_class_uid: str, transfer_syntax_uid: str) -> int:
-    for context in association.accepted_contexts:
+class _Dropped:
+    """What nobody asked for."""
+
+    def write(self, fragment: memoryview, /) -> None:
+        """Forget it."""
+
+    def finish(self) -> int:
+        return _NOT_AUTHORIZED
+
+    def discard(self) -> None:
+        """There is nothing."""
+
+
+# --- requests and their answers --------------------------------------------------------------------------
+
+
+def exchange(
+    association: Association,
+    service: str,
+    sop_class_uid: UID,
+    field: Field,
+    data_set: Dataset | None = None,
+    *,
+    meanwhile: Meanwhile | None = None,
+    into: Into | None = None,
+    **more: int | str,
+) -> Iterator[Message]:
+    """Send a request, and yield its responses up to the final one.
+
+    Parameters
+    ----------
+    meanwhile
+        Takes what the node asks before it answers; it is told that this is not done where there is none.
+    into
+        Where data sets go; they are held in memory, within bounds, where there is none.
+    more
+        Further elements of the command set.
+
+    Raises
+    ------
+    catalog.errors.NodeUnavailableError
+        If an answer does not come.
+    catalog.errors.RefusedError
+        If the node does not offer this service.
+    """
+    context_id = context_for(association, service, sop_class_uid)
+    given = {"priority": MEDIUM, "affected_sop_class_uid": str(sop_class_uid)}
+    if field in (Field.C_ECHO, Field.N_ACTION, Field.N_EVENT_REPORT):
+        del given["priority"]
+    if field is Field.N_ACTION:
+        given["requested_sop_class_uid"] = given.pop("affected_sop_class_uid")
+    request = Command(
+        command_field=field,
+        message_id=association.next_message_id(),
+        **given | more,  # type: ignore[arg-type]
+    )
+    content = b"" if data_set is None else _encoded(association, context_id, data_set)
+    try:
+        association.send(context_id, request, content)
+    except WireError as error:
+        raise _no_answer(association, service, error) from error
+    yield from _answers(association, service, request, meanwhile, into)
+
+
+def _answers(
+    association: Association,
+    service: str,
+    request: Command,
+    meanwhile: Meanwhile | None,
+    into: Into | None = None,
+) -> Iterator[Message]:
+    while True:
+        message = _next(association, service, meanwhile, into)
+        command = message.command
+        answered = command.command_field, command.message_id_being_responded_to
+        if answered != (request.command_field | RESPONSE, request.message_id) or command.status is None:
+            association.abort()
+            raise NodeUnavailableError(
+                f"{association.agreed.called_ae_title} answered {service} with something else"
+            )
+        yield message
+        if command.status not in _PENDING:
+            return
+
+
+def _next(association: Association, service: str, meanwhile: Meanwhile | None, into: Into | None) -> Message:
+    """Return the next response; requests before it are answered."""
+    try:
+        while (message := association.receive(into)) is not None:
+            if message.command.is_response:
+                return message
+            if meanwhile is None:
+                _refuse(association, message)
+            else:
+                meanwhile(message)
+    except WireError as error:
+        raise _no_answer(association, service, error) from error
+    raise _no_answer(association, service)
+
+
+def _refuse(association: Association, message: Message) -> None:
+    if message.command.command_field != Field.C_CANCEL:  # which has no answer
+        association.send(message.context_id, message.command.response(_UNRECOGNIZED_OPERATION))
+
+
+def context_for(association: Association, service: str, sop_class_uid: UID) -> int:
+    """Return the ID of the presentation context of a service on an association that is open.
+
+    Raises
+    ------
+    catalog.errors.NodeUnavailableError
+        If the association is not open any more.
+    catalog.errors.RefusedError
+        If the node does not offer the service.
+    """
+    if not association.is_open:
+        raise _no_answer(association, service)
+    for context_id, context in association.agreed.accepted.items():
+        if context.abstract_syntax == sop_class_uid:
+            return context_id
+    raise RefusedError(f"{service}: the node does not offer this service")
+
+
+def context_of(association: Association, sop_class_uid: str, transfer_syntax_uid: str) -> int:
+    """Return the ID of the presentation context for a SOP class in a transfer syntax.
+
+    Raises
+    ------
+    catalog.errors.RefusedError
+        If none was accepted.
+    """
+    for context_id, context in association.agreed.accepted.items():
         if (context.abstract_syntax, context.transfer_syntax[0]) == (sop_class_uid, transfer_syntax_uid):
-            return context.context_id or 0
+            return context_id
     reasons = [
         _CONTEXT_RESULT.get(context.result or 0, "the node gives no reason")
-        for context in association.rejected_contexts
+        for context in association.agreed.rejected
         if context.abstract_syntax == sop_class_uid
     ]
     raise RefusedError(
@@ -228,32 +448,45 @@ def _context_id(association: Association, sop_class_uid: str, transfer_syntax_ui
     )
 
 
-def require(association: Association, service: str, sop_class_uid: UID | None) -> None:
-    """Raise a `catalog.errors.DeliveryError` unless an association is open, and takes a SOP class."""
-    if not association.is_established:
-        raise _no_answer(service, association)
-    accepted = {context.abstract_syntax for context in association.accepted_contexts}
-    if sop_class_uid is not None and sop_class_uid not in accepted:
-        raise RefusedError(f"{service}: the node does not offer this service")
+def decoded(association: Association, message: Message) -> Dataset:
+    """Return the data set of a message that was held; its elements are decoded when they are asked for.
+
+    Raises
+    ------
+    catalog.errors.RefusedError
+        If it is none.
+    """
+    syntax = _syntax(association, message.context_id)
+    try:
+        return decode(BytesIO(message.data_set), syntax.is_implicit_VR, syntax.is_little_endian)
+    except Exception:  # as in `find_elements`
+        raise _unreadable(association.agreed.called_ae_title) from None
 
 
-def _status(answer: Dataset, service: str, association: Association) -> int:
-    status = answer.get("Status")
-    if status is None:
-        raise _no_answer(service, association)
-    return int(status)
+def _encoded(association: Association, context_id: int, data_set: Dataset) -> bytes:
+    syntax = _syntax(association, context_id)
+    encoded = encode(data_set, syntax.is_implicit_VR, syntax.is_little_endian)
+    if encoded is None:
+        raise ValueError("a data set that cannot be encoded")
+    return encoded
 
 
-def _no_answer(service: str, association: Association) -> NodeUnavailableError:
-    seconds = association.dimse_timeout
-    return NodeUnavailableError(
-        f"{association.acceptor.ae_title.strip()} did not answer {service}: the connection ended, "
-        f"or nothing came within {seconds:g} seconds"
-    )
+def _syntax(association: Association, context_id: int) -> UID:
+    """Transfer syntax of a presentation context."""
+    (syntax,) = association.agreed.accepted[context_id].transfer_syntax
+    return syntax
+
+
+def _no_answer(association: Association, service: str, error: OSError | None = None) -> NodeUnavailableError:
+    """Say what came instead of an answer; the words of a `WireError` tell nothing of a patient."""
+    seconds = association.connection.wait_seconds
+    is_told = isinstance(error, WireError) and not isinstance(error, LostError)
+    why = str(error) if is_told else f"the connection ended, or nothing came within {seconds:g} seconds"
+    return NodeUnavailableError(f"{association.agreed.called_ae_title} did not answer {service}: {why}")
 
 
 def _refusal(service: str, status: int) -> RefusedError:
-    for first, last, words in _QUERY_RETRIEVE_STATUS:
+    for first, last, words in QUERY_RETRIEVE_STATUS:
         if first <= status <= last:
             return RefusedError(f"{service}: {words} (status {status:04X})")
     return RefusedError(f"{service}: the node answered with status {status:04X}")

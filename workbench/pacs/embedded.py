@@ -22,7 +22,6 @@ from pynetdicom import _config
 
 from catalog.database import Catalog
 from catalog.errors import DeliveryError
-from workbench.pacs.association import application_entity
 from workbench.pacs.dimse_node import DimseNode, check_ae_title
 from workbench.pacs.embedded_services import EmbeddedServices
 from workbench.pacs.sop_classes import (
@@ -35,7 +34,7 @@ from workbench.pacs.sop_classes import (
     STUDY_ROOT_MOVE,
     VERIFICATION,
 )
-from workbench.pacs.transport import serve
+from workbench.pacs.transport import application_entity, serve
 
 HOST = "127.0.0.1"
 """It listens nowhere else."""

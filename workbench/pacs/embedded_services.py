@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -13,6 +14,7 @@ from pynetdicom import build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.pdu import P_DATA_TF
 
 from catalog.attributes import Level
 from catalog.database import Catalog
@@ -21,10 +23,14 @@ from catalog.errors import DeliveryError
 from catalog.identifiers import folder_name, is_uid
 from catalog.index import index_paths
 from catalog.query import find_level
-from workbench.pacs.association import CONTEXTS_AT_MOST, associate
+from workbench.pacs.association import CONTEXTS_AT_MOST, associate, service
+from workbench.pacs.commitment import send_report
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.queries import PENDING, answers, question_of
 from workbench.pacs.sop_classes import (
+    PATIENT_ROOT_FIND,
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
     STORAGE_COMMITMENT_PUSH_MODEL,
     STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
 )
@@ -60,6 +66,8 @@ class EmbeddedServices:
     peers: Mapping[str, tuple[str, int]]
     refuse_duplicates: bool = False
     _writing: Lock = field(default_factory=Lock)
+    _owed: WeakKeyDictionary[Association, Thread] = field(default_factory=WeakKeyDictionary)
+    """Reports on storage commitment that wait for the answer to their request."""
 
     def handlers(self) -> list[EventHandlerType]:
         """Return what to bind to an association server."""
@@ -70,6 +78,7 @@ class EmbeddedServices:
             (evt.EVT_C_GET, self.get),
             (evt.EVT_C_MOVE, self.move),
             (evt.EVT_N_ACTION, self.commit),
+            (evt.EVT_PDU_SENT, self.answered),
         ]
 
     # --- storage (PS3.4 B) -------------------------------------------------------------------------------
@@ -98,7 +107,13 @@ class EmbeddedServices:
 
     def find(self, event: Event) -> Iterator[tuple[int, Dataset | None]]:
         """Answer a C-FIND at any level."""
-        return answers(self.catalog, event, self.ae_title)
+        return answers(
+            self.catalog,
+            event.identifier,
+            self.ae_title,
+            lambda: event.is_cancelled,
+            with_patients=_with_patients(event),
+        )
 
     def get(self, event: Event) -> Iterator[Any]:
         """Send what a C-GET asks for on the same association."""
@@ -143,8 +158,17 @@ class EmbeddedServices:
         ):
             return INVALID_ARGUMENT, None
         caller = event.assoc.requestor.ae_title.strip()
-        Thread(target=self._report, args=(self._result(asked), caller, event.assoc), daemon=True).start()
+        report = Thread(target=self._report, args=(self._result(asked), caller, event.assoc), daemon=True)
+        self._owed[event.assoc] = report
         return SUCCESS, None
+
+    def answered(self, event: Event) -> None:
+        """Report now that the answer to the request has gone out: of two messages no fragments may mix.
+
+        While a service is at work pynetdicom lets other threads send on its association.
+        """
+        if isinstance(event.pdu, P_DATA_TF) and (report := self._owed.pop(event.assoc, None)):
+            report.start()
 
     def _result(self, asked: Dataset) -> Dataset:
         result = Dataset()
@@ -172,8 +196,8 @@ class EmbeddedServices:
         node = DimseNode(caller, *address, calling_ae_title=self.ae_title)
         role = build_role(STORAGE_COMMITMENT_PUSH_MODEL, scp_role=True)
         try:
-            with associate(node, [build_context(STORAGE_COMMITMENT_PUSH_MODEL)], roles=[role]) as association:
-                _send_report(association, result)
+            with associate(node, [service(STORAGE_COMMITMENT_PUSH_MODEL)], roles=[role]) as association:
+                send_report(association, _event_type(result), result)
         except DeliveryError:
             return  # the caller asks again
 
@@ -183,16 +207,23 @@ class EmbeddedServices:
         return self.folder / f"{folder_name(sop_instance_uid)}.dcm"
 
     def _asked(self, event: Event) -> list[Path]:
-        _, matching, _ = question_of(event.identifier)
+        matching = question_of(event.identifier, with_patients=_with_patients(event)).matching
         rows = find_level(self.catalog, Level.INSTANCE, matching, columns=["SOPInstanceUID"])
         return [self._place(str(row["sop_instance_uid"])) for row in rows]
 
 
+def _with_patients(event: Event) -> bool:
+    return event.request.AffectedSOPClassUID in (PATIENT_ROOT_FIND, PATIENT_ROOT_GET, PATIENT_ROOT_MOVE)
+
+
 def _send_report(association: Association, result: Dataset) -> None:
-    event_type = 2 if "FailedSOPSequence" in result else 1  # PS3.4 table J.3-1
     association.send_n_event_report(
-        result, event_type, STORAGE_COMMITMENT_PUSH_MODEL, STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE
+        result, _event_type(result), STORAGE_COMMITMENT_PUSH_MODEL, STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE
     )
+
+
+def _event_type(result: Dataset) -> int:
+    return 2 if "FailedSOPSequence" in result else 1  # PS3.4 table J.3-1
 
 
 def _data_set_bytes(path: Path) -> bytes:

@@ -8,6 +8,7 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import split_dataset
 
 from catalog.database import Catalog
+from catalog.deliveries import Origin
 from catalog.durable import file_digest
 from catalog.errors import words_of
 from catalog.extent import shortfall
@@ -46,9 +47,10 @@ def examine(catalog: Catalog, delivery: Delivery) -> Instance | Unfit:
 
     The file must still hold the bytes that were queued, say the same in its data set and its meta
     information, have all the pixel data that its header promises, and belong to the patient whose study
-    it names, where the catalog knows that study.
+    it names, where the catalog knows that study. What was received and goes on is as its sender made it: of
+    that only the bytes and UIDs are looked at.
     """
-    path = Path(delivery.path)
+    path, passes_on = Path(delivery.path), delivery.origin == Origin.RECEIVED
     try:
         if file_digest(path) != delivery.digest:
             return Unfit(_CHANGED)
@@ -60,10 +62,12 @@ def examine(catalog: Catalog, delivery: Delivery) -> Instance | Unfit:
     header = read_header(path)
     if isinstance(header, Unreadable):
         return Unfit(header.reason)
-    fault = _disagreement(delivery, meta.get("MediaStorageSOPInstanceUID"), header) or _missing(header)
+    fault = _disagreement(delivery, meta.get("MediaStorageSOPInstanceUID"), header)
+    if fault is None and not passes_on:
+        fault = _missing(header)
     if fault is None and (short := shortfall(header)) is not None:
         fault = f"the file is not whole: {short}; make the object again, or send a whole copy of it"
-    if fault is None:
+    if fault is None and not passes_on:
         fault = _wrong_patient(catalog, header)
     if fault is not None:
         return Unfit(fault)

@@ -1,12 +1,13 @@
-"""What a receiver tells of its work: lines of JSON and counts for Prometheus, never anything of a patient."""
+"""What a receiver tells of its work: lines of JSON, and counts; never anything of a patient."""
 
 import json
-from collections import Counter
+import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TextIO
 
-PREFIX = "workbench_receive_"
+from workbench.pacs.tallies import Tally
 
 
 class Journal:
@@ -15,38 +16,29 @@ class Journal:
     Parameters
     ----------
     stream
-        Where lines go; `None` keeps quiet.
+        Where lines go; `None` keeps quiet. Several processes may write to one: a line goes out whole.
+    tally
+        Where counts go.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, tally: Tally | None = None) -> None:
         self._stream = stream
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self.tally = tally or Tally()
         self._lock = Lock()
 
     def say(self, event: str, **details: str | float) -> None:
-        """Write one line: moment, event, and names of nodes, counts or seconds."""
+        """Write one line: moment, process, event, and names of nodes, counts or seconds.
+
+        A log that takes no more, as on a full disk, ends no work; lines are missing then.
+        """
         if self._stream is None:
             return
-        line = json.dumps(
-            {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **details}
-        )
-        with self._lock:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"at": at, "process": os.getpid(), "event": event, **details})
+        with self._lock, suppress(OSError):
             self._stream.write(line + "\n")
             self._stream.flush()
 
     def count(self, name: str, outcome: str = "") -> None:
-        """Count one."""
-        with self._lock:
-            self._counts[name, outcome] += 1
-
-    def metrics(self) -> str:
-        """The counts as Prometheus reads them."""
-        with self._lock:
-            counts = sorted(self._counts.items())
-        lines: list[str] = []
-        for (name, outcome), count in counts:
-            full = f"{PREFIX}{name}_total"
-            if f"# TYPE {full} counter" not in lines:
-                lines.append(f"# TYPE {full} counter")
-            lines.append(f'{full}{{outcome="{outcome}"}} {count}' if outcome else f"{full} {count}")
-        return "\n".join(lines) + "\n"
+        """Count one, by its name in `tallies.COUNTERS`."""
+        self.tally.count(name, outcome)

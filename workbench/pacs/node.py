@@ -3,12 +3,24 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from catalog.records import RemoteSeries
 
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from workbench.pacs.carrier import Carrier
+    from workbench.pacs.found import Found
+    from workbench.pacs.limits import Limits
+    from workbench.pacs.receive import Listener
+    from workbench.pacs.worklist import Worklist
+
 SCHEME = "pacs://"
 """Begins the address of a node by its name: `pacs://PACS`."""
+
+ANSWERS = 1_000
+"""How many answers of a node are taken when nobody says how many."""
 
 
 def node_in(address: str) -> str | None:
@@ -47,8 +59,19 @@ class Node(Protocol):
         """Where it is, for people."""
         ...
 
-    def called(self, name: str, calling_ae_title: str) -> Self:
-        """The same node under the name of the settings, called by this bench's AE title."""
+    @property
+    def limits(self) -> "Limits":
+        """How much of it this bench takes, and when: `survey`, `retrieve` and what it is sent keep to it."""
+        ...
+
+    def called(self, name: str, calling_ae_title: str, counted_in: Path | None = None) -> Self:
+        """The same node under the name of the settings, called by this bench's AE title.
+
+        Parameters
+        ----------
+        counted_in
+            Folder where processes count together what they do at nodes.
+        """
         ...
 
     def echo(self) -> None:
@@ -61,14 +84,70 @@ class Node(Protocol):
         """
         ...
 
-    def survey(self, matching: Mapping[str, str]) -> Iterator[RemoteSeries]:
+    def find(
+        self,
+        level: str = "study",
+        *,
+        root: str | None = None,
+        fuzzy: bool = False,
+        limit: int = ANSWERS,
+        **matching: Any,
+    ) -> "Found":
+        """Ask what it has: the records of a local search, marked as lying there.
+
+        Below studies it is asked from level to level, as the standard's hierarchical queries are (PS3.4
+        C.4.1.3.1). `bench.fetch` and `bench.volume` take what is found.
+
+        Parameters
+        ----------
+        level
+            `patient`, `study`, `series` or `instance`.
+        root
+            Of DIMSE: the information model, `study` or `patient`; the one that the node offers when left out.
+        fuzzy
+            Of DICOMweb: names match by what the node takes for alike.
+        limit
+            How many records at most; the table says when there are more.
+        **matching
+            Attributes by keyword or column name to a value, a wildcard, a range of dates, several values, or
+            the keys of a sequence's item (PS3.4 C.2.2.2); see `workbench.pacs.matching`.
+
+        Raises
+        ------
+        catalog.errors.QuestionError
+            If it cannot be asked so; before the node is asked.
+        catalog.errors.DeliveryError
+            If the node does not answer, refuses, or finds more than one question may.
+        """
+        ...
+
+    def worklist(self, *, limit: int = ANSWERS, **matching: Any) -> "Worklist":
+        """Ask for scheduled procedure steps (Modality Worklist, PS3.4 annex K).
+
+        Parameters
+        ----------
+        limit
+            How many at most; the table says when there are more.
+        **matching
+            Attributes of the worklist by keyword or column name, as in `find`: `Modality="CT"`,
+            `ScheduledProcedureStepStartDate="20260131"`.
+
+        Raises
+        ------
+        catalog.errors.QuestionError
+            If it cannot be asked so; before the node is asked.
+        catalog.errors.DeliveryError
+            If the node has no worklist, does not answer, or refuses.
+        """
+        ...
+
+    def survey(self, matching: Mapping[str, Any]) -> Iterator[RemoteSeries]:
         """Ask for series, as rows without a file.
 
         Parameters
         ----------
         matching
-            Attributes of patient, study and series by keyword or column name, to what the node matches them
-            with: a value, a wildcard, a range of dates, UIDs with backslashes between (PS3.4 C.2.2.2).
+            Attributes of patient, study and series by keyword or column name, as in `find`.
 
         Raises
         ------
@@ -93,5 +172,27 @@ class Node(Protocol):
             has; what came is there.
         OSError
             If the folder cannot be written.
+        """
+        ...
+
+    @property
+    def calls_back_with(self) -> tuple[str, ...] | None:
+        """Certificates with which it sends by itself: one listener serves all nodes with the same.
+
+        `None` where it never calls back.
+        """
+        ...
+
+    def listening(self, address: ListenAddress) -> "AbstractContextManager[Listener]":
+        """Listen for what it sends by itself."""
+        ...
+
+    def carrying(self, listen: "ListenAddress | Listener") -> "AbstractContextManager[Carrier]":
+        """Hold what carries instances to it; it listens meanwhile where the node calls back.
+
+        Raises
+        ------
+        catalog.errors.DeliveryError
+            On entering, if the address cannot be listened on.
         """
         ...

@@ -1,29 +1,36 @@
 """Ask a node for what was sent to it, and compare: only the node's own answer shows what it holds."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from io import BytesIO
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import build_role, evt
-from pynetdicom.events import EventHandlerType
-from pynetdicom.presentation import build_context
+from pynetdicom.presentation import build_role
 
 from catalog.deliveries import Event, Meaning
-from catalog.errors import DeliveryError, RefusedError
+from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError, words_of
 from workbench.pacs import dimse
-from workbench.pacs.association import CONTEXTS_AT_MOST, associate, contexts_for
+from workbench.pacs.association import CONTEXTS_AT_MOST, associate, contexts_for, service
 from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.file_meta import data_set_offset, file_meta
 from workbench.pacs.fingerprint import differences, fingerprint
 from workbench.pacs.instance import Instance
-from workbench.pacs.receive import Listener, Receive, answer_store
+from workbench.pacs.receive import Listener
 from workbench.pacs.sop_classes import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE
-from workbench.pacs.transport import allow
+from workbench.pacs.wire.association import Association
+from workbench.pacs.wire.connection import LEAST_BYTES_PER_SECOND
 
 KEYWORDS_AT_MOST = 8
 """Differing attributes that a receipt names."""
+HELD_BYTES = 1 << 20
+"""Up to which an instance that comes back by C-GET is held in memory."""
+PIECE = 256 << 10
+"""Bytes that are compared at once."""
 
 
 @contextmanager
@@ -31,40 +38,35 @@ def reading_back(
     node: DimseNode, instances: Sequence[Instance], listener: Listener
 ) -> Iterator[Callable[[Instance], Meaning]]:
     """Give what reads some instances back as `read_back` does, over one association where that goes."""
-    expected: dict[str, Receive] = {}
     pairs = list(dict.fromkeys(pair for each in instances for pair in _pairs(each)))
     classes = list(dict.fromkeys(each.sop_class_uid for each in instances))
-    contexts = [build_context(STUDY_ROOT_FIND), build_context(STUDY_ROOT_GET), *contexts_for(pairs)]
+    contexts = [service(STUDY_ROOT_FIND), service(STUDY_ROOT_GET), *contexts_for(pairs)]
     roles = [build_role(UID(each), scp_role=True) for each in classes]
-    handlers: list[EventHandlerType] = [(evt.EVT_C_STORE, lambda event: answer_store(event, expected))]
     with ExitStack() as held:
         shared, trouble = None, None
         if len(instances) > 1 and len(contexts) <= CONTEXTS_AT_MOST:
             try:
-                shared = held.enter_context(associate(node, contexts, roles=roles, handlers=handlers))
-                dimse.require(shared, "C-FIND", STUDY_ROOT_FIND)
+                shared = held.enter_context(associate(node, contexts, roles=roles))
+                dimse.context_for(shared, "C-FIND", STUDY_ROOT_FIND)
             except DeliveryError as error:  # there is no node, or it answers no question: that holds for each
                 trouble = error
 
         def read(instance: Instance) -> Meaning:
             if trouble is not None:
                 raise trouble
-            if shared is None or not shared.is_established:
+            if shared is None or not shared.is_open:
                 return read_back(node, instance, listener)
-            received: list[bytes] = []
-            expected[instance.sop_instance_uid] = _keep(received)
-            allow(shared, _at_most(node, instance))
+            shared.allow(_at_most(node, instance))
             try:
                 if not list(dimse.matches(shared, _identifier(instance))):
                     return _missing(node)
-                counts = dimse.get(shared, _identifier(instance))
-                return compare(instance, _data_set(received, "C-GET", counts), "C-GET")
+                with _got(shared, instance) as returned:
+                    return _compared(instance, returned, "C-GET")
             except DeliveryError:
                 held.close()  # some nodes hold one association at a time
                 return read_back(node, instance, listener)
             finally:
-                expected.clear()
-                allow(shared, None)
+                shared.allow(None)
 
         yield read
 
@@ -77,19 +79,24 @@ def read_back(node: DimseNode, instance: Instance, listener: Listener) -> Meanin
     catalog.errors.DeliveryError
         If the node cannot be asked, or gives the instance back by neither service.
     """
-    with associate(node, [build_context(STUDY_ROOT_FIND)], at_most=2 * node.answer_seconds) as association:
+    with associate(node, [service(STUDY_ROOT_FIND)], at_most=2 * node.answer_seconds) as association:
         found = list(dimse.matches(association, _identifier(instance)))
     if not found:
         return _missing(node)
-    refusals = []
-    for service, retrieve in (("C-GET", get_back), ("C-MOVE", move_back)):
-        try:
-            returned = retrieve(node, instance, listener)
-        except RefusedError as error:
-            refusals.append(str(error))
-            continue
-        return compare(instance, returned, service)
-    raise RefusedError(f"{node.name} does not give the instance back. {'. '.join(refusals)}")
+    failures: list[DeliveryError] = []
+    try:
+        with _getting(node, instance) as association, _got(association, instance) as returned:
+            return _compared(instance, returned, "C-GET")
+    except DeliveryError as error:  # some nodes end the association where they do not allow C-GET
+        failures.append(error)
+    try:
+        return compare(instance, move_back(node, instance, listener), "C-MOVE")
+    except DeliveryError as error:
+        failures.append(error)
+    for failure in failures:
+        if isinstance(failure, NodeUnavailableError):
+            raise failure
+    raise RefusedError(f"{node.name} does not give the instance back. {'. '.join(map(str, failures))}")
 
 
 def get_back(node: DimseNode, instance: Instance, _listener: Listener) -> Dataset:
@@ -100,16 +107,15 @@ def get_back(node: DimseNode, instance: Instance, _listener: Listener) -> Datase
     catalog.errors.DeliveryError
         If the node does not answer, or does not give it back.
     """
-    received: list[bytes] = []
-    handlers: list[EventHandlerType] = [
-        (evt.EVT_C_STORE, lambda event: answer_store(event, {instance.sop_instance_uid: _keep(received)}))
-    ]
-    contexts = [build_context(STUDY_ROOT_GET), *contexts_for(_pairs(instance))]
+    with _getting(node, instance) as association, _got(association, instance) as returned:
+        returned.file.seek(0)
+        return _read(BytesIO(returned.file.read()), "C-GET")
+
+
+def _getting(node: DimseNode, instance: Instance) -> AbstractContextManager[Association]:
+    contexts = [service(STUDY_ROOT_GET), *contexts_for(_pairs(instance))]
     role = build_role(UID(instance.sop_class_uid), scp_role=True)
-    at_most = _at_most(node, instance)
-    with associate(node, contexts, roles=[role], handlers=handlers, at_most=at_most) as association:
-        counts = dimse.get(association, _identifier(instance))
-    return _data_set(received, "C-GET", counts)
+    return associate(node, contexts, roles=[role], at_most=_at_most(node, instance))
 
 
 def move_back(node: DimseNode, instance: Instance, listener: Listener) -> Dataset:
@@ -124,17 +130,29 @@ def move_back(node: DimseNode, instance: Instance, listener: Listener) -> Datase
     uids = [instance.sop_instance_uid]
     with (
         listener.expecting(uids, _pairs(instance), _keep(received)),
-        associate(node, [build_context(STUDY_ROOT_MOVE)], at_most=_at_most(node, instance)) as association,
+        associate(node, [service(STUDY_ROOT_MOVE)], at_most=_at_most(node, instance)) as association,
     ):
         counts = dimse.move(association, _identifier(instance), node.calling_ae_title)
-    return _data_set(received, "C-MOVE", counts)
+    if not received:
+        raise _nothing("C-MOVE", counts)
+    return _read(BytesIO(received[0]), "C-MOVE")
 
 
 def compare(instance: Instance, returned: Dataset, service: str) -> Meaning:
-    """Compare what a node gave back with the file that was sent, attribute by attribute."""
-    different = differences(fingerprint(dcmread(instance.path)), fingerprint(returned))
+    """Compare what a node gave back with the file that was sent, attribute by attribute.
+
+    Raises
+    ------
+    catalog.errors.RefusedError
+        If what it gave back cannot be read.
+    """
+    sent = fingerprint(dcmread(instance.path))
+    try:
+        different = differences(sent, fingerprint(returned))
+    except Exception:  # whatever pydicom stumbles over in the bytes of a peer is the fault of the bytes
+        raise _unreadable(service) from None
     if not different:
-        return Meaning(Event.SAME, f"read back by {service}, identical")
+        return _identical(service)
     named = ", ".join(different[:KEYWORDS_AT_MOST])
     more = f" and {len(different) - KEYWORDS_AT_MOST} more" if len(different) > KEYWORDS_AT_MOST else ""
     return Meaning(
@@ -143,13 +161,28 @@ def compare(instance: Instance, returned: Dataset, service: str) -> Meaning:
     )
 
 
+def _read(file: IO[bytes], service: str) -> Dataset:
+    try:
+        return dcmread(file)
+    except Exception:  # as above
+        raise _unreadable(service) from None
+
+
+def _unreadable(service: str) -> RefusedError:
+    return RefusedError(f"{service}: what the node gave back cannot be read as DICOM")
+
+
+def _identical(service: str) -> Meaning:
+    return Meaning(Event.SAME, f"read back by {service}, identical")
+
+
 def _missing(node: DimseNode) -> Meaning:
     return Meaning(Event.MISSING, f"{node.name} does not find the instance (C-FIND)")
 
 
 def _at_most(node: DimseNode, instance: Instance) -> float:
     """Seconds in which a node that is at work has given an instance back."""
-    return 2 * node.answer_seconds + instance.path.stat().st_size / dimse.LEAST_BYTES_PER_SECOND
+    return 2 * node.answer_seconds + instance.path.stat().st_size / LEAST_BYTES_PER_SECOND
 
 
 def _identifier(instance: Instance) -> Dataset:
@@ -170,7 +203,83 @@ def _keep(received: list[bytes]) -> Callable[[str, bytes], None]:
     return lambda _uid, content: received.append(content)
 
 
-def _data_set(received: list[bytes], service: str, counts: dimse.SubOperations) -> Dataset:
-    if not received:
-        raise RefusedError(f"{service}: the node sent nothing ({counts.failed} failed)")
-    return dcmread(BytesIO(received[0]))
+class _Returned:
+    """What a node gives back: a small one in memory, a large one in a file without a name.
+
+    Parameters
+    ----------
+    folder
+        Where that file is: beside the one that was sent.
+    meta
+        Its file meta information.
+    """
+
+    def __init__(self, folder: Path, meta: bytes, transfer_syntax_uid: str) -> None:
+        self.transfer_syntax_uid, self.start = transfer_syntax_uid, len(meta)
+        self.is_whole = False
+        self.trouble: OSError | None = None
+        self.file = SpooledTemporaryFile(HELD_BYTES, dir=str(folder))  # noqa: SIM115 - closed by `_got`
+        self.write(memoryview(meta))
+
+    def write(self, fragment: memoryview, /) -> None:
+        """Write on; what keeps it from being kept is told when all has come."""
+        if self.trouble is None:
+            try:
+                self.file.write(fragment)
+            except OSError as error:
+                self.trouble = error
+
+    def finish(self) -> int:
+        """Say that it is whole."""
+        self.is_whole = True
+        return 0x0000
+
+    def discard(self) -> None:
+        """It is dropped with the rest."""
+
+
+@contextmanager
+def _got(association: Association, instance: Instance) -> Iterator[_Returned]:
+    """Retrieve an instance by C-GET on an association that is open for it."""
+    returned: list[_Returned] = []
+
+    def begin(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> _Returned | None:
+        if sop_instance_uid != instance.sop_instance_uid or returned:
+            return None
+        meta = file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        returned.append(_Returned(instance.path.parent, meta, transfer_syntax_uid))
+        return returned[-1]
+
+    try:
+        counts = dimse.get(association, _identifier(instance), begin)
+        if not returned or not returned[0].is_whole:
+            raise _nothing("C-GET", counts)
+        if (trouble := returned[0].trouble) is not None:
+            raise NodeUnavailableError(f"what the node gives back cannot be kept: {words_of(trouble)}")
+        yield returned[0]
+    finally:
+        for each in returned:
+            each.file.close()
+
+
+def _compared(instance: Instance, returned: _Returned, service: str) -> Meaning:
+    """Compare byte by byte, and where that differs attribute by attribute."""
+    if returned.transfer_syntax_uid == instance.transfer_syntax_uid and _are_same(instance, returned):
+        return _identical(service)
+    returned.file.seek(0)
+    return compare(instance, _read(returned.file, service), service)
+
+
+def _are_same(instance: Instance, returned: _Returned) -> bool:
+    """Whether both data sets have the same bytes; a piece of each is held at a time."""
+    with instance.path.open("rb") as sent:
+        sent.seek(data_set_offset(instance.path))
+        returned.file.seek(returned.start)
+        while piece := sent.read(PIECE):
+            if piece != returned.file.read(len(piece)):
+                return False
+    return not returned.file.read(1)
+
+
+def _nothing(service: str, counts: dimse.SubOperations) -> RefusedError:
+    return RefusedError(f"{service}: the node sent nothing ({counts.failed} failed)")

@@ -1,30 +1,39 @@
 """What a node sends to this bench by itself: storage commitment reports, and instances moved on request."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from types import TracebackType
 from typing import Self
 
 from pydicom.uid import UID
-from pynetdicom import evt, register_uid
-from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.service_class import ServiceClass, StorageServiceClass
-from pynetdicom.sop_class import uid_to_service_class
 
 from catalog.errors import NodeUnavailableError
-from workbench.pacs.association import application_entity
+from workbench.pacs.acceptor import Acceptor, Guest
+from workbench.pacs.association import service
+from workbench.pacs.callers import Caller
 from workbench.pacs.commitment import Reports
+from workbench.pacs.conversation import Conversation
 from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.file_meta import file_meta
 from workbench.pacs.node import ListenAddress
 from workbench.pacs.sop_classes import STORAGE_COMMITMENT_PUSH_MODEL, VERIFICATION
-from workbench.pacs.transport import serve
+from workbench.pacs.tls import callers_context
+from workbench.pacs.wire.association import Association
+from workbench.pacs.wire.command import Command, Field
+from workbench.pacs.wire.failures import WireError
+from workbench.pacs.wire.messages import Message
 
 type Receive = Callable[[str, bytes], None]
 """Takes a SOP Instance UID and the bytes of a DICOM file with that instance."""
 
-_SUCCESS, _NOT_AUTHORIZED, _CANNOT_UNDERSTAND = 0x0000, 0x0124, 0xC000
+_SUCCESS, _PROCESSING_FAILURE, _NOT_AUTHORIZED, _CANNOT_UNDERSTAND = 0x0000, 0x0110, 0x0124, 0xC000
+_UNRECOGNIZED_OPERATION = 0x0211
+_ANSWER_SECONDS = 2.0
+"""How long an answer that is being written may take at the end: cut, its report would be sent again."""
+_PERMANENT, _SERVICE_USER, _CALLED_AE_TITLE = 1, 1, 7
+"""Result, source and diagnostic of a rejection (PS3.8 section 9.3.4)."""
 
 
 class Listener:
@@ -41,39 +50,35 @@ class Listener:
     ------
     catalog.errors.DeliveryError
         On entering, if the address is taken.
+    catalog.errors.SettingsError
+        If the certificate files of the node cannot be used.
     """
 
     def __init__(self, node: DimseNode, address: ListenAddress) -> None:
         self.reports = Reports()
         self.port = address.port
-        self._address = address
-        self._ae = application_entity(
-            node.calling_ae_title,
-            connection_seconds=node.connection_seconds,
-            answer_seconds=node.answer_seconds,
-            maximum_pdu=node.maximum_pdu,
+        self._node = node
+        self._acceptor = Acceptor(
+            address.host,
+            address.port,
+            self._meet,
+            wait_seconds=node.answer_seconds,
+            tls=callers_context(node),
         )
-        self._ae.require_called_aet = True
-        self._ae.add_supported_context(VERIFICATION)
-        self._ae.add_supported_context(STORAGE_COMMITMENT_PUSH_MODEL, scu_role=True, scp_role=True)
         self._expected: Mapping[str, Receive] = {}
         self._contexts: list[Sequence[tuple[str, str]]] = []
         self._expecting = Lock()
 
     def __enter__(self) -> Self:
-        handlers: list[EventHandlerType] = [
-            (evt.EVT_N_EVENT_REPORT, self.reports.take),
-            (evt.EVT_C_STORE, self._store),
-        ]
-        self._server = serve(self._ae, self._address.host, self._address.port, handlers)
-        self.port = self._server.server_address[1]
-        self._always = self._server.contexts
+        """Listen; with TLS where that node calls back with it."""
+        self._acceptor.__enter__()
+        self.port = self._acceptor.port
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
+        self._acceptor.end(_ANSWER_SECONDS)
 
     @contextmanager
     def expecting(
@@ -88,47 +93,101 @@ class Listener:
         catalog.errors.NodeUnavailableError
             If one of them is expected from another node just now.
         """
-        for sop_class_uid, _ in contexts:
-            know_storage_class(sop_class_uid)
         mine = dict.fromkeys(sop_instance_uids, receive)
         with self._expecting:
             if not self._expected.keys().isdisjoint(mine):
                 raise NodeUnavailableError("the same instance is just being read back from another node")
             self._contexts.append(contexts)
-            self._expect({**self._expected, **mine})
+            self._expected = {**self._expected, **mine}
         try:
             yield
         finally:
             with self._expecting:
                 self._contexts.remove(contexts)
-                self._expect({uid: take for uid, take in self._expected.items() if uid not in mine})
+                self._expected = {uid: take for uid, take in self._expected.items() if uid not in mine}
 
-    def _expect(self, expected: Mapping[str, Receive]) -> None:
-        self._expected = expected
-        pairs = [pair for contexts in self._contexts for pair in contexts]
-        self._server.contexts = [*self._always, *_merged(pairs)]
+    def _supported(self) -> list[PresentationContext]:
+        commitment = service(STORAGE_COMMITMENT_PUSH_MODEL)
+        commitment.scu_role = commitment.scp_role = True
+        with self._expecting:
+            pairs = [pair for contexts in self._contexts for pair in contexts]
+        return [service(VERIFICATION), commitment, *_merged(pairs)]
 
-    def _store(self, event: Event) -> int:
-        return answer_store(event, self._expected)
+    def _meet(self, guest: Guest) -> None:
+        """Have one association, from its request to its end."""
+        request = Association.requested(guest.connection)
+        if request.called_ae_title != self._node.calling_ae_title.strip():
+            Association.reject(guest.connection, _PERMANENT, _SERVICE_USER, _CALLED_AE_TITLE)
+            return
+        guest.is_stranger = False
+        guest.connection.allow(None)
+        association = Association.accept(
+            guest.connection, request, self._supported(), maximum_length=self._node.maximum_pdu
+        )
+
+        def into(context_id: int, command: Command) -> "_Instance | None":
+            if command.command_field != Field.C_STORE:
+                return None
+            return _Instance(command, association.agreed.accepted[context_id], self._expected)
+
+        conversation = Conversation(association, guest, _whoever(self._node), into)
+        try:
+            with suppress(WireError):
+                for message in conversation.requests(self._node.answer_seconds):
+                    conversation.respond(message, self._status_of(conversation, message))
+        finally:
+            conversation.close()
+
+    def _status_of(self, conversation: Conversation, message: Message) -> int:
+        match message.command.command_field:
+            case Field.C_ECHO:
+                return _SUCCESS
+            case Field.C_STORE:
+                return (
+                    message.target.finish() if isinstance(message.target, _Instance) else _CANNOT_UNDERSTAND
+                )
+            case Field.N_EVENT_REPORT:
+                try:
+                    self.reports.take(conversation.data_set_of(message))
+                except Exception:  # whatever a parser stumbles over in the bytes of a peer is their fault
+                    return _PROCESSING_FAILURE
+                return _SUCCESS
+        return _UNRECOGNIZED_OPERATION
 
 
-def answer_store(event: Event, expected: Mapping[str, Receive]) -> int:
-    """Answer a C-STORE with its status; what was not asked for is not accepted."""
-    uid = str(getattr(event.request, "AffectedSOPInstanceUID", ""))
-    receive = expected.get(uid)
-    if receive is None:
-        return _NOT_AUTHORIZED
-    try:
-        receive(uid, event.encoded_dataset())
-    except Exception:  # whatever a parser stumbles over in the bytes of a peer is the fault of the bytes
-        return _CANNOT_UNDERSTAND
-    return _SUCCESS
+class _Instance:
+    """An instance as it comes; of what was not asked for nothing is held."""
+
+    def __init__(
+        self, command: Command, context: PresentationContext, expected: Mapping[str, Receive]
+    ) -> None:
+        self._uid = command.affected_sop_instance_uid or ""
+        self._receive = expected.get(self._uid)
+        self._content = bytearray()
+        if self._receive is not None:
+            sop_class_uid, syntax = command.affected_sop_class_uid or "", context.transfer_syntax[0]
+            with suppress(ValueError):  # then what it is told of is not readable
+                self._content += file_meta(sop_class_uid, self._uid, syntax)
+
+    def write(self, fragment: memoryview, /) -> None:
+        """Take a fragment."""
+        if self._receive is not None:
+            self._content += fragment
+
+    def finish(self) -> int:
+        """Hand it on; return the status."""
+        if self._receive is None:
+            return _NOT_AUTHORIZED
+        try:
+            self._receive(self._uid, bytes(self._content))
+        except Exception:  # whatever a parser stumbles over in the bytes of a peer is the fault of the bytes
+            return _CANNOT_UNDERSTAND
+        return _SUCCESS
 
 
-def know_storage_class(sop_class_uid: str) -> None:
-    """Have pynetdicom serve a storage SOP class that is younger than its tables, or private."""
-    if uid_to_service_class(sop_class_uid) is ServiceClass:
-        register_uid(sop_class_uid, "Storage_" + sop_class_uid.replace(".", "_"), StorageServiceClass)
+def _whoever(node: DimseNode) -> Caller:
+    """Whoever calls while a node is spoken to: it may do what is expected, and nothing else."""
+    return Caller(node.name, node.ae_title, frozenset(), "", frozenset())
 
 
 def _merged(contexts: Sequence[tuple[str, str]]) -> list[PresentationContext]:

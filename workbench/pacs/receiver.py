@@ -1,4 +1,4 @@
-"""Receives: verification, storage and query as SCP, for callers that are known (PS3.4 annexes A to C).
+"""Receives: verification, storage, query, commitment, retrieval as SCP, for known callers (PS3.4 A to C, J).
 
 A C-STORE is answered with success when the object is durable and told in the catalog, not before.
 """
@@ -7,55 +7,76 @@ import errno
 import gc
 import logging
 import sys
-import threading
 import time
 import warnings
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import NoReturn, Self
 
-from pydicom.dataset import Dataset
-from pynetdicom import _config, evt
-from pynetdicom.association import Association
-from pynetdicom.events import Event, EventHandlerType
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import _config
+from pynetdicom.presentation import build_context
 
 from catalog.arrivals import Claim, Status
 from catalog.errors import CatalogError
-from catalog.incoming import Incoming
+from catalog.fetch import Fetched
 from catalog.intake import Intake
-from workbench.pacs.accepting import ReceivingServer, certificate_of
-from workbench.pacs.association import application_entity
+from catalog.receptions import Sender
+from catalog.vocabulary import OnConflict
+from workbench.pacs.acceptor import Acceptor, Guest
+from workbench.pacs.arriving import Arriving
 from workbench.pacs.callers import Caller, Callers
+from workbench.pacs.commitments import Commitments
+from workbench.pacs.conversation import Conversation
+from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.journal import Journal
+from workbench.pacs.offered import negotiate
+from workbench.pacs.owed import OwedAnswers
 from workbench.pacs.queries import answers
-from workbench.pacs.sop_classes import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, VERIFICATION
-from workbench.pacs.streaming import StreamingProvider
-from workbench.pacs.transport import serve
+from workbench.pacs.retrieving import Retrieving
+from workbench.pacs.sop_classes import (
+    PATIENT_ROOT_FIND,
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
+    STORAGE_COMMITMENT_PUSH_MODEL,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+    VERIFICATION,
+)
+from workbench.pacs.tls import certificate_of
+from workbench.pacs.wire.association import Association
+from workbench.pacs.wire.command import Command, Field
+from workbench.pacs.wire.failures import WireError
+from workbench.pacs.wire.messages import Message
 
 SUCCESS = 0x0000
 OUT_OF_RESOURCES, NOT_ITS_CLASS, CANNOT_UNDERSTAND, NOT_AUTHORIZED = 0xA700, 0xA900, 0xC000, 0x0124
-"""Status codes of C-STORE (PS3.4 table B.2-1, PS3.7 annex C)."""
+DUPLICATE_SOP_INSTANCE, UNRECOGNIZED_OPERATION = 0x0111, 0x0211
+"""Status codes (PS3.4 tables B.2-1 and C.4-1, PS3.7 annex C)."""
 
 MAXIMUM_PDU = 256 << 10
 """Bytes of a P-DATA-TF that peers may send."""
-ARTIM_SECONDS = 10.0
-"""How long a connection may take to ask for an association (PS3.8 section 9.1.4)."""
 SILENT_SECONDS = 60.0
 """How long an association may be silent."""
+SETTLED_SECONDS = 2.0
+"""How long a question waits until what was acknowledged before it can be found."""
 DRAIN_SECONDS = 20.0
 """How long associations may take to come to their end when the receiver is to end."""
 
-_REJECTED_PERMANENT, _SERVICE_USER, _CALLING_AE_TITLE = 1, 1, 3  # PS3.8 section 9.3.4
-_ANSWERS: Mapping[Status, int] = {
-    Status.STORED: SUCCESS,
-    Status.DUPLICATE: SUCCESS,
-    Status.CONFLICT: SUCCESS,
-    Status.QUARANTINED: CANNOT_UNDERSTAND,
-}
+type Answer = Callable[[Conversation, Message], None]
+"""Answers a request with all its responses."""
+
+_SYNTAXES: list[str | UID] = [ImplicitVRLittleEndian, ExplicitVRLittleEndian]
+"""Of what is asked, not of what is stored: a deflated question of a megabyte could have a gigabyte."""
+
+_REJECTED_PERMANENT, _SERVICE_USER = 1, 1
+_CALLING_AE_TITLE, _CALLED_AE_TITLE = 3, 7
+"""Result, source and diagnostics of a rejection (PS3.8 section 9.3.4)."""
 _SWITCH_SECONDS = 0.0005
 """How long a thread may compute while others wait: those of the wire have little to do, and often."""
 
@@ -72,8 +93,7 @@ class Address:
 
 
 def be_a_receiver() -> None:
-    """Set pynetdicom for a process of its own: every storage class, and no texts of patients in a log."""
-    _config.UNRESTRICTED_STORAGE_SERVICE = True
+    """Set a process of its own: no texts of patients in a log, and threads that take turns often."""
     _config.LOG_HANDLER_LEVEL = "none"
     _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
     for each in ("pynetdicom", "pydicom"):
@@ -81,7 +101,7 @@ def be_a_receiver() -> None:
     warnings.filterwarnings("ignore", module=r"pydicom\b")  # they name the values they warn of
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
-    gc.freeze()  # what is there now stays: pynetdicom collects garbage every few seconds, all threads wait
+    gc.freeze()  # what is there now stays, and need not be looked at again
 
 
 class Receiver:
@@ -95,6 +115,12 @@ class Receiver:
         Where to listen.
     callers
         Who may call.
+    nodes
+        Those of the settings by name: where reports of storage commitment and C-MOVE go.
+    owed
+        The reports that have not gone yet.
+    fetched
+        Copies of what lies in archives and buckets, to be sent.
     tls
         What proves who is who; without it connections are in the clear.
 
@@ -111,138 +137,186 @@ class Receiver:
         callers: Callers,
         journal: Journal,
         *,
+        nodes: Mapping[str, DimseNode],
+        owed: OwedAnswers,
+        fetched: Fetched,
         tls: SSLContext | None = None,
     ) -> None:
-        self._intake, self._address, self._callers, self._tls = intake, address, callers, tls
+        self._intake, self._address, self._callers = intake, address, callers
         self._journal = journal
-        self._who: dict[Association, tuple[Caller, Counter[str], float]] = {}
-        self._lock = threading.Lock()
+        self._commitments = Commitments(intake, owed, nodes, journal)
+        self._settled = partial(intake.settle, SETTLED_SECONDS)
+        retrieving = Retrieving(intake.catalog, fetched, nodes, journal, settled=self._settled)
+        self._answers: Mapping[tuple[int, str], Answer] = {
+            (Field.C_ECHO, VERIFICATION): _echo,
+            (Field.C_FIND, PATIENT_ROOT_FIND): self._find,
+            (Field.C_FIND, STUDY_ROOT_FIND): self._find,
+            (Field.C_GET, PATIENT_ROOT_GET): retrieving.get,
+            (Field.C_GET, STUDY_ROOT_GET): retrieving.get,
+            (Field.C_MOVE, PATIENT_ROOT_MOVE): retrieving.move,
+            (Field.C_MOVE, STUDY_ROOT_MOVE): retrieving.move,
+            (Field.N_ACTION, STORAGE_COMMITMENT_PUSH_MODEL): self._commitments.asked,
+        }
+        """What is answered in which presentation context; in any other C-STORE is."""
+        self._services = frozenset(service for _, service in self._answers)
+        self._acceptor = Acceptor(
+            address.host,
+            address.port,
+            self._meet,
+            wait_seconds=SILENT_SECONDS,
+            tls=tls,
+            share_port=address.share_port,
+        )
 
     def __enter__(self) -> Self:
-        ae = application_entity(
-            self._address.ae_title,
-            connection_seconds=ARTIM_SECONDS,
-            answer_seconds=SILENT_SECONDS,
-            maximum_pdu=MAXIMUM_PDU,
-        )
-        ae.require_called_aet = True
-        for service in (VERIFICATION, PATIENT_ROOT_FIND, STUDY_ROOT_FIND):
-            ae.add_supported_context(service)
-        server_class = partial(ReceivingServer, begin=self._intake.begin, share_port=self._address.share_port)
-        self._server = serve(
-            ae,
-            self._address.host,
-            self._address.port,
-            self._handlers(),
-            tls=self._tls,
-            server_class=server_class,
-        )
-        self.port = int(self._server.server_address[1])
+        self._acceptor.__enter__()
+        self.port = self._acceptor.port
+        self._commitments.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.drain(0 if kind else DRAIN_SECONDS)
+        self._acceptor.end(0.0 if kind else DRAIN_SECONDS)
+        self._commitments.__exit__()
 
-    def drain(self, seconds: float) -> None:
-        """Accept nobody any more, let requests under way come to their end, then end the associations."""
-        self._server.stop_listening()
-        until = time.monotonic() + seconds
-        while (active := self._server.active_associations) and time.monotonic() < until:
-            for each in active:
-                if isinstance(each.dimse, StreamingProvider) and each.dimse.is_between:
-                    each.abort()
-            time.sleep(0.02)
-        self._server.shutdown()
+    # --- an association ----------------------------------------------------------------------------------
 
-    def _handlers(self) -> list[EventHandlerType]:
-        return [
-            (evt.EVT_REQUESTED, self._admit),
-            (evt.EVT_C_ECHO, lambda _event: SUCCESS),
-            (evt.EVT_C_STORE, self._store),
-            (evt.EVT_C_FIND, self._find),
-            (evt.EVT_CONN_CLOSE, self._closed),
-        ]
+    def _meet(self, guest: Guest) -> None:
+        """Have one association, from its request to its end."""
+        opened = self._opened(guest)
+        if opened is None:
+            return
+        association, caller = opened
+        with suppress(WireError), self._conversing(association, guest, caller) as conversation:
+            for message in conversation.requests(SILENT_SECONDS):
+                self._answer_of(conversation, message)(conversation, message)
 
-    def _admit(self, event: Event) -> None:
+    def _opened(self, guest: Guest) -> tuple[Association, Caller] | None:
         """Reject who is unknown before anything is negotiated (PS3.8 section 9.3.4)."""
-        association = event.assoc
-        wire = association.dul.socket
-        certificate = certificate_of(wire.socket) if wire is not None else ""
-        ae_title = str(cast("Any", association.requestor.primitive).calling_ae_title).strip()
-        address = str(association.requestor.address)
-        caller = self._callers.who(ae_title, address, certificate)
+        connection = guest.connection
+        request = Association.requested(connection)
+        ae_title = request.calling_ae_title
+        caller = self._callers.who(ae_title, guest.address, certificate_of(connection.wire))
         if caller is None:
-            self._journal.say("refused", ae_title=ae_title, address=address)
+            self._journal.say("refused", ae_title=ae_title, address=guest.address)
             self._journal.count("refused_associations")
-            association.acse.send_reject(_REJECTED_PERMANENT, _SERVICE_USER, _CALLING_AE_TITLE)
-            return
+            Association.reject(connection, _REJECTED_PERMANENT, _SERVICE_USER, _CALLING_AE_TITLE)
+            return None
+        if request.called_ae_title != self._address.ae_title.strip():
+            Association.reject(connection, _REJECTED_PERMANENT, _SERVICE_USER, _CALLED_AE_TITLE)
+            return None
+        guest.is_stranger = False
+        connection.allow(None)
+        supported = [build_context(service, _SYNTAXES) for service in sorted(self._services)]
+        association = Association.accept(
+            connection, request, supported, maximum_length=MAXIMUM_PDU, negotiate=negotiate
+        )
+        return association, caller
+
+    @contextmanager
+    def _conversing(self, association: Association, guest: Guest, caller: Caller) -> Iterator[Conversation]:
+        def into(context_id: int, command: Command) -> Arriving | None:
+            context = association.agreed.accepted[context_id]
+            if command.command_field != Field.C_STORE or context.abstract_syntax in self._services:
+                return None
+            begin = self._intake.begin if "store" in caller.may else _refuse
+            return Arriving(begin, command, context.transfer_syntax[0])
+
         self._journal.count("associations")
-        with self._lock:
-            self._who[association] = caller, Counter(), time.monotonic()
-
-    def _store(self, event: Event) -> int | Dataset:
-        """Answer a C-STORE when its object has come to its end."""
-        provider = event.assoc.dimse
-        assert isinstance(provider, StreamingProvider)
-        came = provider.handed_over(event)
+        begun = time.monotonic()
+        conversation = Conversation(association, guest, caller, into)
         try:
-            status, outcome = self._taken(event, came)
+            yield conversation
         finally:
-            if isinstance(came, Incoming):
-                came.discard()
-        self._count(event.assoc, outcome)
-        return status
-
-    def _find(self, event: Event) -> Iterator[tuple[int | Dataset, Dataset | None]]:
-        """Answer a C-FIND of who may ask."""
-        if "find" not in self._who[event.assoc][0].may:
-            yield _status(NOT_AUTHORIZED, "this caller may not ask"), None
-            return
-        yield from answers(self._intake.catalog, event, self._address.ae_title)
-
-    def _taken(self, event: Event, came: Incoming | Exception) -> tuple[int | Dataset, str]:
-        caller = self._who[event.assoc][0]
-        if "store" not in caller.may:
-            return _status(NOT_AUTHORIZED, "this caller may not store"), "not_allowed"
-        if isinstance(came, OSError):
-            words = "disk nearly full" if came.errno == errno.ENOSPC else "could not be kept"
-            return _status(OUT_OF_RESOURCES, words), "no_room"
-        if isinstance(came, Exception):
-            return _status(CANNOT_UNDERSTAND, "no UIDs"), "quarantined"
-        request = cast("Any", event.request)
-        claim = Claim(str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
-        try:
-            taken = self._intake.take(came, claim, settled=False)
-        except (OSError, CatalogError) as error:
-            self._journal.say("not kept", error=type(error).__name__)
-            return _status(OUT_OF_RESOURCES, "could not be kept"), "no_room"
-        if taken.status is Status.QUARANTINED:
-            code = NOT_ITS_CLASS if "another SOP" in taken.reason else CANNOT_UNDERSTAND
-            return _status(code, taken.reason), taken.status
-        return _ANSWERS[taken.status], taken.status
-
-    def _count(self, association: Association, outcome: str) -> None:
-        with self._lock:
-            self._who[association][1][outcome] += 1
-        self._journal.count("answers", outcome=outcome)
-
-    def _closed(self, event: Event) -> None:
-        if isinstance(event.assoc.dimse, StreamingProvider):
-            event.assoc.dimse.close()
-        with self._lock:
-            caller, counts, begun = self._who.pop(event.assoc, (None, Counter[str](), 0.0))
-        if caller is not None:
-            name = caller.name or str(event.assoc.requestor.ae_title).strip()
+            conversation.close()
+            seconds = round(time.monotonic() - begun, 3)
             self._journal.say(
-                "association", node=name, seconds=round(time.monotonic() - begun, 3), **dict(counts)
+                "association", node=conversation.name, seconds=seconds, **dict(conversation.outcomes)
             )
 
+    def _answer_of(self, conversation: Conversation, message: Message) -> Answer:
+        service = str(conversation.context_of(message).abstract_syntax)
+        if message.command.command_field == Field.C_STORE and service not in self._services:
+            return self._store
+        return self._answers.get((message.command.command_field, service), _unknown)
 
-def _status(code: int, words: str) -> Dataset:
-    """A status with a comment of at most 64 characters (PS3.7 annex C)."""
-    status = Dataset()
-    status.Status = code
-    status.ErrorComment = words.encode("ascii", "replace").decode()[:64]
-    return status
+    # --- its requests ------------------------------------------------------------------------------------
+
+    def _store(self, conversation: Conversation, message: Message) -> None:
+        """Answer a C-STORE when its object has come to its end."""
+        came = message.target
+        try:
+            status, words, outcome = self._taken(conversation, message.command, came)
+        finally:
+            if isinstance(came, Arriving):
+                came.discard()
+        conversation.outcomes[outcome] += 1
+        self._journal.count("answers", outcome=outcome)
+        conversation.respond(message, status, error_comment=_comment(words))
+
+    def _taken(
+        self, conversation: Conversation, command: Command, came: object
+    ) -> tuple[int, str | None, str]:
+        """Status, a comment, and what is counted."""
+        if "store" not in conversation.caller.may:
+            return NOT_AUTHORIZED, "this caller may not store", "not_allowed"
+        trouble = came.trouble if isinstance(came, Arriving) else ValueError()
+        if isinstance(trouble, OSError):
+            words = "disk nearly full" if trouble.errno == errno.ENOSPC else "could not be kept"
+            return OUT_OF_RESOURCES, words, "no_room"
+        if not isinstance(came, Arriving) or came.incoming is None:
+            return CANNOT_UNDERSTAND, "no UIDs, or no data set", "quarantined"
+        refuses = conversation.caller.on_conflict is OnConflict.REFUSE
+        calling = conversation.ae_title
+        sender = Sender(conversation.caller.name, calling, self._address.ae_title)
+        claim = Claim(command.affected_sop_class_uid or "", command.affected_sop_instance_uid or "", sender)
+        try:
+            taken = self._intake.take(came.incoming, claim, settled=refuses)  # only then a conflict is known
+        except (OSError, CatalogError) as error:
+            self._journal.say("not kept", error=type(error).__name__)
+            return OUT_OF_RESOURCES, "could not be kept", "no_room"
+        if taken.status is Status.QUARANTINED:
+            code = NOT_ITS_CLASS if "another SOP" in taken.reason else CANNOT_UNDERSTAND
+            return code, taken.reason, taken.status
+        if taken.status is Status.CONFLICT and refuses:
+            return DUPLICATE_SOP_INSTANCE, "its UID is that of another object; both are kept", taken.status
+        return SUCCESS, None, taken.status
+
+    def _find(self, conversation: Conversation, message: Message) -> None:
+        """Answer a C-FIND of who may ask."""
+        if "find" not in conversation.caller.may:
+            conversation.respond(message, NOT_AUTHORIZED, error_comment="this caller may not ask")
+            return
+        try:
+            identifier = conversation.data_set_of(message)
+        except Exception:  # whatever a parser stumbles over in the bytes of a peer is the fault of the bytes
+            conversation.respond(message, CANNOT_UNDERSTAND)
+            return
+        self._settled()
+        found = answers(
+            self._intake.catalog,
+            identifier,
+            self._address.ae_title,
+            lambda: conversation.is_cancelled(message),
+            with_patients=conversation.context_of(message).abstract_syntax == PATIENT_ROOT_FIND,
+        )
+        for status, match in found:
+            conversation.respond(message, status, match)
+
+
+def _echo(conversation: Conversation, message: Message) -> None:
+    conversation.respond(message, SUCCESS)
+
+
+def _unknown(conversation: Conversation, message: Message) -> None:
+    conversation.respond(message, UNRECOGNIZED_OPERATION)
+
+
+def _refuse() -> NoReturn:
+    raise PermissionError
+
+
+def _comment(words: str | None) -> str | None:
+    """An Error Comment has at most 64 characters (PS3.7 annex C)."""
+    return words[:64] if words is not None else None

@@ -1,6 +1,8 @@
 """Gets the instances of a series from a node into files, by C-GET or else by C-MOVE (PS3.4 C.4.2, C.4.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -27,17 +29,17 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
-from pynetdicom import build_role, evt
-from pynetdicom.events import EventHandlerType
-from pynetdicom.presentation import build_context
+from pynetdicom.presentation import StoragePresentationContexts, build_role
 
-from catalog.durable import make_folder, write
+from catalog.durable import Partial, make_folder, publish_files, sync_files, write_beside
+from catalog.elements import Elements
 from catalog.errors import RefusedError
 from catalog.identifiers import folder_name, is_uid
 from workbench.pacs import dimse
-from workbench.pacs.association import CONTEXTS_AT_MOST, associate
+from workbench.pacs.association import CONTEXTS_AT_MOST, associate, contexts_of, service
 from workbench.pacs.dimse_node import DimseNode
-from workbench.pacs.receive import Listener, answer_store, know_storage_class
+from workbench.pacs.file_meta import file_meta
+from workbench.pacs.receive import Listener
 from workbench.pacs.sop_classes import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 
 SYNTAXES = (
@@ -47,14 +49,37 @@ SYNTAXES = (
     MPEG2MPHL, MPEG4HP41, MPEG4HP41BD,
 )  # fmt: skip
 """What is proposed for every SOP class; a node that keeps an encoding may send it as it is."""
+STORAGE_CLASSES = tuple(str(each.abstract_syntax) for each in StoragePresentationContexts)
+"""What is proposed where a node does not tell which classes its instances have: as many as go together."""
+
+SETTLED_BYTES = 512 << 20
+"""Of instances that may have come and not have their names yet: waiting for many at once takes less."""
+TOGETHER_BYTES = 32 << 20
+"""Of instances that are waited for together while others come."""
+
+_SUCCESS, _OUT_OF_RESOURCES = 0x0000, 0xA700
+_SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
 
 
 def retrieve(
-    node: DimseNode, study_instance_uid: str, series_instance_uid: str, folder: Path, listener: Listener
+    node: DimseNode,
+    study_instance_uid: str,
+    series_instance_uid: str,
+    folder: Path,
+    listener: Listener,
+    *,
+    took: Callable[[int], None] = lambda _size: None,
 ) -> Sequence[Path]:
-    """Write every instance of a series that a node has into a folder, each durable before it is answered for.
+    """Write every instance of a series that a node has into a folder; they are durable when this returns.
 
-    The names of the files are digests of the UIDs: nothing that a peer says is part of a path.
+    The node keeps what it has sent, so that its answers need not wait for the disk, one by one.
+    The names of the files are digests of the UIDs: nothing that a peer says is part of a path. No file is
+    written over: other bytes than those that were fetched before lie beside them.
+
+    Parameters
+    ----------
+    took
+        Told the bytes of each instance; it may take its time.
 
     Raises
     ------
@@ -65,81 +90,176 @@ def retrieve(
     """
     identifier = _identifier("IMAGE", study_instance_uid, series_instance_uid)
     identifier.SOPInstanceUID = identifier.SOPClassUID = None
-    found = dimse.find(node, identifier)
-    uids = [str(each.get("SOPInstanceUID", "")) for each in found]
-    classes = sorted({str(each.get("SOPClassUID", "")) for each in found} - {""})
+    found = dimse.find_elements(node, identifier)
+    uids = [_uid(each, _SOP_INSTANCE_UID) for each in found]
+    told = {_uid(each, _SOP_CLASS_UID) for each in found}
+    classes = sorted(told - {""})
+    if "" in told:  # SOP Class UID (0008,0016) need not be told (PS3.4 table C.6-4)
+        classes = list(dict.fromkeys([*classes, *STORAGE_CLASSES]))
     if not found or not all(map(is_uid, (*uids, *classes))):
         raise RefusedError(f"{node.name} does not find the instances of series {series_instance_uid}")
     into = folder / folder_name(series_instance_uid)
     make_folder(into)
-    kept = _Kept(into)
     refusals = []
-    for service, get in (("C-GET", _get), ("C-MOVE", _move)):
-        wanted = [uid for uid in uids if uid not in kept.paths]
-        try:
-            get(node, identifier, classes, dict.fromkeys(wanted, kept), listener)
-        except RefusedError as error:
-            refusals.append(str(error))
-        if kept.error is not None:
-            raise kept.error
-        missing = len(set(uids) - kept.paths.keys())
-        if not missing:
-            return tuple(kept.paths.values())
-        refusals.append(f"{service}: {missing:,} of {len(uids):,} instances did not come")
+    with ThreadPoolExecutor(1, "disk") as disk:
+        kept = _Kept(into, set(uids), took, disk)
+        for name, retrieved in (("C-GET", _get), ("C-MOVE", _move)):
+            wanted = [uid for uid in uids if uid not in kept.paths]
+            try:
+                retrieved(node, identifier, classes, kept, wanted, listener)
+            except RefusedError as error:
+                refusals.append(str(error))
+            if kept.error is not None:
+                raise kept.error
+            missing = len(set(uids) - kept.paths.keys())
+            if not missing:
+                return tuple(kept.paths.values())
+            refusals.append(f"{name}: {missing:,} of {len(uids):,} instances did not come")
     raise RefusedError(
         f"{node.name} does not give all of series {series_instance_uid}. {'. '.join(refusals)}"
     )
 
 
-class _Kept:
-    """Takes instances as they come, and keeps them in a folder."""
+def _uid(answer: Elements, tag: int) -> str:
+    """A UID of an answer; empty where it has none."""
+    return answer[tag].value.decode("latin-1").strip(" \0") if tag in answer else ""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+
+class _Kept:
+    """Takes instances as they come, and keeps them in a folder; a thread waits for the disk meanwhile."""
+
+    def __init__(
+        self, folder: Path, wanted: Container[str], took: Callable[[int], None], disk: Executor
+    ) -> None:
+        self._folder, self._wanted, self._took, self._disk = folder, wanted, took, disk
+        self._whole: dict[str, Partial] = {}
+        self._fresh: list[Partial] = []
+        """Those that nobody waits for yet."""
+        self._size = self._fresh_size = 0
+        self._waits: list[Future[None]] = []
         self.paths: dict[str, Path] = {}
         self.error: OSError | None = None
 
+    def path(self, uid: str) -> Path:
+        """Where an instance goes."""
+        return self._folder / f"{folder_name(uid)}.dcm"
+
     def __call__(self, uid: str, content: bytes) -> None:
-        path = self._folder / f"{folder_name(uid)}.dcm"
+        """Take an instance whole."""
         try:
-            write(path, content)
+            path = write_beside(self.path(uid), (content,))
         except OSError as error:  # the node is told of it, and the caller
             self.error = error
             raise
         self.paths[uid] = path
+        self._took(len(content))
+
+    def begin(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> "_File | None":
+        """Take an instance that begins to come, unless nobody asked for it or it is there already."""
+        is_here = sop_instance_uid in self.paths or sop_instance_uid in self._whole
+        if is_here or sop_instance_uid not in self._wanted:
+            return None
+        return _File(self, sop_instance_uid, file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid))
+
+    def came(self, uid: str, file: Partial, size: int) -> None:
+        """Take a file that is whole."""
+        self._whole[uid] = file
+        self._fresh.append(file)
+        self._took(size)
+        self._size += size
+        self._fresh_size += size
+        if self._fresh_size > TOGETHER_BYTES:
+            self._waits.append(self._disk.submit(sync_files, self._fresh))
+            self._fresh, self._fresh_size = [], 0
+        if self._size > SETTLED_BYTES:
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait until whatever came is on the disk, and give it its name.
+
+        Raises
+        ------
+        OSError
+            If it does not get there.
+        """
+        whole, self._whole = self._whole, {}
+        waits, self._waits, self._fresh = self._waits, [], []
+        self._size = self._fresh_size = 0
+        try:
+            for each in waits:  # what went wrong on the disk is told once
+                each.result()
+            for file in whole.values():  # what was fetched before stays, whatever the node has of it now
+                file.step_aside()
+            publish_files(list(whole.values()))
+        except OSError:
+            for file in whole.values():
+                file.discard()
+            raise
+        self.paths |= {uid: file.target for uid, file in whole.items()}
+
+
+class _File:
+    """An instance on its way into its file."""
+
+    def __init__(self, kept: _Kept, uid: str, begin: bytes) -> None:
+        self._kept, self._uid, self._size = kept, uid, 0
+        self._file: Partial | None = None
+        with self._telling():
+            self._file = Partial(kept.path(uid))
+            self._file.write(begin)
+
+    def write(self, fragment: memoryview, /) -> None:
+        with self._telling():
+            if self._file is not None:
+                self._file.write(fragment)
+                self._size += len(fragment)
+
+    def finish(self) -> int:
+        with self._telling():
+            if self._file is not None:
+                self._file.close()
+                self._kept.came(self._uid, self._file, self._size)
+                return _SUCCESS
+        return _OUT_OF_RESOURCES
+
+    def discard(self) -> None:
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Go on without keeping anything where that fails: the node is told of it, and the caller."""
+        try:
+            yield
+        except OSError as error:
+            self._kept.error = error
+            self.discard()
 
 
 def _get(
-    node: DimseNode,
-    identifier: Dataset,
-    classes: Sequence[str],
-    expected: dict[str, _Kept],
+    node: DimseNode, identifier: Dataset, classes: Sequence[str], kept: _Kept, _wanted: Sequence[str],
     _listener: Listener,
-) -> None:
-    handlers: list[EventHandlerType] = [(evt.EVT_C_STORE, lambda event: answer_store(event, expected))]
+) -> None:  # fmt: skip
     some = classes[: CONTEXTS_AT_MOST - 1]
-    for sop_class_uid in some:
-        know_storage_class(sop_class_uid)
-    contexts = [build_context(UID(each), list(SYNTAXES)) for each in some]
+    contexts = contexts_of(some, SYNTAXES)
     roles = [build_role(UID(each), scp_role=True) for each in some]
-    with associate(
-        node, [build_context(STUDY_ROOT_GET), *contexts], roles=roles, handlers=handlers
-    ) as association:
-        dimse.get(association, _of_series(identifier))
+    try:
+        with associate(node, [service(STUDY_ROOT_GET), *contexts], roles=roles) as association:
+            dimse.get(association, _of_series(identifier), kept.begin)
+    finally:
+        kept.settle()
 
 
 def _move(
-    node: DimseNode,
-    identifier: Dataset,
-    classes: Sequence[str],
-    expected: dict[str, _Kept],
+    node: DimseNode, identifier: Dataset, classes: Sequence[str], kept: _Kept, wanted: Sequence[str],
     listener: Listener,
-) -> None:
+) -> None:  # fmt: skip
     pairs = [(each, str(syntax)) for each in classes for syntax in SYNTAXES]
-    for kept in list(expected.values())[:1]:
+    if wanted:
         with (
-            listener.expecting(list(expected), pairs, kept),
-            associate(node, [build_context(STUDY_ROOT_MOVE)]) as association,
+            listener.expecting(wanted, pairs, kept),
+            associate(node, [service(STUDY_ROOT_MOVE)]) as association,
         ):
             dimse.move(association, _of_series(identifier), node.calling_ae_title)
 

@@ -1,106 +1,35 @@
-"""The wire below DICOM: prompt sockets, bounded PDUs, a server that silent or garbage peers cannot block."""
+"""Sockets of the embedded PACS, which is pynetdicom's: prompt, with bounded PDUs, and few at a time."""
 
 import socket
 import socketserver
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from ssl import SSLContext
-from threading import Thread, Timer
+from threading import Thread
 from typing import Any
 
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
-from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
-from pynetdicom.transport import AddressInformation, AssociationSocket, ThreadedAssociationServer
+from pynetdicom.transport import ThreadedAssociationServer
 
 from catalog.errors import DeliveryError
-
-LARGEST_CONTROL_PDU = 1024 * 1024
-"""Bytes of any PDU but P-DATA-TF; 128 presentation contexts of 40 transfer syntaxes are half of it."""
-
-CONNECTIONS_AT_MOST = 64
-"""Connections a server holds at the same time, associated or not."""
+from workbench.pacs.acceptor import CONNECTIONS_AT_MOST
+from workbench.pacs.wire.pdu import LARGEST_CONTROL_PDU
 
 _P_DATA_TF = 0x04
 _HEADER = 6  # type, reserved, length in four bytes (PS3.8 section 9.3.1)
 
 
-def make_prompt(event: Event) -> None:
-    """Switch off Nagle's algorithm and bound every wait on a connection this bench has just opened.
-
-    Without TCP_NODELAY each message of several PDUs costs a delayed acknowledgement, about 45 ms.
-    """
-    wire = event.assoc.dul.socket
-    if wire is not None and wire.socket is not None:
-        wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wire.socket.settimeout(event.assoc.network_timeout)
-
-
-class PromptEntity(ApplicationEntity):
-    """An application entity whose connections can have a deadline, and are closed in the end."""
-
-    def _create_socket(
-        self, assoc: Association, address: AddressInformation, tls_args: tuple[SSLContext, str] | None
-    ) -> AssociationSocket:
-        wire = _TimedSocket(assoc, address=address)
-        wire.tls_args = tls_args
-        return wire
-
-
-def allow(association: Association, seconds: float | None) -> None:
-    """Cut the connection of an association after so many seconds; `None` takes that back.
-
-    Time-outs bound each wait for some bytes; a peer that sends one a second never lets them run out.
-    """
-    wire = association.dul.socket
-    if isinstance(wire, _TimedSocket):
-        wire.allow(seconds)
-
-
-class _TimedSocket(AssociationSocket):
-    _timer: Timer | None = None
-    _until: float | None = None
-    """When the connection is cut; the timer looks at it, and waits on where it was put off meanwhile."""
-    _looks: float = 0.0
-
-    def allow(self, seconds: float | None) -> None:
-        self._until = None if seconds is None else time.monotonic() + seconds
-        if self._until is not None and (self._timer is None or self._until < self._looks):
-            self._wait(self._until)
-
-    def _wait(self, until: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._looks = until
-        self._timer = Timer(max(until - time.monotonic(), 0.0), self._look)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _look(self) -> None:
-        until, self._timer = self._until, None
-        if until is None:
-            return
-        if until > time.monotonic():
-            self._wait(until)
-            return
-        opened = self.socket
-        if opened is not None:
-            with suppress(OSError):  # closed in this moment
-                opened.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self.allow(None)
-        if self._timer is not None:
-            self._timer.cancel()
-        super().close()
-
-    def _shutdown_socket(self) -> None:  # pynetdicom's own leaves a socket that was never connected open
-        opened = self.socket
-        super()._shutdown_socket()
-        if opened is not None:
-            opened.close()
+def application_entity(
+    ae_title: str, *, connection_seconds: float, answer_seconds: float, maximum_pdu: int
+) -> ApplicationEntity:
+    """Return an application entity, to be served, that never waits without end."""
+    ae = ApplicationEntity(ae_title)
+    ae.connection_timeout = connection_seconds
+    ae.acse_timeout = connection_seconds
+    ae.dimse_timeout = answer_seconds
+    ae.network_timeout = answer_seconds
+    ae.maximum_pdu_size = maximum_pdu
+    return ae
 
 
 class PduGuard:
@@ -153,8 +82,8 @@ class PduGuard:
         return length
 
 
-class Guarded:
-    """What bounds the PDUs of a connection in size, and in the time that one may take to arrive."""
+class GuardedSocket(socket.socket):
+    """A connection that bounds its PDUs in size, and in the time that one may take to arrive."""
 
     guard: PduGuard
     _pdu_seconds = 0.0
@@ -162,7 +91,7 @@ class Guarded:
 
     def allow(self, seconds: float | None) -> None:
         """Set how long a PDU, and each wait for a part of it, may take."""
-        self.settimeout(seconds)  # type: ignore[attr-defined]
+        self.settimeout(seconds)
         self._pdu_seconds = seconds or 0.0
 
     def recv(self, size: int = 1024, flags: int = 0) -> bytes:
@@ -171,13 +100,9 @@ class Guarded:
             self._begun = time.monotonic()
         elif time.monotonic() - self._begun > self._pdu_seconds:
             raise TimeoutError(f"A PDU did not arrive within {self._pdu_seconds:g} seconds")
-        received: bytes = super().recv(size, flags)  # type: ignore[misc]
+        received = super().recv(size, flags)
         self.guard.follow(received)
         return received
-
-
-class GuardedSocket(Guarded, socket.socket):
-    """A connection whose PDUs are bounded."""
 
 
 class BoundedServer(ThreadedAssociationServer):
@@ -191,14 +116,10 @@ class BoundedServer(ThreadedAssociationServer):
         assert self.socket is not None
         accepted, address = self.socket.accept()
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        guarded = self.guarded(accepted)
+        guarded = GuardedSocket(fileno=accepted.detach())
         guarded.guard = PduGuard(self.ae.maximum_pdu_size)
         guarded.allow(self.ae.acse_timeout)
         return guarded, address
-
-    def guarded(self, accepted: socket.socket) -> Any:
-        """Return the connection as one that can bear a guard."""
-        return GuardedSocket(fileno=accepted.detach())
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Turn away a connection too many before it costs anything."""
@@ -207,14 +128,10 @@ class BoundedServer(ThreadedAssociationServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Forget a connection that failed before it became an association."""
 
-    def stop_listening(self) -> None:
-        """Accept nobody any more; associations go on."""
-        socketserver.TCPServer.shutdown(self)
-        self.server_close()
-
     def shutdown(self) -> None:
         """Stop serving, end all associations and close the socket."""
-        self.stop_listening()
+        socketserver.TCPServer.shutdown(self)
+        self.server_close()
         for association in self.active_associations:
             association.abort()
 
@@ -224,9 +141,6 @@ def serve(
     host: str,
     port: int,
     handlers: list[EventHandlerType],
-    *,
-    tls: SSLContext | None = None,
-    server_class: Callable[..., BoundedServer] = BoundedServer,
 ) -> BoundedServer:
     """Serve an application entity in threads of this process until `shutdown()` of the returned server.
 
@@ -241,8 +155,7 @@ def serve(
         made = ae.make_server(
             (host, port),
             evt_handlers=handlers,
-            ssl_context=tls,
-            server_class=server_class,  # type: ignore[arg-type]
+            server_class=BoundedServer,
         )
     except OSError as error:
         raise DeliveryError(
@@ -257,7 +170,7 @@ def serve(
 def _allow_more(event: Event) -> None:
     """Give an associated peer the time of the network, not only that of a stranger."""
     wire = event.assoc.dul.socket
-    if wire is not None and isinstance(wire.socket, Guarded):
+    if wire is not None and isinstance(wire.socket, GuardedSocket):
         wire.socket.allow(event.assoc.network_timeout)
 
 

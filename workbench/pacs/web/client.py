@@ -6,37 +6,24 @@ Errors name the node and the service, never what was asked: queries carry what t
 import http.client
 import os
 import socket
-import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from email.message import Message
 from threading import Event, Timer
 from types import TracebackType
 from typing import Self
 
-from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError, SettingsError, words_of
+from catalog.errors import NodeUnavailableError, RefusedError, SettingsError
+from workbench.pacs.tls import client_context
 from workbench.pacs.web.node import WebNode
+from workbench.pacs.web.refusal import check, failed, unavailable
 
 PIECE = 128 * 1024
 """Bytes that are read at a time."""
+_TOO_SLOW = "does not take what is sent, or too slowly"
 SLOWEST = 1024
 """Bytes a second that an answer must bring, over each `answer_seconds`."""
-
-_REFUSALS = {
-    400: "does not understand the question",
-    401: "does not know who asks; check token_variable, or the client certificate",
-    403: "does not allow this bench to ask; check token_variable, or the client certificate",
-    404: "has nothing there; check the url, or what is asked for is gone",
-    405: "does not offer this service",
-    406: "does not give it in this form",
-    409: "does not take it",
-    410: "has nothing there any more",
-    413: "finds that too much; ask a narrower question",
-    415: "does not take this form",
-    501: "does not offer this service",
-}
-"""Status that stays the same when asked again (PS3.18 section 8.5)."""
 
 
 class Answer:
@@ -47,8 +34,10 @@ class Answer:
         self._response = response
         self.announced = response.length
         """Bytes of the body, as the node says; `None` where it does not."""
-        self.warned = "299" in response.getheader("Warning", "").split(" ", 1)[:1]
-        """Whether the node says that this is not all (PS3.18 section 8.3.4.4)."""
+        self.status = response.status
+        code, _, words = response.getheader("Warning", "").partition(" ")
+        self.warning = words if code == "299" else ""
+        """What the node warns of, as it says it: that this is not all (PS3.18 section 8.3.4.4)."""
         self._type = Message()
         self._type["Content-Type"] = response.getheader("Content-Type", "")
 
@@ -71,23 +60,28 @@ class Answer:
             If it ends before its announced length, stops, or comes too slowly to be an answer.
         """
         announced, came = self.announced, 0
-        begun, before = time.monotonic(), 0
+        waited, before = 0.0, 0  # for the node alone: whoever takes the pieces may take its time
         try:
-            while piece := self._response.read1(PIECE):
+            while True:
+                asked = time.monotonic()
+                piece = self._response.read1(PIECE)
+                waited += time.monotonic() - asked
+                if not piece:
+                    break
                 came += len(piece)
-                if time.monotonic() - begun > self._node.answer_seconds:
+                if waited > self._node.answer_seconds:
                     if came - before < SLOWEST * self._node.answer_seconds:
                         raise TimeoutError
-                    begun, before = time.monotonic(), came
+                    waited, before = 0.0, came
                 yield piece
         except TimeoutError:
-            raise _unavailable(
+            raise unavailable(
                 self._node, f"stopped answering, or answers too slowly, after {came:,} bytes"
             ) from None
         except (OSError, http.client.HTTPException, ValueError):
-            raise _unavailable(self._node, f"broke off its answer after {came:,} bytes") from None
+            raise unavailable(self._node, f"broke off its answer after {came:,} bytes") from None
         if announced is not None and came < announced:
-            raise _unavailable(self._node, f"broke off its answer after {came:,} of {announced:,} bytes")
+            raise unavailable(self._node, f"broke off its answer after {came:,} of {announced:,} bytes")
 
     def read(self, at_most: int) -> bytes:
         """The whole body.
@@ -121,8 +115,10 @@ class Client:
     def __init__(self, node: WebNode) -> None:
         self.node = node
         self._authorization = _authorization(node)
-        self._tls = _tls(node) if node.scheme == "https" else None
+        self._tls = client_context(node) if node.scheme == "https" else None
         self._connection: http.client.HTTPConnection | None = None
+        self._kept = False
+        """Whether the connection answered before: one that did may have been closed meanwhile."""
 
     def __enter__(self) -> Self:
         return self
@@ -145,32 +141,128 @@ class Client:
         """
         response = self._ask("GET", path, accept)
         try:
-            _check(self.node, response)
+            check(self.node, response.status)
             yield Answer(self.node, response)
         finally:
             if not response.isclosed():  # what was left unread is in the way of the next request
                 response.close()
                 self._close()
 
-    def _ask(self, method: str, path: str, accept: str) -> http.client.HTTPResponse:
+    def connect(self) -> None:
+        """Connect, where that was not done yet; nothing is asked.
+
+        Raises
+        ------
+        catalog.errors.DeliveryError
+            If the node cannot be reached, or cannot be trusted.
+        """
+        try:
+            self._connected()
+        except OSError as error:
+            self._close()
+            raise failed(self.node, error) from None
+
+    @contextmanager
+    def post(
+        self,
+        path: str,
+        pieces: Callable[[], Iterator[bytes]],
+        *,
+        length: int,
+        content_type: str,
+        accept: str,
+        at_most: float,
+    ) -> Iterator[Answer]:
+        """Hold the answer to a POST below the root of the node, whatever its status is.
+
+        Parameters
+        ----------
+        pieces
+            Begins the body anew, as bytes of `length` together.
+        at_most
+            Seconds in which the node must have taken it.
+
+        Raises
+        ------
+        catalog.errors.NodeUnavailableError
+            If the node cannot be reached, does not take the body or does not answer in time.
+        catalog.errors.RefusedError
+            If it cannot be trusted.
+        """
+        headers = self._headers(accept) | {"Content-Type": content_type, "Content-Length": str(length)}
+        response, is_whole = self._put(path, pieces, headers, at_most)
+        try:
+            yield Answer(self.node, response)
+        finally:
+            if not (is_whole and response.isclosed()):  # what is left is in the way of the next request
+                response.close()
+                self._close()
+
+    def _put(
+        self, path: str, pieces: Callable[[], Iterator[bytes]], headers: dict[str, str], at_most: float
+    ) -> tuple[http.client.HTTPResponse, bool]:
+        """Send a body, and return the answer, and whether all was sent before it came."""
+        self.connect()
+        connection = self._connection
+        assert connection is not None
+        assert connection.sock is not None
+        is_whole = True
+        with _until(at_most, connection.sock) as overdue:
+            try:
+                connection.putrequest("POST", self.node.root + path, skip_accept_encoding=True)
+                for name, value in headers.items():
+                    connection.putheader(name, value)
+                connection.endheaders()
+                is_whole = _sent(connection, pieces())
+            except (BrokenPipeError, ConnectionResetError):
+                is_whole = False  # not even the headers went out
+            except OSError as error:
+                self._close()
+                if overdue.is_set() or isinstance(error, TimeoutError):
+                    raise unavailable(self.node, _TOO_SLOW) from None
+                raise failed(self.node, error) from None
+            except BaseException:  # of the pieces: the node waits for the rest of them
+                self._close()
+                raise
+        kept = self._kept
+        try:
+            return self._response(connection), is_whole
+        except (http.client.HTTPException, OSError) as error:
+            self._close()
+            if overdue.is_set():
+                raise unavailable(self.node, _TOO_SLOW) from None
+            if not isinstance(error, http.client.RemoteDisconnected | BrokenPipeError | ConnectionResetError):
+                raise failed(self.node, error) from None
+            if not kept:
+                raise unavailable(self.node, "ended the connection and did not answer") from None
+        return self._put(path, pieces, headers, at_most)
+
+    def _headers(self, accept: str) -> dict[str, str]:
         headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "imaging-workbench"}
         if self._authorization:
             headers["Authorization"] = self._authorization
-        kept = self._connection is not None
+        return headers
+
+    def _ask(self, method: str, path: str, accept: str) -> http.client.HTTPResponse:
+        headers = self._headers(accept)
+        kept = self._kept
         try:
             return self._request(method, path, headers)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
             self._close()
-            if not kept:  # a connection that was kept may have been closed meanwhile; a new one was not
-                raise _unavailable(self.node, "closed the connection without an answer") from None
+            if not kept:
+                raise unavailable(self.node, "closed the connection without an answer") from None
         except (OSError, http.client.HTTPException) as error:
             self._close()
-            raise _failed(self.node, error) from None
+            raise failed(self.node, error) from None
         return self._ask(method, path, accept)
 
     def _request(self, method: str, path: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         connection = self._connected()
         connection.request(method, self.node.root + path, headers=headers)
+        return self._response(connection)
+
+    def _response(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
         assert connection.sock is not None
         with _until(self.node.answer_seconds, connection.sock) as overdue:
             try:
@@ -181,6 +273,7 @@ class Client:
                 raise
         if overdue.is_set():  # headers that were cut off here look as if they had ended
             raise TimeoutError
+        self._kept = True
         return response
 
     def _connected(self) -> http.client.HTTPConnection:
@@ -205,7 +298,17 @@ class Client:
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+        self._connection, self._kept = None, False
+
+
+def _sent(connection: http.client.HTTPConnection, pieces: Iterator[bytes]) -> bool:
+    """Send pieces; whether the node took all. One that has heard enough may have answered already."""
+    for piece in pieces:
+        try:
+            connection.send(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+    return True
 
 
 @contextmanager
@@ -231,43 +334,6 @@ def _until(seconds: float, wire: socket.socket) -> Iterator[Event]:
         timer.cancel()
 
 
-def _check(node: WebNode, response: http.client.HTTPResponse) -> None:
-    status = response.status
-    if 200 <= status < 300:
-        return
-    if 300 <= status < 400:
-        raise RefusedError(
-            f"{node.name} answers with another address, which is not followed; give the right url"
-        )
-    if status in _REFUSALS:
-        raise RefusedError(f"{node.name} {_REFUSALS[status]} (status {status})")
-    kind = NodeUnavailableError if status in (408, 429) or status >= 500 else RefusedError
-    raise kind(f"{node.name} answers with status {status}")
-
-
-def _failed(node: WebNode, error: Exception) -> DeliveryError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return RefusedError(
-            f"{node.name}: the certificate of {node.url} cannot be trusted ({error.verify_message}); "
-            "give the certificates to check it against as ca_file"
-        )
-    if isinstance(error, ssl.SSLError):
-        return RefusedError(
-            f"{node.name}: no TLS with {node.url} ({error.reason}); it may want a client certificate"
-        )
-    if isinstance(error, TimeoutError):
-        return _unavailable(node, f"did not answer within {node.answer_seconds:g} seconds")
-    if isinstance(error, socket.gaierror):
-        return NodeUnavailableError(f"{node.name} cannot be reached: {node.host} cannot be looked up")
-    if isinstance(error, OSError):
-        return NodeUnavailableError(f"{node.name} cannot be reached at {node.url}: {words_of(error)}")
-    return _unavailable(node, "does not answer in HTTP")
-
-
-def _unavailable(node: WebNode, words: str) -> NodeUnavailableError:
-    return NodeUnavailableError(f"{node.name} {words}")
-
-
 def _authorization(node: WebNode) -> str | None:
     if node.token_variable is None:
         return None
@@ -275,22 +341,3 @@ def _authorization(node: WebNode) -> str | None:
     if not token or not token.isascii() or not token.isprintable():
         raise SettingsError(f"node {node.name}: the environment variable {node.token_variable} has no token")
     return token if " " in token else f"Bearer {token}"
-
-
-def _tls(node: WebNode) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=node.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if node.client_certificate is not None:
-            context.load_cert_chain(node.client_certificate, node.client_key, password=_no_password)
-    except ssl.SSLError:
-        raise SettingsError(
-            f"node {node.name}: its certificate files are no certificates with their key"
-        ) from None
-    except (OSError, ValueError):
-        raise SettingsError(f"node {node.name}: its certificate files cannot be read") from None
-    return context
-
-
-def _no_password() -> str:
-    raise ValueError("the key is encrypted")

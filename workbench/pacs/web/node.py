@@ -2,12 +2,23 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from catalog.attributes import Level
+from catalog.errors import RefusedError
 from catalog.records import RemoteSeries
-from workbench.pacs.node import SCHEME, ListenAddress
+from workbench.pacs.limits import UNLIMITED, Limits
+from workbench.pacs.node import ANSWERS, SCHEME, ListenAddress
+
+if TYPE_CHECKING:
+    from workbench.pacs.carrier import Carrier
+    from workbench.pacs.found import Found
+    from workbench.pacs.receive import Listener
+    from workbench.pacs.worklist import Worklist
 
 _URL = re.compile(
     r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?((?:/[A-Za-z0-9._~-]+)*)/?"
@@ -37,6 +48,8 @@ class WebNode:
     """Certificate (PEM) this bench shows, for mutual TLS."""
     client_key: Path | None = None
     """Its key, where that is a file of its own; not encrypted."""
+    limits: Limits = UNLIMITED
+    """How much of it this bench takes, and when."""
     connection_seconds: float = 10.0
     """How long to wait for the connection."""
     answer_seconds: float = 60.0
@@ -89,9 +102,9 @@ class WebNode:
         """Where it is, for people."""
         return self.url
 
-    def called(self, name: str, calling_ae_title: str) -> Self:
+    def called(self, name: str, calling_ae_title: str, counted_in: Path | None = None) -> Self:
         """The same node under the name of the settings; AE titles play no part in DICOMweb."""
-        return replace(self, name=name)
+        return replace(self, name=name, limits=self.limits.counted_in(counted_in))
 
     def echo(self) -> None:
         """Ask for one study, and do not look at it (QIDO-RS)."""
@@ -100,11 +113,50 @@ class WebNode:
         with Client(self) as client, client.get("/studies?limit=1", "application/dicom+json"):
             pass
 
-    def survey(self, matching: Mapping[str, str]) -> Iterator[RemoteSeries]:
-        """Ask for series (QIDO-RS)."""
-        from workbench.pacs.web.survey import survey
+    def find(
+        self,
+        level: str = "study",
+        *,
+        root: str | None = None,
+        fuzzy: bool = False,
+        limit: int = ANSWERS,
+        **matching: Any,
+    ) -> "Found":
+        """Ask what it has (QIDO-RS); information models play no part in DICOMweb."""
+        from workbench.pacs.found import found_of
+        from workbench.pacs.matching import inquiries_of, level_named
+        from workbench.pacs.web.find import answers
 
-        return survey(self, matching)
+        heard: list[str] = []
+        inquiries = inquiries_of(level_named(level), matching)
+        above = max(limit, ANSWERS)
+        with self.limits.turn(self.name):
+            return found_of(
+                lambda inquiry: answers(self, inquiry, fuzzy=fuzzy, heard=heard.append, above_at_most=above),
+                inquiries,
+                self.name,
+                self.address,
+                limit=limit,
+                remarks=lambda: (
+                    [f"{self.name} matches literally alone"] * any("fuzzy" in each.lower() for each in heard)
+                ),
+            )
+
+    def worklist(self, *, limit: int = ANSWERS, **matching: Any) -> "Worklist":
+        """Refuse: a worklist is asked for by DIMSE."""
+        raise RefusedError(
+            f"{self.name} is a DICOMweb node, which has no Modality Worklist; it is asked for by DIMSE"
+        )
+
+    def survey(self, matching: Mapping[str, Any]) -> Iterator[RemoteSeries]:
+        """Ask for series (QIDO-RS)."""
+        from workbench.pacs.matching import inquiries_of
+        from workbench.pacs.survey import as_remote
+        from workbench.pacs.web.find import answers
+
+        inquiries = inquiries_of(Level.SERIES, matching)
+        found = chain.from_iterable(answers(self, each) for each in inquiries)
+        return as_remote(self.limits.surveyed(self.name, found), self.address)
 
     def retrieve(
         self, study_instance_uid: str, series_instance_uid: str, folder: Path, listen: ListenAddress
@@ -112,7 +164,23 @@ class WebNode:
         """Get every instance of a series into files (WADO-RS)."""
         from workbench.pacs.web.retrieve import retrieve
 
-        return retrieve(self, study_instance_uid, series_instance_uid, folder)
+        self.limits.check_hours(self.name)
+        with self.limits.turn(self.name) as pace:
+            return retrieve(self, study_instance_uid, series_instance_uid, folder, took=pace.took)
+
+    @property
+    def calls_back_with(self) -> None:
+        """It never calls back."""
+
+    def listening(self, address: ListenAddress) -> "AbstractContextManager[Listener]":
+        """Refuse: there is nothing to listen for."""
+        raise RefusedError(f"{self.name} is a DICOMweb node, which sends nothing by itself")
+
+    def carrying(self, listen: "ListenAddress | Listener") -> "AbstractContextManager[Carrier]":
+        """Hold what carries instances to it by STOW-RS."""
+        from workbench.pacs.web.carrier import WebCarrier
+
+        return nullcontext(WebCarrier(self))
 
     def _part(self, number: int) -> str:
         found = _URL.fullmatch(self.url)

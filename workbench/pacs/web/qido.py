@@ -1,12 +1,13 @@
 """Searches a DICOMweb node (QIDO-RS, PS3.18 section 10.6), page by page until nothing new comes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from catalog.attributes import Attribute
-from catalog.errors import RefusedError
+from catalog.errors import RefusedError, TooManyAnswersError
 from catalog.identifiers import is_uid
+from workbench.pacs.matching import Keys
 from workbench.pacs.web.client import Client
-from workbench.pacs.web.rows import Row, rows_in, text
+from workbench.pacs.web.rows import JSON, Row, rows_in, text
 
 PAGE = 500
 """Rows that are asked for at a time."""
@@ -14,8 +15,8 @@ PAGE_BYTES = 32 * 1024 * 1024
 """The most that one page may have."""
 ROWS_AT_MOST = 100_000
 """Rows of one search before the question counts as too wide; as for C-FIND."""
-JSON = "application/dicom+json"
-
+_FUZZY = "fuzzy"
+"""In the warning of a node that has no fuzzy matching (PS3.18 section 8.3.4.2)."""
 _NOT_ESCAPED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~*?,:/@!$'()")
 """Bytes that stand in a query as they are (RFC 3986 section 3.4); Orthanc knows no escaped wildcards."""
 
@@ -25,10 +26,12 @@ def search(
     path: str,
     key: int,
     *,
-    matching: Mapping[Attribute, str] | None = None,
+    matching: Keys | None = None,
     returned: Sequence[int] = (),
     expected: int | None = None,
-) -> Iterator[Row]:
+    fuzzy: bool = False,
+    heard: Callable[[str], None] | None = None,
+) -> Generator[Row]:
     """Yield the rows of a search, each once.
 
     Parameters
@@ -44,6 +47,10 @@ def search(
     expected
         How many rows the node said there are: no further page is asked for when a page that is not full has
         brought them. Whatever it said, a page that brings nothing new ends the search.
+    fuzzy
+        Whether names are to match by their sound, or whatever the node takes for it (PS3.18 section 8.3.4.2).
+    heard
+        Told of each warning of the node.
 
     Raises
     ------
@@ -51,12 +58,16 @@ def search(
         If the node does not answer or refuses, its answer is no list of rows or has too many, or it gives the
         same page again although there are more, so that the rest cannot be had.
     """
-    parts = [f"{each.tag:08X}={_escaped(_value(each, value))}" for each, value in (matching or {}).items()]
+    parts = _parts(matching or {})
     parts += [f"includefield={tag:08X}" for tag in returned]
+    parts += ["fuzzymatching=true"] * fuzzy
     known: set[str] = set()
     given = 0
     while True:
-        page, more = _page(client, path, [*parts, f"limit={PAGE}", f"offset={given}"])
+        page, warning = _page(client, path, [*parts, f"limit={PAGE}", f"offset={given}"])
+        if warning and heard is not None:
+            heard(warning)
+        more = bool(warning) and _FUZZY not in warning.lower()
         given, before = given + len(page), len(known)
         for row in page:
             uid = text(row, key)
@@ -65,30 +76,42 @@ def search(
             known.add(uid)
             yield row
             if len(known) > ROWS_AT_MOST:
-                raise RefusedError(f"More than {ROWS_AT_MOST:,} matches; ask a narrower question")
+                raise TooManyAnswersError(f"More than {ROWS_AT_MOST:,} matches; ask a narrower question")
         if len(page) < PAGE and len(known) == expected and not more:
             return
         if len(known) == before:
             break
     if page and (more or len(page) == PAGE or len(known) < (expected or 0)):
-        raise RefusedError(
+        raise TooManyAnswersError(
             f"{client.node.name} gives the same {len(page):,} rows again instead of its next page: more than "
             f"{len(known):,} cannot be had; ask a narrower question"
         )
 
 
-def _page(client: Client, path: str, parts: Sequence[str]) -> tuple[list[Row], bool]:
-    """Rows of a page, and whether the node warns that there are more (PS3.18 section 8.3.4.4)."""
+def _page(client: Client, path: str, parts: Sequence[str]) -> tuple[list[Row], str]:
+    """Rows of a page, and what the node warns of: that there are more, for one (PS3.18 section 8.3.4.4)."""
     with client.get(f"{path}?{'&'.join(parts)}", JSON) as answer:
         content = answer.read(PAGE_BYTES)
         if answer.announced == 0:  # as with status 204; a body that is only missing is no answer
-            return [], False
+            return [], ""
         try:
-            return rows_in(content), answer.warned
+            return rows_in(content), answer.warning
         except ValueError:
             raise RefusedError(
                 f"{client.node.name} answers QIDO-RS with something else than rows in JSON; check the url"
             ) from None
+
+
+def _parts(keys: Keys, inside: str = "") -> list[str]:
+    """Keys of a query; those of a sequence's item have its tag and a dot before theirs."""
+    parts: list[str] = []
+    for each, key in keys.items():
+        name = f"{inside}{each.tag:08X}"
+        if isinstance(key, str):
+            parts += [f"{name}={_escaped(_value(each, key))}"] * bool(key)
+        else:
+            parts += _parts(key, f"{name}.")
+    return parts
 
 
 def _value(attribute: Attribute, value: str) -> str:

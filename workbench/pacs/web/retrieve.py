@@ -1,12 +1,13 @@
 """Gets the instances of a series from a DICOMweb node into files (WADO-RS, PS3.18 section 10.4)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from catalog.durable import make_folder, write_parts
+from catalog.durable import make_folder, write_beside
 from catalog.errors import DeliveryError, RefusedError
 from catalog.identifiers import folder_name, is_uid
+from workbench.pacs.file_meta import harmless
 from workbench.pacs.web import rows
 from workbench.pacs.web.client import Answer, Client
 from workbench.pacs.web.multipart import Begin, End, Event, Multipart
@@ -27,7 +28,12 @@ _LONG = frozenset({b"OB", b"OW", b"UN", b"SQ", b"UT", b"UC", b"UR"})
 
 
 def retrieve(
-    node: WebNode, study_instance_uid: str, series_instance_uid: str, folder: Path
+    node: WebNode,
+    study_instance_uid: str,
+    series_instance_uid: str,
+    folder: Path,
+    *,
+    took: Callable[[int], None] = lambda _size: None,
 ) -> Sequence[Path]:
     """Write every instance of a series that a node has into files; as `workbench.pacs.node.Node.retrieve`.
 
@@ -43,7 +49,7 @@ def retrieve(
             raise RefusedError(f"{node.name} does not find the instances of series {series_instance_uid}")
         into = folder / folder_name(series_instance_uid)
         make_folder(into)
-        kept = _Kept(into, frozenset(uids))
+        kept = _Kept(into, frozenset(uids), took)
         refusals = _all_of(client, series, uids, kept)
     missing = len(uids) - len(kept.paths)
     if missing:
@@ -80,8 +86,9 @@ def _tried(client: Client, path: str, kept: "_Kept") -> list[str]:
 class _Kept:
     """Takes the parts of answers, and keeps the instances that are wanted as files named by digests."""
 
-    def __init__(self, folder: Path, wanted: frozenset[str]) -> None:
+    def __init__(self, folder: Path, wanted: frozenset[str], took: Callable[[int], None]) -> None:
         self._folder = folder
+        self._took = took
         self._wanted = wanted
         self.paths: dict[str, Path] = {}
 
@@ -93,14 +100,9 @@ class _Kept:
         catalog.errors.DeliveryError
             If the answer is no multipart of DICOM, or is cut short; what came whole before is kept.
         """
-        boundary = answer.boundary
-        if answer.content_type != "multipart/related" or not boundary:
-            raise RefusedError(f"{node.name} answers WADO-RS with something else than multipart/related")
         passed = 0
-        events = _events(node, answer, boundary)
-        for begin in events:
-            assert isinstance(begin, Begin)  # the parser ends each part before the next
-            passed += not self._keep(_body(node, events))
+        for part in parts_of(node, answer):
+            passed += not self._keep(part)
             if passed > len(self._wanted):
                 raise RefusedError(f"{node.name} sends other instances than it was asked for")
 
@@ -115,9 +117,10 @@ class _Kept:
             for _ in body:
                 pass
             return False
-        path = self._folder / f"{folder_name(uid)}.dcm"
-        write_parts(path, chain([head], body))
+        wanted = self._folder / f"{folder_name(uid)}.dcm"
+        path = write_beside(wanted, chain([harmless(bytes(head))], body))
         self.paths[uid] = path
+        self._took(path.stat().st_size)
         return True
 
 
@@ -132,6 +135,23 @@ def named_in(head: bytes | bytearray) -> str:
             return bytes(head[begin : begin + length]).rstrip(b"\0 ").decode("ascii", "replace")
         at = begin + length
     return ""
+
+
+def parts_of(node: WebNode, answer: Answer) -> Iterator[Iterator[bytes]]:
+    """Yield the parts of an answer, each to be read before the next.
+
+    Raises
+    ------
+    catalog.errors.DeliveryError
+        If the answer is no multipart of DICOM, or is cut short; at the end of what came.
+    """
+    boundary = answer.boundary
+    if answer.content_type != "multipart/related" or not boundary:
+        raise RefusedError(f"{node.name} answers WADO-RS with something else than multipart/related")
+    events = _events(node, answer, boundary)
+    for begin in events:
+        assert isinstance(begin, Begin)  # the parser ends each part before the next
+        yield _body(node, events)
 
 
 def _events(node: WebNode, answer: Answer, boundary: str) -> Iterator[Event]:

@@ -7,6 +7,9 @@ from typing import Any
 from catalog.attributes import Attribute, Kind
 from catalog.records import Value
 
+JSON = "application/dicom+json"
+"""Media type of DICOM JSON."""
+
 type Row = Mapping[str, Any]
 """Tag as eight hexadecimal digits to an object with `vr` and `Value`, as the peer wrote it."""
 
@@ -28,6 +31,23 @@ def rows_in(content: bytes) -> list[Row]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError("no array of objects")
     return rows
+
+
+def row_in(content: bytes) -> Row:
+    """Return the one data set of an answer, alone or as the only one of an array.
+
+    Raises
+    ------
+    ValueError
+        If it is none in JSON.
+    """
+    (row,) = rows_in(content if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"[" else b"[%b]" % content)
+    return row
+
+
+def items(row: Row, tag: int) -> list[Row]:
+    """The items of a sequence."""
+    return [each for each in _values(row, tag) if isinstance(each, dict)]
 
 
 def text(row: Row, tag: int) -> str | None:

@@ -1,0 +1,1 @@
+"""What happens with what was received: rules, the pure decision, and the edge that carries it out."""
