@@ -21,6 +21,7 @@ from pipelines.encode.presentation_state import Mark, presentation_state
 from pipelines.encode.report import report
 from pipelines.encode.secondary_capture import secondary_capture
 from pipelines.encode.segmentation import segmentation
+from pipelines.presentation.appearance import Appearance
 from pipelines.samples.moving import write_mp4
 
 ALGORITHM = Algorithm("threshold", "1.2.3", "7f3a" * 8, {"above": 0.0, "below": None})
@@ -57,7 +58,7 @@ def make_results(folder: Path, *, study: str | None = None) -> Results:
         "SEG": seg,
         "SR": report(seg, headers, rows, algorithm=ALGORITHM),
         "KOS": key_objects([*headers[:2], seg], description="für die Konferenz"),
-        "GSPS": presentation_state(headers, [mark], window=(40.0, 400.0)),
+        "GSPS": presentation_state(headers, [mark], appearance=Appearance((40.0, 400.0))),
         "SC": secondary_capture(picture, headers[0], description="as it was seen"),
         "PDF": encapsulated_pdf(PDF, headers[0], title="Befund"),
         "PM": parametric_map(volume, headers, algorithm=ALGORITHM),

@@ -17,6 +17,7 @@ from catalog.errors import EncodeError, QuestionError
 from catalog.identifiers import digest, digest_of_texts
 from pipelines.encode.algorithm import Person, software_version
 from pipelines.marks import Mark
+from pipelines.presentation.appearance import Appearance
 from pipelines.presentation.scene import Scene
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Drawn:
     """Gives the labels, where the form has them."""
     colours: Mapping[int, tuple[int, int, int]]
     """Of the labels."""
-    window: tuple[float, float]
+    appearance: Appearance
 
 
 class Outgoing:
@@ -97,7 +98,7 @@ class Outgoing:
         from pipelines.encode.drawn_state import drawn_state
 
         return drawn_state(
-            drawn.marks, drawn.scene, self._beneath(drawn), author=self.author, window=drawn.window
+            drawn.marks, drawn.scene, self._beneath(drawn), author=self.author, appearance=drawn.appearance
         )
 
     def _structures(self, drawn: Drawn) -> "Dataset":
@@ -144,5 +145,5 @@ def _name(form: str, author: str, drawn: Drawn) -> str:
     else:
         words += [repr(each.as_json()) for each in drawn.marks]
     if form == "gsps":
-        words.append(str(drawn.window))
+        words.append(str(drawn.appearance))
     return digest_of_texts(words)[:32]

@@ -73,7 +73,10 @@ export class Commands implements Keyboard {
     turn: () => this.camera(({ rotation }) => ({ rotation: (rotation + 90) % 360 })),
     'flip left and right': () => this.camera(each => ({ flip_horizontal: !each.flip_horizontal })),
     'flip top and bottom': () => this.camera(each => ({ flip_vertical: !each.flip_vertical })),
-    'whole image': () => this.viewports.reset(),
+    'whole image': () => {
+      this.viewports.reset();
+      this.set('shutter', []);
+    },
     undo: () => {
       this.history.undo();
       this.offerHistory();

@@ -25,6 +25,7 @@ import { REGION_WANTED } from './region';
 import { planeBytes, planes, windowOf, type Scene } from './scene';
 import { handIn, shot } from './shot';
 import { KernelSource, ServerSource, type Source } from './source';
+import { Shutter } from './shutter';
 import { Strokes } from './strokes';
 import { draws, named, TOOLS } from './tools';
 import { onKernelEnd } from './troubles';
@@ -74,6 +75,7 @@ export class Viewer {
   private readonly overlays: Overlays;
   private readonly readout: Readout;
   private readonly preview: Preview;
+  private readonly shutter: Shutter;
   private readonly resized: ResizeObserver;
   private readonly cine = new Cine();
   private readonly history = new History();
@@ -137,6 +139,7 @@ export class Viewer {
     this.overlays = new Overlays(this.name, model, this.viewports, settings, say, signal);
     this.readout = new Readout(this.source, model, this.viewports, this.overlays);
     this.preview = new Preview(this.source, model, (text, after) => this.panel.say(text, after), signal);
+    this.shutter = new Shutter(scene, model, signal);
     this.panel.grid.before(new Banner(model, signal).root);
     this.panel.grid.after(this.readout.root, new Legend(model, signal).root);
     this.commands = new Commands(model, scene, this.viewports, this.panel, this.history);
@@ -207,7 +210,7 @@ export class Viewer {
       ['curve', () => this.applyWindow()],
       ['inverted', () => this.applyWindow()],
       ['slab', () => this.applySlab()],
-      ['camera', () => this.viewports.setCameras(this.model.get('camera') as Record<string, Camera>)],
+      ['camera', () => this.applyCameras()],
       ['playing', () => this.applyPlaying()],
       ['rate', () => this.applyPlaying()],
       ['tool', () => this.takeUp()],
@@ -351,11 +354,12 @@ export class Viewer {
     this.overlays.attach();
     this.readout.attach();
     this.preview.attach(this.viewports.shown[0]!);
+    this.shutter.attach(this.viewports.shown[0]!);
     await this.viewports.fill(this.index);
     await this.viewports.moveTo(this.index); // before anything says where a section lies that was just made
     this.applyWindow();
     this.applySlab();
-    this.viewports.setCameras(this.model.get('camera') as Record<string, Camera>);
+    this.applyCameras();
     await nextFrame();
     if (this.painter.isInUse) {
       await this.paint();
@@ -412,6 +416,14 @@ export class Viewer {
     this.viewports.setWindow(center, width, curve, inverted);
     this.panel.windowed(center, width, curve, inverted);
     this.painter.setBrush();
+  }
+
+  private applyCameras(): void {
+    const cameras = this.model.get('camera') as Record<string, Camera>;
+    this.viewports.setCameras(cameras);
+    if (Object.values(cameras).some(each => each.area !== undefined)) {
+      this.saveCameras(); // it is a zoom and a pan now
+    }
   }
 
   private applySlab(): void {

@@ -1,5 +1,5 @@
 import { cache, Enums, volumeLoader, type Types } from '@cornerstonejs/core';
-import { drawByEngine, drawByProcessor, planeDrawn, sectionDrawn, type Draw } from './canvas';
+import { cornersOf, drawByEngine, drawByProcessor, planeDrawn, sectionDrawn, type Draw } from './canvas';
 import { hasDepth, hasNoCard } from './card';
 import { shape } from './curve';
 import { engine } from './engine';
@@ -40,6 +40,8 @@ export interface Camera {
   pan: [number, number];
   flip_horizontal: boolean;
   flip_vertical: boolean;
+  /** Left, top, right and bottom in pixels: a part that is to be seen, instead of zoom and pan. */
+  area?: [number, number, number, number];
 }
 
 export type SlabKind = Slab['kind'];
@@ -304,19 +306,51 @@ export class Viewports {
       if (camera === undefined || JSON.stringify(camera) === JSON.stringify(this.cameras()[view.name])) {
         continue;
       }
-      const viewport = engine().getViewport(id);
       this.filling = true;
-      viewport.setViewPresentation({
-        ...viewport.getViewPresentation(),
-        rotation: camera.rotation,
-        zoom: camera.zoom,
-        pan: camera.pan,
-        flipHorizontal: camera.flip_horizontal,
-        flipVertical: camera.flip_vertical
-      });
+      this.lay(id, camera);
+      if (camera.area !== undefined) {
+        const whole = { ...camera, zoom: 1, pan: [0, 0] as [number, number] };
+        this.lay(id, whole);
+        this.lay(id, { ...whole, ...this.toSee(camera.area) });
+      }
       this.filling = false;
-      viewport.render();
+      engine().getViewport(id).render();
     }
+  }
+
+  private lay(id: string, camera: Camera): void {
+    const viewport = engine().getViewport(id);
+    viewport.setViewPresentation({
+      ...viewport.getViewPresentation(),
+      rotation: camera.rotation,
+      zoom: camera.zoom,
+      pan: camera.pan,
+      flipHorizontal: camera.flip_horizontal,
+      flipVertical: camera.flip_vertical
+    });
+  }
+
+  /** How a stack that is shown whole is to lie so that a part of it is seen as large as it fits. */
+  private toSee([left, top, right, bottom]: NonNullable<Camera['area']>): Pick<Camera, 'zoom' | 'pan'> {
+    const { rows, columns } = this.source.scene;
+    const { clientWidth: width, clientHeight: height } = this.shown[0]!.element;
+    const corners = cornersOf(this.stack());
+    if (corners === undefined || width * height === 0) {
+      return { zoom: 1, pan: [0, 0] };
+    }
+    const [start, across, down] = corners as [number[], number[], number[]];
+    const place = (column: number, row: number): number[] =>
+      start.map(
+        (each, axis) =>
+          each + ((across[axis]! - each) * column) / columns + ((down[axis]! - each) * row) / rows
+      );
+    const [one, other] = [place(left, top), place(right, bottom)];
+    const size = one.map((each, axis) => Math.abs(other[axis]! - each));
+    const middle = one.map((each, axis) => (each + other[axis]!) / 2);
+    return {
+      zoom: Math.min(width / size[0]!, height / size[1]!),
+      pan: [width / 2 - middle[0]!, height / 2 - middle[1]!]
+    };
   }
 
   /** Show each image whole again, unturned. */

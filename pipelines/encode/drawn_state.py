@@ -1,16 +1,18 @@
 """What a person drew as a presentation state: graphics on images, a layer for each tool (PS3.3 A.33.1)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pydicom.dataset import Dataset
 
 from catalog.errors import EncodeError
 from pipelines.encode.algorithm import person_name
 from pipelines.encode.drawn_report import frames
+from pipelines.encode.presentation_state import AS_IT_CAME, presentation_state
 from pipelines.encode.presentation_state import Mark as GraphicOfState
-from pipelines.encode.presentation_state import presentation_state
 from pipelines.graphics import mark_uid, on_image
 from pipelines.marks import Mark, image_of
+from pipelines.presentation.appearance import Appearance
 from pipelines.presentation.scene import Scene
 from pipelines.presentation.windows import linear
 
@@ -21,7 +23,7 @@ def drawn_state(
     sources: Sequence[Dataset],
     *,
     author: str,
-    window: tuple[float, float] | None = None,
+    appearance: Appearance = AS_IT_CAME,
 ) -> Dataset:
     """Encode marks as a Grayscale Softcopy Presentation State of the images they lie on.
 
@@ -36,8 +38,8 @@ def drawn_state(
         Headers of the images that marks lie on.
     author
         Content Creator's Name (0070,0084).
-    window
-        Center and width in modality values, as the viewer says them; exact where the array has fractions.
+    appearance
+        How the viewer shows the images; its window is exact where the array has fractions.
 
     Raises
     ------
@@ -66,8 +68,8 @@ def drawn_state(
             )
             for number, each in enumerate(found)
         ]
-    if window is not None and scene.dtype.startswith("float"):
-        window = linear(*window)
+    if appearance.window is not None and scene.dtype.startswith("float"):
+        appearance = replace(appearance, window=linear(*appearance.window))
     return presentation_state(
-        sources, graphics, label="ANNOTATIONS", window=window, creator=person_name(author)
+        sources, graphics, label="ANNOTATIONS", appearance=appearance, creator=person_name(author)
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from highdicom import ModalityLUTTransformation
+from highdicom import ModalityLUTTransformation, PresentationLUTTransformation
 from highdicom.pr import (
     AnnotationUnitsValues,
     GraphicAnnotation,
@@ -22,9 +22,11 @@ from catalog.identifiers import new_uid
 from pipelines.encode import algorithm as made_by
 from pipelines.encode.algorithm import shortened
 from pipelines.encode.sources import inheritable, name_set_aside, without_quotes
+from pipelines.presentation.appearance import Appearance, corners
 
 SERIES_NUMBER = 9004
 """Of presentation states."""
+AS_IT_CAME = Appearance()
 
 _TEXT_LENGTH = 1024  # of an ST value (PS3.5 table 6.2-1)
 _LABEL_LENGTH = 16  # of Content Label (0070,0080), a code string
@@ -57,10 +59,10 @@ def presentation_state(
     *,
     label: str = "MARKS",
     description: str = "",
-    window: tuple[float, float] | None = None,
+    appearance: Appearance = AS_IT_CAME,
     creator: str = "",
 ) -> Dataset:
-    """Encode marks on images of one series, and a window, as a presentation state that refers to the images.
+    """Encode marks on images of one series, and how these are shown, as a presentation state of the images.
 
     Every layer that a mark names is there, in the order in which the marks name them (PS3.3 C.10.7).
 
@@ -70,8 +72,9 @@ def presentation_state(
         Headers of the images that the state is about, of one series.
     label
         Content Label (0070,0080), upper case.
-    window
-        Center and width in modality values (PS3.3 C.11.2.1.2).
+    appearance
+        Window in modality values (PS3.3 C.11.2.1.2), shades, and how the whole images are turned and flipped;
+        a part or a shutter of them is not encoded.
     creator
         Content Creator's Name (0070,0084).
 
@@ -83,6 +86,7 @@ def presentation_state(
     headers = inheritable(sources)
     patient_name = name_set_aside(headers[0])
     by_uid = {str(each.SOPInstanceUID): each for each in headers}
+    window = appearance.window
     for mark in marks:
         if mark.sop_instance_uid not in by_uid:
             raise EncodeError(
@@ -110,6 +114,9 @@ def presentation_state(
             voi_lut_transformations=None
             if window is None
             else [SoftcopyVOILUTTransformation(window_center=window[0], window_width=window[1])],
+            presentation_lut_transformation=None
+            if appearance.is_inverted is None
+            else PresentationLUTTransformation("INVERSE" if appearance.is_inverted else "IDENTITY"),
             modality_lut_transformation=_of_frames(headers[0]),
             specific_character_set="ISO_IR 192",
             **made_by.equipment(),
@@ -119,7 +126,19 @@ def presentation_state(
             f"marks on series {headers[0].SeriesInstanceUID} form no presentation state: {error}"
         ) from error
     state.PatientName = patient_name
+    _turn(state, appearance, headers[0])
     return state
+
+
+def _turn(state: Dataset, appearance: Appearance, image: Dataset) -> None:
+    """Add Spatial Transformation (PS3.3 C.10.6), which the corners of the displayed area follow (C.10.4)."""
+    if not appearance.rotation and not appearance.is_flipped:
+        return
+    state.ImageRotation = appearance.rotation
+    state.ImageHorizontalFlip = "Y" if appearance.is_flipped else "N"
+    for item in state.DisplayedAreaSelectionSequence:
+        first, last = corners(appearance, image.Rows, image.Columns)
+        item.DisplayedAreaTopLeftHandCorner, item.DisplayedAreaBottomRightHandCorner = list(first), list(last)
 
 
 def _of_frames(header: Dataset) -> ModalityLUTTransformation | None:

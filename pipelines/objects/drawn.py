@@ -13,15 +13,15 @@ from catalog.identifiers import is_uid, new_uid
 from pipelines.encode.algorithm import SCHEME
 from pipelines.graphics import Graphic, GraphicType, mark_in_patient, mark_of_polygons, mark_on_image
 from pipelines.marks import Mark
+from pipelines.objects.appearances import PRESENTATION_STATES
 from pipelines.objects.file import items_of, named, numbers, open_object
+from pipelines.objects.references import Planes, planes_of, referred
 from pipelines.objects.structures import RT_STRUCTURE_SET_STORAGE, structures_of
 from pipelines.presentation.scene import Scene
 from pipelines.validate.content_tree import Concept, children, concept, tree
 
 REPORTS = tuple(f"1.2.840.10008.5.1.4.1.1.88.{number}" for number in (22, 33, 34))
 """Enhanced, Comprehensive and Comprehensive 3D SR."""
-PRESENTATION_STATES = tuple(f"1.2.840.10008.5.1.4.1.1.11.{number}" for number in (1, 2, 3, 4))
-"""Grayscale, Color, Pseudo-Color and Blending Softcopy Presentation State."""
 MARKS_AT_MOST = 100_000
 
 _GROUP: Concept = ("125007", "DCM")
@@ -57,7 +57,7 @@ def read_marks(path: str | Path, scene: Scene) -> list[Mark]:
         ds = open_object(path, _READERS, "a report, a presentation state or a structure set").ds
         marks = []
         try:
-            for mark in _READERS[str(ds.SOPClassUID)](ds, scene, _planes(scene)):
+            for mark in _READERS[str(ds.SOPClassUID)](ds, scene, planes_of(scene)):
                 marks.append(mark)
                 if len(marks) > MARKS_AT_MOST:
                     raise HeaderError(f"has more than {MARKS_AT_MOST:,} marks")
@@ -66,46 +66,10 @@ def read_marks(path: str | Path, scene: Scene) -> list[Mark]:
         return marks
 
 
-def read_window(path: str | Path, scene: Scene) -> tuple[float, float] | None:
-    """Center and width that a presentation state has for an array, in values after the Modality LUT.
-
-    Of Softcopy VOI LUT (PS3.3 C.11.8) the first that is for one of its images; `None` where there is none, or
-    a table.
-
-    Raises
-    ------
-    HeaderError
-        If the file is no presentation state.
-    """
-    with named(path):
-        ds = open_object(path, PRESENTATION_STATES, "a presentation state").ds
-        here = {uid for uid, _ in _planes(scene)}
-        for item in items_of(ds, "SoftcopyVOILUTSequence"):
-            images = {_referred(each)[0] for each in items_of(item, "ReferencedImageSequence")}
-            centers, widths = (numbers(item.get(name)) for name in ("WindowCenter", "WindowWidth"))
-            if (not images or images & here) and centers and widths and widths[0] > 0:
-                return centers[0], widths[0]
-        return None
-
-
-type _Planes = Mapping[tuple[str, int], tuple[int, ...]]
-"""SOP Instance UID and frame number, from 1, to the index of the plane in the array."""
-
-
-def _planes(scene: Scene) -> _Planes:
-    uids, shape = scene.sop_instance_uids, scene.shape
-    found: dict[tuple[str, int], tuple[int, ...]] = {}
-    for at in range(math.prod(shape) if uids else 0):
-        uid = uids[at if len(uids) > 1 else 0]
-        frame = scene.frame_numbers[at] if scene.frame_numbers else 1
-        found.setdefault((uid, frame), tuple(int(each) for each in np.unravel_index(at, shape)))
-    return found
-
-
 # --- reports ---------------------------------------------------------------------------------------------
 
 
-def _of_report(ds: Dataset, scene: Scene, planes: _Planes) -> Iterator[Mark]:
+def _of_report(ds: Dataset, scene: Scene, planes: Planes) -> Iterator[Mark]:
     author = next((_name(each.get("PersonName")) for each in children(ds, _PERSON)), "")
     for _, group in tree(ds):
         if concept(group) != _GROUP:
@@ -119,7 +83,7 @@ def _of_report(ds: Dataset, scene: Scene, planes: _Planes) -> Iterator[Mark]:
 
 
 def _of_items(
-    items: Sequence[Dataset], kind: str, scene: Scene, planes: _Planes, rest: Mapping[str, str]
+    items: Sequence[Dataset], kind: str, scene: Scene, planes: Planes, rest: Mapping[str, str]
 ) -> Iterator[Mark]:
     """The mark of the coordinates of one group."""
     flat = [each for each in items if str(each.ValueType) == "SCOORD"]
@@ -144,13 +108,8 @@ def _image_of(item: Dataset) -> tuple[str, int]:
     """The image that coordinates were selected from (PS3.3 C.18.6): its UID, and the frame, from 1."""
     for image in children(item):
         for reference in image.get("ReferencedSOPSequence") or ():
-            return _referred(reference)
+            return referred(reference)
     return "", 1
-
-
-def _referred(reference: Dataset) -> tuple[str, int]:
-    frame = numbers(reference.get("ReferencedFrameNumber"))
-    return str(reference.get("ReferencedSOPInstanceUID") or ""), int(frame[0]) if frame else 1
 
 
 def _graphic(item: Dataset, dimensions: int) -> Graphic | None:
@@ -166,7 +125,7 @@ def _graphic(item: Dataset, dimensions: int) -> Graphic | None:
 # --- presentation states ---------------------------------------------------------------------------------
 
 
-def _of_state(ds: Dataset, scene: Scene, planes: _Planes) -> Iterator[Mark]:
+def _of_state(ds: Dataset, scene: Scene, planes: Planes) -> Iterator[Mark]:
     author = _name(ds.get("ContentCreatorName"))
     together: dict[tuple[str, tuple[int, ...]], tuple[str, str, list[Graphic]]] = {}
     for number, annotation in enumerate(ds.get("GraphicAnnotationSequence") or ()):
@@ -175,7 +134,7 @@ def _of_state(ds: Dataset, scene: Scene, planes: _Planes) -> Iterator[Mark]:
             str(each.get("UnformattedTextValue") or "") for each in items_of(annotation, "TextObjectSequence")
         ]
         for image in items_of(annotation, "ReferencedImageSequence"):
-            index = planes.get(_referred(image))
+            index = planes.get(referred(image))
             for at, item in enumerate(items_of(annotation, "GraphicObjectSequence")):
                 graphic = _graphic(item, 2) if str(item.get("GraphicAnnotationUnits")) == "PIXEL" else None
                 if index is None or graphic is None:
@@ -192,7 +151,7 @@ def _of_state(ds: Dataset, scene: Scene, planes: _Planes) -> Iterator[Mark]:
 # --- structure sets --------------------------------------------------------------------------------------
 
 
-def _of_structures(ds: Dataset, scene: Scene, _planes: _Planes) -> Iterator[Mark]:
+def _of_structures(ds: Dataset, scene: Scene, _planes: Planes) -> Iterator[Mark]:
     """A mark for each region that was drawn as one, else for each contour; of one a description tells."""
     author = _name(ds.get("OperatorsName"))
     for structure in structures_of(ds):
@@ -220,7 +179,7 @@ def _name(value: object) -> str:
     return str(value or "").strip().rstrip("^")
 
 
-_READERS: Mapping[str, Callable[[Dataset, Scene, _Planes], Iterator[Mark]]] = {
+_READERS: Mapping[str, Callable[[Dataset, Scene, Planes], Iterator[Mark]]] = {
     **dict.fromkeys(REPORTS, _of_report),
     **dict.fromkeys(PRESENTATION_STATES, _of_state),
     RT_STRUCTURE_SET_STORAGE: _of_structures,

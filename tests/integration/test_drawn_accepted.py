@@ -22,6 +22,7 @@ from pipelines.encode.drawn_structures import drawn_structures
 from pipelines.encode.part10 import write_object
 from pipelines.marks import Mark, mark_of
 from pipelines.objects.drawn import read_marks
+from pipelines.presentation.appearance import Appearance
 from pipelines.presentation.scene import Scene, scene_of, to_positions
 from pipelines.samples import moving, multi_frame, projections
 from pipelines.validate.verdict import judge
@@ -124,7 +125,7 @@ def test_a_presentation_state_of_every_kind_of_mark_is_accepted(
     drawn: Any, tmp_path: Path, missing: Any
 ) -> None:
     scene, marks, sources = drawn
-    ds = drawn_state(marks, scene, sources, author="Rot^Anna", window=(40, 400))
+    ds = drawn_state(marks, scene, sources, author="Rot^Anna", appearance=Appearance((40, 400)))
     assert faults(ds, tmp_path / "state.dcm") == ()
     plain = [replace(each, text=each.kind) for each in marks]  # dcmpschk takes no UTF-8 in texts
     write_object(drawn_state(plain, scene, sources, author="Rot^Anna"), tmp_path / "state.dcm")

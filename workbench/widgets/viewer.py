@@ -16,6 +16,7 @@ from catalog.headers import read_header
 from catalog.records import ArrayRecord, Unreadable
 from pipelines.curves import columns_of
 from pipelines.marks import Mark, mark_of
+from pipelines.presentation.appearance import Appearance
 from pipelines.presentation.scene import Scene
 from pipelines.store.masks import StoredPlanes
 from workbench.outgoing import Drawn, Outgoing
@@ -24,10 +25,11 @@ from workbench.widgets.brush import Brush
 from workbench.widgets.chart import Chart
 from workbench.widgets.drawings import Drawings
 from workbench.widgets.links import Linked
+from workbench.widgets.lying import LYING, Lying, one_of
 from workbench.widgets.overlays import Open, Overlaid
 from workbench.widgets.painting import KernelPlanes, Painting
 from workbench.widgets.post import Post
-from workbench.widgets.wire import FASTEST, LAYOUTS, SLABS, TOOLS, VIEWS, Wire, outside
+from workbench.widgets.wire import FASTEST, LAYOUTS, SLABS, TOOLS, Wire, outside
 
 if TYPE_CHECKING:
     from workbench.reports import Receipts
@@ -38,11 +40,8 @@ _COLUMNS = {
     "unit": "unit", "holds": "mm hold", "author": "author", "created": "created", "changed": "changed",
 }  # fmt: skip
 
-_LYING = {"rotation": 0, "zoom": 1, "pan": [0, 0], "flip_horizontal": False, "flip_vertical": False}
-"""An image that lies in its cell as it came."""
 
-
-class Viewer(Overlaid, Linked):
+class Viewer(Lying, Overlaid, Linked):
     """Shows an array in a cell; what is set here the picture follows, and what is done there stands here.
 
     Parameters
@@ -135,7 +134,7 @@ class Viewer(Overlaid, Linked):
     @layout.setter
     def layout(self, name: str) -> None:
         allowed = LAYOUTS if self.scene.is_volume and self.scene.samples == 1 else LAYOUTS[:1]
-        self.widget.arrangement = _one_of(name, allowed, "layout")
+        self.widget.arrangement = one_of(name, allowed, "layout")
 
     @property
     def tool(self) -> str:
@@ -144,7 +143,7 @@ class Viewer(Overlaid, Linked):
 
     @tool.setter
     def tool(self, name: str) -> None:
-        self.widget.tool = _one_of(name, TOOLS, "tool")
+        self.widget.tool = one_of(name, TOOLS, "tool")
 
     @property
     def window(self) -> tuple[float, float]:
@@ -164,7 +163,7 @@ class Viewer(Overlaid, Linked):
         curve: list[float] = []
         if isinstance(wanted, str):
             named = {each.name: each for each in reversed(self.scene.windows)}
-            of_name = named[_one_of(wanted, tuple(named), "window")]
+            of_name = named[one_of(wanted, tuple(named), "window")]
             wanted, curve = (of_name.center, of_name.width), list(of_name.curve)
         center, width = (float(each) for each in wanted)
         if not width >= 1 and not self.scene.dtype.startswith("float"):
@@ -193,7 +192,7 @@ class Viewer(Overlaid, Linked):
         index = self.position
         sizes = {each.name: each.size for each in self.scene.axes}
         for name, number in wanted.items():
-            size = sizes[_one_of(name, tuple(sizes), "axis")]
+            size = sizes[one_of(name, tuple(sizes), "axis")]
             if not 0 <= number < size:
                 raise QuestionError(f"{name} runs from 0 to {size - 1}, not {number}")
             index[name] = int(number)
@@ -213,32 +212,12 @@ class Viewer(Overlaid, Linked):
         if isinstance(wanted, str):
             depth = math.ceil(_diagonal_mm(self.scene))
             wanted = {"mip": (depth, "maximum"), "plane": (0, "maximum")}[
-                _one_of(wanted, ("mip", "plane"), "slab")
+                one_of(wanted, ("mip", "plane"), "slab")
             ]
-        thickness, kind = float(wanted[0]), _one_of(wanted[1], SLABS, "slab")
+        thickness, kind = float(wanted[0]), one_of(wanted[1], SLABS, "slab")
         if not 0 <= thickness < math.inf:
             raise QuestionError(f"a slab is 0 mm thick or more, not {thickness:g}")
         self.widget.slab = thickness, kind
-
-    @property
-    def camera(self) -> dict[str, dict[str, Any]]:
-        """How each view lies in its cell, by its name (`planes`, `axial` …); empty before it was shown.
-
-        `rotation` is clockwise in degrees, `zoom` 1 the whole image, `pan` right and down in pixels of the
-        cell at zoom 1; `flip_horizontal`, `flip_vertical`. What is left out when it is set stays.
-        """
-        return {name: dict(each) for name, each in self.widget.camera.items()}
-
-    @camera.setter
-    def camera(self, wanted: Mapping[str, Mapping[str, Any]]) -> None:
-        cameras = self.camera
-        views = tuple(each for names in VIEWS.values() for each in names)
-        for name, changes in wanted.items():
-            camera = dict(cameras.get(_one_of(name, views, "view"), _LYING))
-            for each in changes:
-                _one_of(each, tuple(_LYING), "part of a camera")
-            cameras[name] = camera | dict(changes)
-        self.widget.camera = cameras
 
     @property
     def playing(self) -> bool:
@@ -331,7 +310,7 @@ class Viewer(Overlaid, Linked):
         """
         place = self.position
         for name in at:
-            _one_of(name, (*place, "y", "x"), "axis")
+            one_of(name, (*place, "y", "x"), "axis")
             if isinstance(at[name], bool) or not isinstance(at[name], SupportsIndex):
                 raise QuestionError(f"{name} is a whole number from 0, not {at[name]!r}")
         index = tuple(int(number) for number in (place | dict(at)).values())[: len(place)]
@@ -397,7 +376,7 @@ class Viewer(Overlaid, Linked):
             *traits, "window", "inverted", "tool", "slab", "camera", "playing", "overlays",
             "segments", "curves",
         )  # fmt: skip
-        self.widget.observe(lambda _change: call(self), traits.get(_one_of(name, known, "state"), name))
+        self.widget.observe(lambda _change: call(self), traits.get(one_of(name, known, "state"), name))
 
     def screenshot(self, seconds: float = 10.0) -> bytes:
         """Return what the cell shows, marks included, as PNG.
@@ -443,8 +422,9 @@ class Viewer(Overlaid, Linked):
         """Take in what an object has: marks (report, presentation state, structure set) or a mask.
 
         Marks become the author's, but those that are here already; what lies on other images is passed over.
-        The mask of a segmentation takes the place of the one that is here; the window of a presentation state
-        that of the viewer.
+        The mask of a segmentation takes the place of the one that is here. A presentation state of these
+        images has the planes lie as it says, too: window, shades, turned and flipped, the part that is seen,
+        and a shutter.
 
         Raises
         ------
@@ -453,7 +433,8 @@ class Viewer(Overlaid, Linked):
         catalog.errors.GeometryError, catalog.errors.StepError
             If voxels of a segmentation are no voxels of this array, or its segments overlap.
         """
-        from pipelines.objects.drawn import PRESENTATION_STATES, read_marks, read_window
+        from pipelines.objects.appearances import PRESENTATION_STATES, read_appearance
+        from pipelines.objects.drawn import read_marks
         from pipelines.objects.gridded import on_grid
         from pipelines.objects.segmentations import SEGMENTATIONS, read_segmentation
 
@@ -463,11 +444,38 @@ class Viewer(Overlaid, Linked):
             self.mask = on_grid(read_segmentation(path), self.array)
             return
         found = read_marks(path, self.scene)
-        window = read_window(path, self.scene) if kind in PRESENTATION_STATES else None
+        appearance = read_appearance(path, self.scene) if kind in PRESENTATION_STATES else None
         here = {each.uid: each for each in self.annotations}
         self.annotations = [*here.values(), *(each for each in found if each.uid not in here)]
-        if window is not None:
-            self.window = window
+        if appearance is not None:
+            self._appear(appearance)
+
+    @property
+    def _appearance(self) -> Appearance:
+        """How the planes are shown, as far as a presentation state says it of whole images."""
+        lying = dict(LYING) | self.camera.get("planes", {})
+        is_flipped = lying["flip_horizontal"] != lying["flip_vertical"]
+        turned = (
+            lying["rotation"] + 180 * lying["flip_vertical"]
+        )  # up and down is left and right, turned by half
+        if turned % 90:
+            turned = 0
+        return Appearance(self.window, self.inverted, _turned(int(turned), is_flipped=is_flipped), is_flipped)
+
+    def _appear(self, appearance: Appearance) -> None:
+        """Have the planes shown so."""
+        is_flipped = appearance.is_flipped
+        turned = _turned(appearance.rotation, is_flipped=is_flipped)
+        lying = dict(LYING) | {"rotation": turned, "flip_horizontal": is_flipped}
+        if appearance.area is not None:
+            lying["area"] = appearance.area
+        with self.widget.hold_sync():
+            if appearance.window is not None:
+                self.window = appearance.window
+            if appearance.is_inverted is not None:
+                self.inverted = appearance.is_inverted
+            self.camera = {"planes": lying}
+            self.shutter = appearance.shutter
 
     def send(self, to: str, form: str = "sr") -> "Receipts":
         """Send what is drawn here to a node, in one of the forms of `export`; a receipt says how far it came.
@@ -496,7 +504,7 @@ class Viewer(Overlaid, Linked):
                 self.scene,
                 lambda: self.mask,
                 self._brush.painting.colours,
-                self.window,
+                self._appearance,
             ),
         )
 
@@ -523,12 +531,11 @@ def _diagonal_mm(scene: Scene) -> float:
     return math.hypot(depth, scene.rows * spacing[0], scene.columns * spacing[1])
 
 
+def _turned(degrees: int, *, is_flipped: bool) -> int:
+    """A state turns, then flips; a camera turns clockwise what is flipped already. From one to the other."""
+    return (-degrees if is_flipped else degrees) % 360
+
+
 def _check_free(target: Path, *, overwrite: bool) -> None:
     if target.exists() and not overwrite:
         raise ExportError(f"{target} is there already; give another name, or say to overwrite it")
-
-
-def _one_of(name: str, known: tuple[str, ...], what: str) -> str:
-    if name not in known:
-        raise QuestionError(f"there is no {what} {name!r}; there are {', '.join(known)}")
-    return name

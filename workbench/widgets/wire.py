@@ -145,7 +145,10 @@ class Wire(anywidget.AnyWidget):
     slab = traitlets.Tuple(traitlets.Float(), traitlets.Enum(SLABS)).tag(sync=True)
     """Thickness of sections, mm, and which value is shown; 0 is a plane."""
     camera = traitlets.Dict().tag(sync=True)
-    """How each view lies in its cell, by the name of the view."""
+    """How each view lies in its cell, by the name of the view; `area`, a part of the planes in pixels that is
+    to be seen, becomes `zoom` and `pan` where it is shown."""
+    shutter = traitlets.List(traitlets.List()).tag(sync=True)
+    """Polygons, column and row of each corner in pixels: outside of any of them planes are black."""
     playing = traitlets.Bool(False).tag(sync=True)
     segments = traitlets.List(traitlets.Dict()).tag(sync=True)
     """What is painted: `number`, `label` and `color` (red, green, blue) of each segment."""
