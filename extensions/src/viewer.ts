@@ -11,6 +11,7 @@ import { CACHE_BYTES, engine, hasWebGL } from './engine';
 import { Hands } from './hands';
 import { History } from './history';
 import { Legend } from './legend';
+import { Linked } from './linked';
 import { LAYOUTS, type Layout } from './layouts';
 import { parse, use } from './loader';
 import type { Segment } from './masks';
@@ -141,7 +142,7 @@ export class Viewer {
     this.preview = new Preview(this.source, model, (text, after) => this.panel.say(text, after), signal);
     this.shutter = new Shutter(scene, model, signal);
     this.panel.grid.before(new Banner(model, signal).root);
-    this.panel.grid.after(this.readout.root, new Legend(model, signal).root);
+    this.panel.grid.after(this.readout.root, new Linked(model, signal).root, new Legend(model, signal).root);
     this.commands = new Commands(model, scene, this.viewports, this.panel, this.history);
     this.panel.nodes(model.get('nodes') as string[]);
     this.panel.chart.draw(model.get('curves') as Curve[]);

@@ -18,7 +18,7 @@ from pipelines.encode.part10 import write_object
 from pipelines.encode.presentation_state import presentation_state
 from pipelines.presentation.appearance import Appearance
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 BLOCK, DOWN, ACROSS = 8, 6, 10
 ROWS, COLUMNS = BLOCK * DOWN, BLOCK * ACROSS

@@ -54,6 +54,8 @@ def test_a_prior_follows_by_the_place_in_the_patient_and_both_say_whose_images_t
     state = "print(json.dumps([pair.left.position, pair.right.position]))"
     notebook.wait_for(state, lambda now: now == [{"z": 2}, {"z": 11}])
 
+    linked = page.locator(".wb-linked")
+    assert linked.all_text_contents() == ["linked: both lie in one frame of reference"] * 2
     said = page.locator(".wb-banner").first
     assert said.locator(".wb-words").all_text_contents()[0] == "<b>Müller</b>, Änne"  # as text
     notebook.shot("pair")
@@ -63,4 +65,5 @@ def test_a_prior_follows_by_the_place_in_the_patient_and_both_say_whose_images_t
     expect(page.locator(".wb-banner").nth(1)).to_be_visible()
     notebook.python("pair.left.unlink(); pair.left.position = {'z': 8}; print(0)")
     page.wait_for_function(PLANE.format(0, 9))
+    expect(linked.first).to_be_hidden()
     assert notebook.python(state) == [{"z": 8}, {"z": 11}]

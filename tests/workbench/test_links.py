@@ -84,7 +84,7 @@ def test_images_without_a_place_move_by_the_number_of_planes(bench: Any) -> None
                      for _ in range(2))  # fmt: skip
     first.position, second.position = {"t": 2}, {"t": 5}
     link = first.link(second)
-    assert link.by == "number"
+    assert first.widget.linked == second.widget.linked == link.by == "number"
     first.position = {"t": 4}
     assert second.position == {"t": 7}
     second.position = {"t": 8}
@@ -93,6 +93,14 @@ def test_images_without_a_place_move_by_the_number_of_planes(bench: Any) -> None
         first.link(second, transform=np.eye(4))
     with pytest.raises(QuestionError, match="to itself"):
         first.link(first)
+    first.position = {"t": 1}
+    assert second.position == {"t": 4}, "what cannot be leaves the link that is there"
+    third = workbench.widgets.viewer.Viewer(first.array)
+    third.link(first)
+    link.release()
+    assert [each.widget.linked for each in (first, second, third)] == ["number", "", "number"]
+    first.unlink()
+    assert not any(each.widget.linked or each.widget.links for each in (first, second, third))
 
 
 def test_window_and_zoom_are_shared_where_that_is_asked_for_and_an_unlinked_viewer_moves_alone(

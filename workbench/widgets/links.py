@@ -45,10 +45,14 @@ class Link:
         self._ends = ((*wires, self._found.there), (*wires[::-1], self._found.back))
         self._moving = False
         """Whether a change comes from here: it goes no further."""
+
+    def start(self) -> None:
+        """Have the second show what the first shows, and both move together from now on."""
         for (wire, *_), call in zip(self._ends, (self._first_changed, self._second_changed), strict=True):
-            wire.observe(call, ["index", *shared])
-        self._follow(0, "index")
-        for name in shared:
+            wire.observe(call, ["index", *self._shared])
+            wire.links = [*wire.links, self]
+            wire.linked = self.by
+        for name in ("index", *self._shared):
             self._follow(0, name)
 
     @property
@@ -60,8 +64,12 @@ class Link:
 
     def release(self) -> None:
         """Let each move by itself again."""
+        if self not in self._ends[0][0].links:
+            return
         for (wire, *_), call in zip(self._ends, (self._first_changed, self._second_changed), strict=True):
             wire.unobserve(call, ["index", *self._shared])
+            wire.links = [each for each in wire.links if each is not self]
+            wire.linked = wire.links[-1].by if wire.links else ""
 
     def joins(self, wire: Wire) -> bool:
         """Whether a viewer is one of both."""
@@ -134,24 +142,17 @@ class Linked:
             )
         if other.widget is self.widget:
             raise QuestionError("a viewer is linked to another one, not to itself")
+        made = Link(self, other, transform, WINDOW * window + CAMERA * camera)
         for each in self.widget.links:
             if each.joins(other.widget):
                 each.release()
-        shared = WINDOW * window + CAMERA * camera
-        made = Link(self, other, transform, shared)
-        for wire in (self.widget, other.widget):
-            wire.links = [*(each for each in wire.links if not _is_between(each, self, other)), made]
+        made.start()
         return made
 
     def unlink(self) -> None:
         """Let this viewer move by itself again."""
         for each in self.widget.links:
             each.release()
-        self.widget.links = []
-
-
-def _is_between(link: Link, first: Linked, second: Linked) -> bool:
-    return link.joins(first.widget) and link.joins(second.widget)
 
 
 class Pair:

@@ -173,6 +173,8 @@ class Wire(anywidget.AnyWidget):
     """UID of each mark to what it measures: `length` and `area` in mm, `angle` in degrees, `mean`."""
     curves = traitlets.List(traitlets.Dict()).tag(sync=True)
     """`pipelines.curves.Curve` of what is drawn, as plain values."""
+    linked = traitlets.Unicode().tag(sync=True)
+    """By what another viewer shows the same place (`widgets.links.Link.by`); empty where none does."""
     nodes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     """Names of the nodes that what is drawn may be sent to."""
     unsaved = traitlets.Unicode().tag(sync=True)
