@@ -1,6 +1,6 @@
 """Storage commitment, Push Model (PS3.4 annex J): ask a node to take responsibility, wait for its word."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Condition
@@ -26,6 +26,8 @@ _UNKNOWN_REASON = 0x0110
 _SUCCESS, _PROCESSING_FAILURE, _UNRECOGNIZED_OPERATION = 0x0000, 0x0110, 0x0211
 _TURN_SECONDS = 0.02
 """How long to wait for a report on another association before this one is looked at again."""
+_LOOK_SECONDS = 0.25
+"""How often it is looked whether the report has come by another way, once the association is released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ def request_commitment(
     transaction_uid: str,
     reports: Reports,
     seconds: float,
+    look: Callable[[], object] = lambda: None,
 ) -> Committed | NotOffered | NoReport:
     """Ask a node to commit to instances and wait for its report.
 
@@ -104,6 +107,8 @@ def request_commitment(
         Where the node's report arrives if it comes on an association of its own.
     seconds
         How long to wait for the report.
+    look
+        Called again and again while it is waited for.
 
     Raises
     ------
@@ -118,8 +123,10 @@ def request_commitment(
         with associate(node, contexts, at_most=at_most) as association:
             reporting = _Reporting(association, reports)
             reporting.ask(_request(references, transaction_uid))
-            report = reporting.wait(transaction_uid, min(SAME_ASSOCIATION_SECONDS, seconds))
-        report = report or reports.wait(transaction_uid, max(until - monotonic(), 0))
+            report = reporting.wait(transaction_uid, min(SAME_ASSOCIATION_SECONDS, seconds), look)
+        while report is None and (left := until - monotonic()) > 0:
+            look()
+            report = reports.wait(transaction_uid, min(left, _LOOK_SECONDS))
     except RefusedError as error:
         return NotOffered(f"without storage commitment: {error}")
     finally:
@@ -176,11 +183,12 @@ class _Reporting:
         if answer.command.status != 0:
             raise RefusedError(f"the node refused the request (status {answer.command.status:04X})")
 
-    def wait(self, transaction_uid: str, seconds: float) -> Committed | None:
+    def wait(self, transaction_uid: str, seconds: float, look: Callable[[], object]) -> Committed | None:
         """Wait for a report, on this association or on another one."""
         until = monotonic() + seconds
         report = self._reports.wait(transaction_uid, 0)
         while report is None and monotonic() < until:
+            look()
             with suppress(WireError):
                 while self._association.is_open and self._association.is_readable():
                     if (message := self._association.receive()) is not None:

@@ -49,6 +49,8 @@ def deliver(
 ) -> list[Receipt]:
     """Take every due delivery for a node as far as it goes now, and return their receipts.
 
+    What goes wrong at the node is no exception but in the receipts, and so is an address that is taken.
+
     Parameters
     ----------
     listen
@@ -60,9 +62,6 @@ def deliver(
 
     Raises
     ------
-    catalog.errors.DeliveryError
-        If the address cannot be listened on; nothing was taken up then. What goes wrong at the node is no
-        exception but in the receipts.
     catalog.errors.LimitedError
         If the limits of the node do not allow it now; what was not taken up stays due.
     """
@@ -133,11 +132,6 @@ def deliver_to_all(
     ----------
     limited
         Told why nothing more goes to a node now, where its limits do not allow it.
-
-    Raises
-    ------
-    catalog.errors.DeliveryError
-        As `deliver`.
     """
 
     def deliver_to(node: Node, to: ListenAddress | Listener) -> list[Receipt]:

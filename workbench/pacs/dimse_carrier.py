@@ -43,14 +43,19 @@ class DimseCarrier:
     def commitment(
         self, instances: Sequence[Instance], *, transaction_uid: str, seconds: float
     ) -> Committed | NotOffered | NoReport:
-        """Ask for Storage Commitment (Push Model)."""
-        return request_commitment(
-            self.node,
-            [(each.sop_class_uid, each.sop_instance_uid) for each in instances],
-            transaction_uid=transaction_uid,
-            reports=self.listener.reports,
-            seconds=seconds,
-        )
+        """Ask for Storage Commitment (Push Model); listen for the report where nobody else does."""
+        with self.listener.where_free() as attempt:
+            answer = request_commitment(
+                self.node,
+                [(each.sop_class_uid, each.sop_instance_uid) for each in instances],
+                transaction_uid=transaction_uid,
+                reports=self.listener.reports,
+                seconds=seconds,
+                look=attempt,
+            )
+            if isinstance(answer, NoReport) and attempt.trouble:
+                return NoReport(f"{answer.words}. {attempt.trouble}")
+            return answer
 
     def reading_back(self, instances: Sequence[Instance]) -> AbstractContextManager[Ask]:
         """Give what reads an instance back."""

@@ -184,15 +184,9 @@ class Node(Protocol):
         ...
 
     def listening(self, address: ListenAddress) -> "AbstractContextManager[Listener]":
-        """Listen for what it sends by itself."""
+        """Give what listens for what it sends by itself, where something is expected."""
         ...
 
     def carrying(self, listen: "ListenAddress | Listener") -> "AbstractContextManager[Carrier]":
-        """Hold what carries instances to it; it listens meanwhile where the node calls back.
-
-        Raises
-        ------
-        catalog.errors.DeliveryError
-            On entering, if the address cannot be listened on.
-        """
+        """Hold what carries instances to it; it listens where the node is to call back."""
         ...

@@ -130,6 +130,7 @@ def move_back(node: DimseNode, instance: Instance, listener: Listener) -> Datase
     uids = [instance.sop_instance_uid]
     with (
         listener.expecting(uids, _pairs(instance), _keep(received)),
+        listener.listening(),
         associate(node, [service(STUDY_ROOT_MOVE)], at_most=_at_most(node, instance)) as association,
     ):
         counts = dimse.move(association, _identifier(instance), node.calling_ae_title)

@@ -259,6 +259,7 @@ def _move(
     if wanted:
         with (
             listener.expecting(wanted, pairs, kept),
+            listener.listening(),
             associate(node, [service(STUDY_ROOT_MOVE)]) as association,
         ):
             dimse.move(association, _of_series(identifier), node.calling_ae_title)
