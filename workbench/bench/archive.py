@@ -130,8 +130,6 @@ class Archive(Opened):
         OSError
             If a server refuses or does not answer.
         """
-        from workbench.pacs.node import ListenAddress
-
         told = told_of(self.catalog, series, self.node)
         of_nodes = [each for each in told if each is not None and node_in(each.address) is not None]
         places: list[str | Path] = [
@@ -139,9 +137,8 @@ class Archive(Opened):
         ]
         if not (of_nodes or places):
             raise NotFoundError("none of these series has an address elsewhere; index their files")
-        listen = ListenAddress(self.settings.listen_host, self.settings.listen_port)
         into = self.settings.home / RECEIVED
-        came, error = retrieve_series(of_nodes, self.node, listen, into, quiet=quiet)
+        came, error = retrieve_series(of_nodes, self.node, self._listen, into, quiet=quiet)
         places += came
         if error is None:
             indexed = self._index_files(places, quiet=quiet)

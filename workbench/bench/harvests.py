@@ -245,7 +245,7 @@ class _Hands:
     def __init__(self, bench: Harvests, node: "Node", plan: Plan) -> None:
         self._bench, self._node, self._plan = bench, node, plan
         settings = bench.settings
-        self._listen = ListenAddress(settings.listen_host, settings.listen_port)
+        self._listen = ListenAddress(settings.listen_host, settings.listen_port, bench.catalog)
         self._into = settings.home / RECEIVED
 
     @property

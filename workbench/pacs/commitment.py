@@ -8,6 +8,7 @@ from time import monotonic
 
 from pydicom.dataset import Dataset
 
+from catalog.deliveries import Event, Meaning, commitment_meaning
 from catalog.errors import RefusedError
 from workbench.pacs import dimse
 from workbench.pacs.association import associate, service
@@ -39,6 +40,19 @@ class Committed:
     failed: Mapping[str, int]
     """SOP Instance UID to Failure Reason (0008,1197)."""
 
+    def says(self, sop_instance_uid: str) -> Meaning:
+        """What it means for the delivery of an instance."""
+        if sop_instance_uid in self.instances:
+            return Meaning(Event.COMMIT, "the node took responsibility for the instance")
+        if sop_instance_uid in self.failed:
+            return commitment_meaning(self.failed[sop_instance_uid])
+        return Meaning(Event.COMMIT_POSTPONED, "the node's report does not mention the instance")
+
+
+@dataclass(frozen=True, slots=True)
+class ToldBeside:
+    """The node reported to another process of this bench; what it said is in the outbox."""
+
 
 @dataclass(frozen=True, slots=True)
 class NotOffered:
@@ -61,6 +75,11 @@ class Reports:
         self._arrived = Condition()
         self._by_transaction: dict[str, Committed | None] = {}
 
+    def expects(self, transaction_uid: str) -> bool:
+        """Whether somebody here waits for the report on a transaction."""
+        with self._arrived:
+            return transaction_uid in self._by_transaction
+
     def expect(self, transaction_uid: str) -> None:
         """Keep the report on this transaction when it comes; any other is acknowledged and forgotten."""
         with self._arrived:
@@ -68,10 +87,10 @@ class Reports:
 
     def take(self, information: Dataset) -> None:
         """Take the Event Information of an N-EVENT-REPORT, whether or not somebody waits for it."""
-        transaction_uid = str(information.get("TransactionUID", ""))
+        transaction_uid, report = report_in(information)
         with self._arrived:
             if transaction_uid in self._by_transaction:
-                self._by_transaction[transaction_uid] = _committed(information)
+                self._by_transaction[transaction_uid] = report
                 self._arrived.notify_all()
 
     def wait(self, transaction_uid: str, seconds: float) -> Committed | None:
@@ -93,8 +112,8 @@ def request_commitment(
     transaction_uid: str,
     reports: Reports,
     seconds: float,
-    look: Callable[[], object] = lambda: None,
-) -> Committed | NotOffered | NoReport:
+    is_told: Callable[[], bool] = lambda: False,
+) -> Committed | ToldBeside | NotOffered | NoReport:
     """Ask a node to commit to instances and wait for its report.
 
     Parameters
@@ -107,8 +126,9 @@ def request_commitment(
         Where the node's report arrives if it comes on an association of its own.
     seconds
         How long to wait for the report.
-    look
-        Called again and again while it is waited for.
+    is_told
+        Whether the report has come to another process of this bench; asked again and again while it is waited
+        for.
 
     Raises
     ------
@@ -123,9 +143,10 @@ def request_commitment(
         with associate(node, contexts, at_most=at_most) as association:
             reporting = _Reporting(association, reports)
             reporting.ask(_request(references, transaction_uid))
-            report = reporting.wait(transaction_uid, min(SAME_ASSOCIATION_SECONDS, seconds), look)
+            report = reporting.wait(transaction_uid, min(SAME_ASSOCIATION_SECONDS, seconds), is_told)
         while report is None and (left := until - monotonic()) > 0:
-            look()
+            if is_told():
+                return ToldBeside()
             report = reports.wait(transaction_uid, min(left, _LOOK_SECONDS))
     except RefusedError as error:
         return NotOffered(f"without storage commitment: {error}")
@@ -183,12 +204,11 @@ class _Reporting:
         if answer.command.status != 0:
             raise RefusedError(f"the node refused the request (status {answer.command.status:04X})")
 
-    def wait(self, transaction_uid: str, seconds: float, look: Callable[[], object]) -> Committed | None:
+    def wait(self, transaction_uid: str, seconds: float, is_told: Callable[[], bool]) -> Committed | None:
         """Wait for a report, on this association or on another one."""
         until = monotonic() + seconds
         report = self._reports.wait(transaction_uid, 0)
-        while report is None and monotonic() < until:
-            look()
+        while report is None and not is_told() and monotonic() < until:
             with suppress(WireError):
                 while self._association.is_open and self._association.is_readable():
                     if (message := self._association.receive()) is not None:
@@ -208,13 +228,18 @@ class _Reporting:
             self._association.send(message.context_id, message.command.response(status))
 
 
-def _committed(information: Dataset) -> Committed:
+def report_in(information: Dataset) -> tuple[str, Committed]:
+    """Return the transaction UID and what a node reports, of the Event Information of an N-EVENT-REPORT.
+
+    It is that of PS3.4 table J.3.3-1; raises whatever pydicom stumbles over.
+    """
     kept = information.get("ReferencedSOPSequence") or []
     failed = information.get("FailedSOPSequence") or []
-    return Committed(
+    report = Committed(
         frozenset(str(each.get("ReferencedSOPInstanceUID")) for each in kept),
         {
             str(each.get("ReferencedSOPInstanceUID")): int(each.get("FailureReason") or _UNKNOWN_REASON)
             for each in failed
         },
     )
+    return str(information.get("TransactionUID", "")), report

@@ -10,6 +10,7 @@ from catalog.records import RemoteSeries
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from catalog.database import Catalog
     from workbench.pacs.carrier import Carrier
     from workbench.pacs.found import Found
     from workbench.pacs.limits import Limits
@@ -35,6 +36,8 @@ class ListenAddress:
     host: str = "127.0.0.1"
     port: int = 0
     """0 takes a free port, which only a node that answers on the same association can do with."""
+    catalog: "Catalog | None" = None
+    """Where processes of this bench tell each other what came to the one that has the port."""
 
 
 class Node(Protocol):

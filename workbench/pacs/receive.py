@@ -9,6 +9,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom.presentation import PresentationContext, build_context
 
@@ -16,11 +17,12 @@ from catalog.errors import DeliveryError, NodeUnavailableError
 from workbench.pacs.acceptor import Acceptor, Guest
 from workbench.pacs.association import service
 from workbench.pacs.callers import Caller
-from workbench.pacs.commitment import Reports
+from workbench.pacs.commitment import Reports, report_in
 from workbench.pacs.conversation import Conversation
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.file_meta import file_meta
 from workbench.pacs.node import ListenAddress
+from workbench.pacs.reported import hand_over
 from workbench.pacs.sop_classes import STORAGE_COMMITMENT_PUSH_MODEL, VERIFICATION
 from workbench.pacs.tls import callers_context
 from workbench.pacs.wire.association import Association
@@ -192,11 +194,19 @@ class Listener:
                 )
             case Field.N_EVENT_REPORT:
                 try:
-                    self.reports.take(conversation.data_set_of(message))
+                    self._take_report(conversation.data_set_of(message))
                 except Exception:  # whatever a parser stumbles over in the bytes of a peer is their fault
                     return _PROCESSING_FAILURE
                 return _SUCCESS
         return _UNRECOGNIZED_OPERATION
+
+    def _take_report(self, information: Dataset) -> None:
+        """Give a report to who waits for it: here, or in another process, that could not listen."""
+        catalog = self._address.catalog
+        if catalog is None or self.reports.expects(report_in(information)[0]):
+            self.reports.take(information)
+        else:
+            hand_over(catalog, information)
 
 
 class Attempt:
