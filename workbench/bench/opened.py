@@ -117,7 +117,9 @@ class Opened:
         """Where this bench listens for what nodes send by themselves."""
         from workbench.pacs.node import ListenAddress
 
-        return ListenAddress(self.settings.listen_host, self.settings.listen_port, self.catalog)
+        return ListenAddress(
+            self.settings.listen_host, self.settings.listen_port, self.catalog, self.settings.received_folder
+        )
 
     def _kept(self, instances: Sequence[InstanceRecord]) -> Local:
         """Have local files of what is read lazily, as long as the bench is open."""

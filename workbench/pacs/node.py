@@ -38,6 +38,8 @@ class ListenAddress:
     """0 takes a free port, which only a node that answers on the same association can do with."""
     catalog: "Catalog | None" = None
     """Where processes of this bench tell each other what came to the one that has the port."""
+    received: "Path | None" = None
+    """Folder where `workbench receive` puts what it takes in, while it is at work."""
 
 
 class Node(Protocol):

@@ -60,7 +60,7 @@ class Listener:
     def __init__(self, node: DimseNode, address: ListenAddress) -> None:
         self.reports = Reports()
         self.port = address.port
-        self._node, self._address = node, address
+        self._node, self.address = node, address
         self._tls = callers_context(node)
         self._acceptor: Acceptor | None = None
         self._users = 0
@@ -109,8 +109,8 @@ class Listener:
         with self._using:
             if self._acceptor is None:
                 acceptor = Acceptor(
-                    self._address.host,
-                    self._address.port,
+                    self.address.host,
+                    self.address.port,
                     self._meet,
                     wait_seconds=self._node.answer_seconds,
                     tls=self._tls,
@@ -202,7 +202,7 @@ class Listener:
 
     def _take_report(self, information: Dataset) -> None:
         """Give a report to who waits for it: here, or in another process, that could not listen."""
-        catalog = self._address.catalog
+        catalog = self.address.catalog
         if catalog is None or self.reports.expects(report_in(information)[0]):
             self.reports.take(information)
         else:
@@ -216,6 +216,8 @@ class Attempt:
         self._listen = listen
         self.trouble = "nobody tried yet"
         """Why it does not listen; empty where it does."""
+        self.may_be_free = True
+        """Whether it may go another time: the address is taken just now."""
 
     def __call__(self) -> None:
         """Try, unless it listens."""
@@ -224,6 +226,7 @@ class Attempt:
                 self._listen()
             except DeliveryError as error:
                 self.trouble = str(error)
+                self.may_be_free = isinstance(error, NodeUnavailableError)
             else:
                 self.trouble = ""
 
