@@ -33,7 +33,7 @@ from pynetdicom.presentation import StoragePresentationContexts, build_role
 
 from catalog.durable import Partial, make_folder, publish_files, sync_files, write_beside
 from catalog.elements import Elements
-from catalog.errors import DeliveryError, NodeUnavailableError, RefusedError
+from catalog.errors import NodeUnavailableError, RefusedError
 from catalog.identifiers import folder_name, is_uid
 from catalog.receptions import Reception
 from workbench.pacs import dimse
@@ -106,7 +106,6 @@ def retrieve(
     into = folder / folder_name(series_instance_uid)
     make_folder(into)
     refusals: list[str] = []
-    kind: type[DeliveryError] = RefusedError
     with ThreadPoolExecutor(1, "disk") as disk:
         kept = _Kept(into, set(uids), took, disk)
         for name, retrieved in (("C-GET", _get), ("C-MOVE", _move)):
@@ -116,9 +115,8 @@ def retrieve(
             except RefusedError as error:
                 refusals.append(str(error))
             except NodeUnavailableError as error:  # some nodes end the association where they allow no C-GET
-                if kept.paths or not isinstance(error.__cause__, AbortedError):
+                if name != "C-GET" or kept.paths or not isinstance(error.__cause__, AbortedError):
                     raise
-                kind = NodeUnavailableError
                 refusals.append(str(error))
             if kept.error is not None:
                 raise kept.error
@@ -126,7 +124,9 @@ def retrieve(
             if not missing:
                 return tuple(kept.paths.values())
             refusals.append(f"{name}: {missing:,} of {len(uids):,} instances did not come")
-    raise kind(f"{node.name} does not give all of series {series_instance_uid}. {'. '.join(refusals)}")
+    raise RefusedError(
+        f"{node.name} does not give all of series {series_instance_uid}. {'. '.join(refusals)}"
+    )
 
 
 def _uid(answer: Elements, tag: int) -> str:
