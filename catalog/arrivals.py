@@ -199,6 +199,17 @@ def unsettled(folder: Path) -> set[str]:
     return found
 
 
+def is_at_work(folder: Path) -> bool:
+    """Whether a process takes in what arrives just now.
+
+    Parameters
+    ----------
+    folder
+        Of an `Intake`.
+    """
+    return any(map(locks.is_held, (folder / INCOMING).glob("*")))
+
+
 def sweep(catalog: Catalog, folder: Path, own: Path) -> list[Arrival]:
     """Clear up after processes that are gone; return what they had noted and not settled.
 

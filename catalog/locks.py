@@ -40,6 +40,21 @@ def alone(folder: Path, *, wait: bool = True) -> Iterator[None]:
         yield
 
 
+def is_held(folder: Path) -> bool:
+    """Whether somebody is at work in a folder; nothing is made where there is none."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 @contextmanager
 def _held(folder: Path, operation: int) -> Iterator[None]:
     descriptor = _opened(folder)

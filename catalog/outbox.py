@@ -4,7 +4,7 @@ A sender claims deliveries for a time. If it dies, its lease runs out and the ne
 bytes; if it was only slow, its later writes are refused because the count of attempts has moved on.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from catalog.deliveries import (
     WAITING,
     Decision,
     Event,
+    Meaning,
     Origin,
     State,
     decide,
@@ -274,6 +275,50 @@ def _advance(
             marks.append(_mark(delivery.delivery, decision.stage, each.at or now, text))
     _write(connection, changes, marks)
     return ours
+
+
+def awaits_report(catalog: Catalog, transaction_uid: str) -> bool:
+    """Whether deliveries wait for a node's report on a storage commitment."""
+    with catalog.reading() as connection:
+        return connection.scalar(sa.select(sa.exists().where(_awaits(transaction_uid)))) is True
+
+
+def report(
+    catalog: Catalog,
+    transaction_uid: str,
+    says: Callable[[str], Meaning],
+    now: datetime,
+    *,
+    node: str | None = None,
+) -> int:
+    """Write down what a node reported on a storage commitment, in the stead of whoever asked for it.
+
+    Who sends finds it when it looks, also where it was not there when the report came. Returns how many
+    deliveries waited for it; a report that nothing waits for changes nothing.
+
+    Parameters
+    ----------
+    says
+        What the report says of a SOP Instance UID.
+    node
+        Name of the node that reports, where that is known: it speaks for itself alone.
+    """
+    waiting = _awaits(transaction_uid)
+    if node is not None:
+        waiting &= table.c.node == node
+    with catalog.transaction() as connection:
+        steps = []
+        for each in _read(connection, waiting):
+            meaning = says(each.sop_instance_uid)
+            steps.append(Step(each, meaning.event, meaning.words))
+        told = _advance(connection, steps, now, None) if steps else []
+        still = table.c.id.in_(told) & _awaits(transaction_uid)  # they are asked about anew
+        connection.execute(table.update().where(still).values(transaction_uid=None))
+    return len(told)
+
+
+def _awaits(transaction_uid: str) -> sa.ColumnElement[bool]:
+    return (table.c.transaction_uid == transaction_uid) & (table.c.state == State.STORED.value)
 
 
 _OURS = (table.c.id == sa.bindparam("number")) & (table.c.attempts == sa.bindparam("times"))

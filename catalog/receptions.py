@@ -6,8 +6,9 @@ which objects were noted, whatever the clock says.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from catalog.scan import openable, storable
 from catalog.where import compile_where
 
 _ON_THE_WAY = State.RECEIVED.value
+_DUPLICATE = "duplicate"
+_NOT_FOUND = frozenset({_ON_THE_WAY, State.QUARANTINED.value})
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,46 @@ def due(catalog: Catalog, folder: Path, *, limit: int) -> list[Reception]:
 def received(catalog: Catalog, sop_instance_uid: str) -> list[Reception]:
     """Return every time an instance came, whoever sent it and whatever bytes it had."""
     return _read(catalog, _select().where(receptions.c.sop_instance_uid == sop_instance_uid))
+
+
+def newest(catalog: Catalog) -> int:
+    """Return the number of what was received last; 0 where nothing was."""
+    with catalog.reading() as connection:
+        return connection.scalar(sa.select(sa.func.max(receptions.c.id))) or 0
+
+
+def settled_since(catalog: Catalog, number: int) -> list[Reception]:
+    """Return what came after the reception of a number and is settled; of a duplicate where its bytes lie.
+
+    What is in quarantine is not among it.
+    """
+    came = _read(catalog, _select().where(receptions.c.id > number))
+    again = {each.sop_instance_uid: each for each in came if each.state == _DUPLICATE}
+    places = _places(catalog, again)
+    found = []
+    for each in came:
+        if each.state == _DUPLICATE:
+            place = places.get((each.sop_instance_uid, each.digest))
+            found += [replace(each, path=place)] if place is not None else []
+        elif each.state not in _NOT_FOUND:
+            found.append(each)
+    return found
+
+
+def _places(catalog: Catalog, uids: Collection[str]) -> dict[tuple[str, str], str]:
+    """Where files of instances lie, by SOP Instance UID and digest."""
+    found: dict[tuple[str, str], str] = {}
+    for some in batched(uids, _AT_ONCE):
+        asked = (
+            sa.select(instances.c.sop_instance_uid, files.c.content_digest, files.c.folder, files.c.name)
+            .join(files, files.c.instance == instances.c.id)
+            .where(instances.c.sop_instance_uid.in_(some), files.c.content_digest.is_not(None))
+            .order_by(files.c.id)
+        )
+        with catalog.reading() as connection:
+            for uid, digest, folder, name in connection.execute(asked):
+                found.setdefault((uid, digest), openable(f"{folder}/{name}"))
+    return found
 
 
 def of_event(catalog: Catalog, event: int) -> list[Reception]:
@@ -245,5 +289,5 @@ def _records(rows: Iterable[sa.Row[Any]]) -> Iterable[Reception]:
             each.series_instance_uid,
             each.digest,
             openable(f"{each.folder}/{each.name}"),
-            each.state or "duplicate",
+            each.state or _DUPLICATE,
         )

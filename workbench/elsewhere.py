@@ -76,6 +76,8 @@ def retrieve_series(
 ) -> tuple[list[Path], DeliveryError | None]:
     """Get series from the nodes that told of them into folders, which are returned.
 
+    What `workbench receive` took in, as a node sent it there, is returned as files.
+
     A series that its node does not give whole keeps no other from coming; a node that cannot be asked ends
     it. The error is returned beside the folders of what came, that of its own series included; so what came
     can be indexed, and the error raised then.
@@ -88,14 +90,15 @@ def retrieve_series(
             study, series = (str(each.values[name]) for name in _UIDS)
             place = folder / folder_name(series)
             try:
-                node.retrieve(study, series, folder, listen)
+                paths = node.retrieve(study, series, folder, listen)
             except RefusedError as error:
                 refused.append(error)
                 folders += [place] * place.is_dir()
             except DeliveryError as error:
                 return folders + [place] * place.is_dir(), error
             else:
-                folders.append(place)
+                folders += [place] * place.is_dir()
+                folders += [path for path in paths if path.parent != place]
             progress(done, len(told))
     if len(refused) > 1:
         first = f"{len(refused):,} of {len(told):,} series did not come whole. The first: {refused[0]}"

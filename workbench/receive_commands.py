@@ -14,6 +14,7 @@ from workbench.route_commands import command_beside
 
 if TYPE_CHECKING:
     from workbench.pacs.beside import Beside
+    from workbench.pacs.dimse_node import DimseNode
     from workbench.pacs.receiver import Address
 
 
@@ -60,8 +61,16 @@ def receive(
         from workbench.pacs.tallies import Tally
 
         settings = bench.settings
-        order = ordered(settings, anyone_here=anyone_here)
         journal = Journal(sys.stdout if as_json else None, Tally(counts))
+
+        def tell(node: "DimseNode", words: str) -> None:
+            if workers > 1:  # each of them tells of what it knows
+                return
+            journal.say(f"host {'unknown' if words else 'found'}", node=node.name, host=node.host)
+            if not as_json:
+                typer.echo(f" {_said_of_host(node, words)}", err=True)
+
+        order = ordered(settings, anyone_here=anyone_here, tell=tell)
         is_one_of_several = counts is not None
         ready = _nothing if is_one_of_several else (_in_json if as_json else _in_words)
         router: AbstractContextManager[Beside | None] = nullcontext()
@@ -83,6 +92,15 @@ def receive(
 def _ending(beside: "Beside | None") -> Callable[[], None]:
     """What ends along with a receiver is told so at once: it takes its time, too."""
     return (lambda: None) if beside is None else beside.end
+
+
+def _said_of_host(node: "DimseNode", words: str) -> str:
+    if not words:
+        return f"the host {node.host} of node {node.name} was found; it may call"
+    return (
+        f"the host {node.host} of node {node.name} cannot be looked up ({words}); "
+        "it is looked up again when the node calls, which is refused until then"
+    )
 
 
 def _nothing(_address: "Address") -> None: ...

@@ -1,6 +1,9 @@
 """28: storage commitment as SCU: every reason, a report that is lost, and one that is late."""
 
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -110,6 +113,59 @@ def test_28_a_report_that_comes_late_after_a_restart_is_answered_and_changes_not
         post(sqlite_catalog, series.paths[0], "PACS", outbox_folder=tmp_path / "outbox", now=NOW)
         send(sqlite_catalog, pacs, listen, seconds=0.5)
         before = outbox.deliveries(sqlite_catalog)
-        with Listener(pacs.node(), listen):
+        with Listener(pacs.node(), listen) as listener, listener.listening():
             pacs.report(pacs.asked[0], listen.port)
     assert outbox.deliveries(sqlite_catalog) == before
+
+
+def test_28_where_the_port_is_taken_what_is_sent_is_read_back_and_the_receipt_says_so(
+    sqlite_catalog: Catalog, tmp_path: Path, series: phantoms.Phantom, listen: ListenAddress
+) -> None:
+    with socket.create_server((listen.host, listen.port)), scripted(commitment={}) as pacs:
+        post(sqlite_catalog, series.paths[0], "PACS", outbox_folder=tmp_path / "outbox", now=NOW)
+        send(sqlite_catalog, pacs, listen, seconds=0.5)
+    (delivery,) = outbox.deliveries(sqlite_catalog)
+    assert delivery.state == "confirmed"
+    assert f"Cannot listen on {listen.host}:{listen.port}" in delivery.stages[-1].text
+
+
+def test_28_a_report_is_listened_for_as_soon_as_the_port_is_free(
+    sqlite_catalog: Catalog, tmp_path: Path, series: phantoms.Phantom, listen: ListenAddress
+) -> None:
+    ended = threading.Event()
+
+    def report(pacs: ScriptedPacs) -> None:
+        while not ended.wait(0.05):
+            if pacs.asked:
+                holder.close()
+                with suppress(OSError):
+                    socket.create_connection((listen.host, listen.port)).close()
+                    pacs.report(pacs.asked[0], listen.port)
+                    return
+
+    with (
+        socket.create_server((listen.host, listen.port)) as holder,
+        scripted(commitment={}) as pacs,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        post(sqlite_catalog, series.paths[0], "PACS", outbox_folder=tmp_path / "outbox", now=NOW)
+        reporting = beside.submit(report, pacs)
+        send(sqlite_catalog, pacs, listen, seconds=60)
+        ended.set()
+        reporting.result()
+    (delivery,) = outbox.deliveries(sqlite_catalog)
+    assert "committed" in {stage.name for stage in delivery.stages}
+
+
+def test_28_the_port_is_free_again_when_nothing_is_expected_any_more(
+    sqlite_catalog: Catalog, tmp_path: Path, series: phantoms.Phantom, listen: ListenAddress
+) -> None:
+    with scripted(commitment={}) as pacs, pacs.node().carrying(listen):
+        with socket.create_server((listen.host, listen.port)):
+            pass
+        pacs.report_to = listen.port
+        post(sqlite_catalog, series.paths[0], "PACS", outbox_folder=tmp_path / "outbox", now=NOW)
+        send(sqlite_catalog, pacs, listen)
+        with socket.create_server((listen.host, listen.port)):
+            pass
+    assert "committed" in {stage.name for stage in outbox.deliveries(sqlite_catalog)[0].stages}

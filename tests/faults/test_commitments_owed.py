@@ -187,7 +187,7 @@ def test_28_a_caller_that_does_not_wait_is_told_at_its_own_address(
 ) -> None:
     references = store(bench, receiving, *ct.paths)
     uid = new_uid()
-    with Listener(bench.node(receiving), bench.listen) as listener:
+    with Listener(bench.node(receiving), bench.listen) as listener, listener.listening():
         listener.reports.expect(uid)
         assert request_and_leave(bench, receiving, uid, references) == 0x0000
         report = listener.reports.wait(uid, 60)
@@ -212,7 +212,8 @@ def test_28_a_report_that_is_being_taken_is_answered_before_the_listener_ends(tm
             return send_report(association, *report_of(owed, [Custody(0)]))
 
     with ThreadPoolExecutor(1) as beside:
-        with Listener(DimseNode("WORKBENCH", "127.0.0.1", 1, calling_ae_title="ASKER"), bench.listen) as here:
+        bench_here = DimseNode("WORKBENCH", "127.0.0.1", 1, calling_ae_title="ASKER")
+        with Listener(bench_here, bench.listen) as here, here.listening():
             here.reports = Slow()
             status = beside.submit(report)
             assert taken.wait(60)
@@ -246,7 +247,7 @@ def test_28_both_requests_under_one_transaction_UID_are_answered_after_a_restart
     receiving.process.kill()
     receiving.process.wait()
     assert len(bench.owed) == 2, "the same request again is owed once"
-    with Listener(bench.node(receiving), bench.listen) as listener:
+    with Listener(bench.node(receiving), bench.listen) as listener, listener.listening():
         reports = Gathering()
         listener.reports = reports
         again = start_receive(bench.home, anyone=False)
@@ -281,7 +282,8 @@ def test_28_a_report_that_the_node_fails_to_take_is_sent_again(
     assert owed.keep(Owed("SCANNER", new_uid(), ((CT, ct.sop_instance_uids[0]),), datetime.now(UTC)))
     with Intake(sqlite_catalog, tmp_path / "received") as intake:
         commitments = Commitments(intake, owed, {"SCANNER": asker}, Journal(None))
-        with Listener(DimseNode("WORKBENCH", "127.0.0.1", 1, calling_ae_title="ASKER"), bench.listen) as here:
+        bench_here = DimseNode("WORKBENCH", "127.0.0.1", 1, calling_ae_title="ASKER")
+        with Listener(bench_here, bench.listen) as here, here.listening():
             here.reports = reports = Refusing()
             commitments.look(after := 100.0)
             assert (reports.refused, len(bench.owed)) == (0, 1), "the association that asked comes first"
@@ -306,7 +308,7 @@ def test_28_what_is_owed_survives_a_restart(
     receiving.process.kill()
     receiving.process.wait()
     assert len(bench.owed) == 1
-    with Listener(bench.node(receiving), bench.listen) as listener:
+    with Listener(bench.node(receiving), bench.listen) as listener, listener.listening():
         listener.reports.expect(uid)
         again = start_receive(bench.home, anyone=False)
         report = listener.reports.wait(uid, 60)
@@ -407,7 +409,7 @@ def test_28_another_action_is_not_known(bench: Bench, receiving: Any) -> None:
 
 def test_28_ten_thousand_references_are_answered(bench: Bench, receiving: Any) -> None:
     references = [(CT, f"1.2.3.{number}") for number in range(REFERENCES_AT_MOST)]
-    with Listener(bench.node(receiving), bench.listen) as listener:
+    with Listener(bench.node(receiving), bench.listen) as listener, listener.listening():
         answer = ask(bench.node(receiving), references, listener.reports)
     assert len(answer.failed) == REFERENCES_AT_MOST
     assert set(answer.failed.values()) == {0x0112}

@@ -108,6 +108,7 @@ def test_29_a_report_of_commitment_over_a_bad_line_stays_owed_and_arrives_when_i
     with (
         Intake(sqlite_catalog, tmp_path / "received") as intake,
         Listener(bench, ListenAddress(port=0)) as listener,
+        listener.listening(),
         line_to("127.0.0.1", listener.port, fault) as line,
     ):
         listener.reports.expect(kept.transaction_uid)

@@ -1,5 +1,6 @@
 """Storage by `workbench receive`, with senders that are not ours: DCMTK, Orthanc, pynetdicom."""
 
+import json
 import os
 import shutil
 import signal
@@ -22,9 +23,11 @@ from pynetdicom.dsutils import split_dataset
 
 from catalog.database import Catalog
 from catalog.durable import file_digest
+from catalog.errors import DeliveryError
 from catalog.identifiers import new_uid
 from catalog.query import find_level
 from pipelines import phantoms
+from workbench.pacs.dimse_node import DimseNode
 
 pytestmark = pytest.mark.pacs
 
@@ -410,6 +413,29 @@ def test_37_the_end_is_graceful_and_a_restart_finds_everything(
     assert dcmtk("dcmsend", *arguments, *ct.paths).returncode == 0
     assert len(again.files) == len(ct.paths)
     assert again.end() == 0
+
+
+def test_a_host_that_cannot_be_looked_up_is_said_and_keeps_no_other_node_out(
+    tmp_path: Path, start_receive: Callable[..., Any]
+) -> None:
+    home = tmp_path / "bench"
+    home.mkdir()
+    (home / "workbench.toml").write_text(
+        '[nodes.AWAY]\nae_title = "AWAY"\nhost = "pacs.invalid"\nport = 104\n'
+        '[nodes.HERE]\nae_title = "HERE"\nhost = "127.0.0.1"\nport = 104\n'
+    )
+    receiving = start_receive(home, anyone=False)
+    said = [json.loads(line) for line in receiving.log.read_text().splitlines()]
+    (unknown,) = [each for each in said if each["event"] == "host unknown"]
+    assert (unknown["node"], unknown["host"]) == ("AWAY", "pacs.invalid")
+
+    def node(calling: str) -> DimseNode:
+        return DimseNode("WORKBENCH", "127.0.0.1", receiving.port, calling_ae_title=calling)
+
+    node("HERE").echo()
+    with pytest.raises(DeliveryError):
+        node("AWAY").echo()
+    assert receiving.end() == 0
 
 
 def test_18_the_world_is_not_served_without_TLS_and_known_callers(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The whole way of a result to a node and back, the same at every node."""
 
+import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -79,6 +81,16 @@ def test_each_way_back_gives_the_same_object(
         for each in objects.values():
             returned = retrieve(peer.node, instance(each), listener)
             assert compare(instance(each), returned, "C-GET").event is Event.SAME
+
+
+def test_what_is_committed_to_on_the_same_association_needs_no_port(
+    catalog: Catalog, pacs: Any, objects: Objects
+) -> None:
+    unknown = replace(pacs, node=replace(pacs.node, calling_ae_title="UNKNOWN"))  # it has no address of that
+    queue(catalog, unknown, objects["SR"])
+    with socket.create_server((pacs.listen.host, pacs.listen.port)):
+        (receipt,) = send(catalog, unknown)
+    assert [stage.name for stage in receipt.stages][-2:] == ["committed", "confirmed"]
 
 
 def test_an_older_object_under_the_same_uid_is_found_out(

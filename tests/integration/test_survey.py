@@ -1,6 +1,7 @@
 """A PACS as a source: rows of its series without a file, and the files when they are wanted."""
 
 import json
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,17 @@ def test_a_node_that_is_asked_again_adds_nothing_and_takes_away_what_it_lost(
         with open_bench(tmp_path / "bench", emptied) as later:
             assert later.index("pacs://PACS").as_json()["withdrawn"] == 2
             assert len(later.series()) == 0
+
+
+def test_a_fetch_by_C_GET_needs_no_port(tmp_path: Path, start_embedded: Any) -> None:
+    peer = start_embedded()
+    fill(peer.node, tmp_path / "ct", new_uid())
+    with (
+        socket.create_server((peer.listen.host, peer.listen.port)),
+        open_bench(tmp_path / "bench", peer) as bench,
+    ):
+        bench.index("pacs://PACS")
+        assert bench.fetch(bench.series(), quiet=True).as_json()["added"] == PLANES
 
 
 def test_what_a_node_cannot_be_asked_says_so(tmp_path: Path, peer: Peer, free_port: int) -> None:

@@ -1,12 +1,17 @@
 """Of a bench: what is read into its catalog, and fetched."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from catalog import receptions
 from catalog.errors import NotFoundError, QuestionError
 from catalog.matching import check_count
 from catalog.objects import S3
+from catalog.places import State
+from catalog.receptions import Reception
+from catalog.records import IndexReport
 from catalog.scan import place_of
 from workbench.bench.opened import Opened
 from workbench.cluster import reading_on, threads_of
@@ -130,8 +135,6 @@ class Archive(Opened):
         OSError
             If a server refuses or does not answer.
         """
-        from workbench.pacs.node import ListenAddress
-
         told = told_of(self.catalog, series, self.node)
         of_nodes = [each for each in told if each is not None and node_in(each.address) is not None]
         places: list[str | Path] = [
@@ -139,12 +142,14 @@ class Archive(Opened):
         ]
         if not (of_nodes or places):
             raise NotFoundError("none of these series has an address elsewhere; index their files")
-        listen = ListenAddress(self.settings.listen_host, self.settings.listen_port)
-        into = self.settings.home / RECEIVED
-        came, error = retrieve_series(of_nodes, self.node, listen, into, quiet=quiet)
+        into, since = self.settings.home / RECEIVED, receptions.newest(self.catalog)
+        came, error = retrieve_series(of_nodes, self.node, self._listen, into, quiet=quiet)
         places += came
         if error is None:
             indexed = self._index_files(places, quiet=quiet)
+            if beside := {str(each) for each in came if each.is_file()}:
+                received = receptions.settled_since(self.catalog, since)
+                indexed.report = _with_received(indexed.report, received, beside)
             return Fetched(indexed, short_of(self.catalog, filter(None, told)))
         if places:  # what came is kept, and known
             self._index_files(places, quiet=quiet)
@@ -166,3 +171,10 @@ class Archive(Opened):
                 f"nothing was indexed yet in {self.settings.home}; do: workbench index FOLDER"
             )
         return Indexed(report)
+
+
+def _with_received(report: IndexReport, received: Sequence[Reception], came: Set[str]) -> IndexReport:
+    """Count what `workbench receive` took in for a fetch as added: the index found it in the catalog."""
+    new = {each.path for each in received if each.state == State.INDEXED.value}
+    count = len(new & came)
+    return replace(report, added=report.added + count, unchanged=report.unchanged - count)

@@ -60,14 +60,13 @@ class Deliveries(Opened):
     def _deliver(self, node: "Node", *, quiet: bool) -> str:
         """Deliver what is due to a node; why not all of it, where its limits do not allow it now."""
         from workbench.pacs.deliver import deliver
-        from workbench.pacs.node import ListenAddress
 
         try:
             with bar("send", "objects", quiet=quiet) as progress:
                 deliver(
                     self.catalog,
                     node,
-                    listen=ListenAddress(self.settings.listen_host, self.settings.listen_port),
+                    listen=self._listen,
                     now=now,
                     wait=timedelta(seconds=self.settings.commitment_seconds),
                     progress=progress,
@@ -91,7 +90,6 @@ class Deliveries(Opened):
         """
         from catalog.outbox import due_nodes
         from workbench.pacs.deliver import deliver_to_all
-        from workbench.pacs.node import ListenAddress
 
         due = [each for each in due_nodes(self.catalog, now()) if each in self.settings.nodes]
         named = [self.node(name) for name in (due if nodes is None else nodes)]
@@ -99,7 +97,7 @@ class Deliveries(Opened):
         receipts = deliver_to_all(
             self.catalog,
             named,
-            listen=ListenAddress(self.settings.listen_host, self.settings.listen_port),
+            listen=self._listen,
             now=now,
             wait=timedelta(seconds=self.settings.commitment_seconds),
             limited=limited.append,

@@ -27,7 +27,6 @@ from workbench.harvest.report import GapReport
 from workbench.harvest.run import harvest
 from workbench.harvest.state import State, planned, state_of
 from workbench.harvest.windows import window_of
-from workbench.pacs.node import ListenAddress
 from workbench.progress import bar
 from workbench.sheets import read_sheet
 
@@ -245,7 +244,7 @@ class _Hands:
     def __init__(self, bench: Harvests, node: "Node", plan: Plan) -> None:
         self._bench, self._node, self._plan = bench, node, plan
         settings = bench.settings
-        self._listen = ListenAddress(settings.listen_host, settings.listen_port)
+        self._listen = bench._listen
         self._into = settings.home / RECEIVED
 
     @property
@@ -280,13 +279,14 @@ class _Hands:
         study, series = expected.study_instance_uid, expected.series_instance_uid
         place = self._into / folder_name(series)
         try:
-            self._node.retrieve(study, series, self._into, self._listen)
+            paths = self._node.retrieve(study, series, self._into, self._listen)
         except DeliveryError:
             if place.is_dir():
                 self._bench.index(place, quiet=True)
             raise
-        self._bench.index(place, quiet=True)
-        return sum(each.stat().st_size for each in place.glob("*.dcm"))
+        if place.is_dir():  # what `workbench receive` took in is in the catalog
+            self._bench.index(place, quiet=True)
+        return sum(each.stat().st_size for each in paths)
 
     def finish(self, series_instance_uid: str) -> str:
         """Read the files back, and write the arrays where that is wanted; reports and the like have none."""

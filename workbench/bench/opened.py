@@ -21,7 +21,7 @@ from workbench.thumbnails import fetched_of
 if TYPE_CHECKING:
     from distributed import Client
 
-    from workbench.pacs.node import Node
+    from workbench.pacs.node import ListenAddress, Node
 
 
 def now() -> datetime:
@@ -111,6 +111,15 @@ class Opened:
             file = self.settings.home / SETTINGS_FILE
             raise NotFoundError(f"no node {name!r}; {file} has {there}. Add a table [nodes.{name}] to it")
         return known[name].called(name, self.settings.ae_title, self.settings.nodes_folder)
+
+    @property
+    def _listen(self) -> "ListenAddress":
+        """Where this bench listens for what nodes send by themselves."""
+        from workbench.pacs.node import ListenAddress
+
+        return ListenAddress(
+            self.settings.listen_host, self.settings.listen_port, self.catalog, self.settings.received_folder
+        )
 
     def _kept(self, instances: Sequence[InstanceRecord]) -> Local:
         """Have local files of what is read lazily, as long as the bench is open."""

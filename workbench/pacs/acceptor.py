@@ -1,5 +1,6 @@
 """Accepts connections: few from one address, strangers for a short time, each met by a thread of its own."""
 
+import errno
 import os
 import select
 import socket
@@ -11,7 +12,7 @@ from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Self
 
-from catalog.errors import DeliveryError, words_of
+from catalog.errors import DeliveryError, NodeUnavailableError, words_of
 from workbench.pacs.wire.connection import Connection
 
 CONNECTIONS_AT_MOST = 64
@@ -80,7 +81,8 @@ class Acceptor:
     Raises
     ------
     catalog.errors.DeliveryError
-        On entering, if the address cannot be listened on.
+        On entering, if the address cannot be listened on; a `catalog.errors.NodeUnavailableError` where
+        another has it just now.
     """
 
     def __init__(
@@ -107,7 +109,8 @@ class Acceptor:
                 (self.host, self.port), family=family, backlog=BACKLOG, reuse_port=self._share_port
             )
         except OSError as error:
-            raise DeliveryError(
+            kind = NodeUnavailableError if error.errno == errno.EADDRINUSE else DeliveryError
+            raise kind(
                 f"Cannot listen on {self.host}:{self.port} ({words_of(error)}); "
                 "set another address or end what is using it"
             ) from error

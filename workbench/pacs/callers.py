@@ -1,6 +1,6 @@
 """Who may ask what of this bench: an AE title is a name, so that address or certificate must fit it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from catalog.vocabulary import OnConflict
@@ -16,7 +16,7 @@ class Caller:
     """Of its node; empty for whoever is on this machine."""
     ae_title: str
     """Empty where any does."""
-    addresses: frozenset[str]
+    addresses: Container[str]
     certificate: str
     """SHA-256 of its certificate, 64 hexadecimal digits; where there is one, the address is not looked at."""
     may: frozenset[str]

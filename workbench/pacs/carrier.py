@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from catalog.deliveries import Meaning
-from workbench.pacs.commitment import Committed, NoReport, NotOffered
+from workbench.pacs.commitment import Committed, NoReport, NotOffered, ToldBeside
 from workbench.pacs.instance import Instance
 
 type Ask = Callable[[Instance], Meaning]
@@ -34,9 +34,19 @@ class Carrier(Protocol):
         ...
 
     def commitment(
-        self, instances: Sequence[Instance], *, transaction_uid: str, seconds: float
-    ) -> Committed | NotOffered | NoReport:
+        self,
+        instances: Sequence[Instance],
+        *,
+        transaction_uid: str,
+        seconds: float,
+        is_told: Callable[[], bool],
+    ) -> Committed | ToldBeside | NotOffered | NoReport:
         """Ask the node to commit to what it stored, and wait for its report.
+
+        Parameters
+        ----------
+        is_told
+            Whether the report has come to another process of this bench.
 
         Raises
         ------

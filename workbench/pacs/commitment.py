@@ -1,6 +1,6 @@
 """Storage commitment, Push Model (PS3.4 annex J): ask a node to take responsibility, wait for its word."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Condition
@@ -8,6 +8,7 @@ from time import monotonic
 
 from pydicom.dataset import Dataset
 
+from catalog.deliveries import Event, Meaning, commitment_meaning
 from catalog.errors import RefusedError
 from workbench.pacs import dimse
 from workbench.pacs.association import associate, service
@@ -26,6 +27,8 @@ _UNKNOWN_REASON = 0x0110
 _SUCCESS, _PROCESSING_FAILURE, _UNRECOGNIZED_OPERATION = 0x0000, 0x0110, 0x0211
 _TURN_SECONDS = 0.02
 """How long to wait for a report on another association before this one is looked at again."""
+_LOOK_SECONDS = 0.25
+"""How often it is looked whether the report has come by another way, once the association is released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,19 @@ class Committed:
     """SOP Instance UIDs the node took responsibility for."""
     failed: Mapping[str, int]
     """SOP Instance UID to Failure Reason (0008,1197)."""
+
+    def says(self, sop_instance_uid: str) -> Meaning:
+        """What it means for the delivery of an instance."""
+        if sop_instance_uid in self.instances:
+            return Meaning(Event.COMMIT, "the node took responsibility for the instance")
+        if sop_instance_uid in self.failed:
+            return commitment_meaning(self.failed[sop_instance_uid])
+        return Meaning(Event.COMMIT_POSTPONED, "the node's report does not mention the instance")
+
+
+@dataclass(frozen=True, slots=True)
+class ToldBeside:
+    """The node reported to another process of this bench; what it said is in the outbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,11 @@ class Reports:
         self._arrived = Condition()
         self._by_transaction: dict[str, Committed | None] = {}
 
+    def expects(self, transaction_uid: str) -> bool:
+        """Whether somebody here waits for the report on a transaction."""
+        with self._arrived:
+            return transaction_uid in self._by_transaction
+
     def expect(self, transaction_uid: str) -> None:
         """Keep the report on this transaction when it comes; any other is acknowledged and forgotten."""
         with self._arrived:
@@ -66,10 +87,10 @@ class Reports:
 
     def take(self, information: Dataset) -> None:
         """Take the Event Information of an N-EVENT-REPORT, whether or not somebody waits for it."""
-        transaction_uid = str(information.get("TransactionUID", ""))
+        transaction_uid, report = report_in(information)
         with self._arrived:
             if transaction_uid in self._by_transaction:
-                self._by_transaction[transaction_uid] = _committed(information)
+                self._by_transaction[transaction_uid] = report
                 self._arrived.notify_all()
 
     def wait(self, transaction_uid: str, seconds: float) -> Committed | None:
@@ -91,7 +112,8 @@ def request_commitment(
     transaction_uid: str,
     reports: Reports,
     seconds: float,
-) -> Committed | NotOffered | NoReport:
+    is_told: Callable[[], bool] = lambda: False,
+) -> Committed | ToldBeside | NotOffered | NoReport:
     """Ask a node to commit to instances and wait for its report.
 
     Parameters
@@ -104,6 +126,9 @@ def request_commitment(
         Where the node's report arrives if it comes on an association of its own.
     seconds
         How long to wait for the report.
+    is_told
+        Whether the report has come to another process of this bench; asked again and again while it is waited
+        for.
 
     Raises
     ------
@@ -118,8 +143,11 @@ def request_commitment(
         with associate(node, contexts, at_most=at_most) as association:
             reporting = _Reporting(association, reports)
             reporting.ask(_request(references, transaction_uid))
-            report = reporting.wait(transaction_uid, min(SAME_ASSOCIATION_SECONDS, seconds))
-        report = report or reports.wait(transaction_uid, max(until - monotonic(), 0))
+            report = reporting.wait(transaction_uid, min(SAME_ASSOCIATION_SECONDS, seconds), is_told)
+        while report is None and (left := until - monotonic()) > 0:
+            if is_told():
+                return ToldBeside()
+            report = reports.wait(transaction_uid, min(left, _LOOK_SECONDS))
     except RefusedError as error:
         return NotOffered(f"without storage commitment: {error}")
     finally:
@@ -176,11 +204,11 @@ class _Reporting:
         if answer.command.status != 0:
             raise RefusedError(f"the node refused the request (status {answer.command.status:04X})")
 
-    def wait(self, transaction_uid: str, seconds: float) -> Committed | None:
+    def wait(self, transaction_uid: str, seconds: float, is_told: Callable[[], bool]) -> Committed | None:
         """Wait for a report, on this association or on another one."""
         until = monotonic() + seconds
         report = self._reports.wait(transaction_uid, 0)
-        while report is None and monotonic() < until:
+        while report is None and not is_told() and monotonic() < until:
             with suppress(WireError):
                 while self._association.is_open and self._association.is_readable():
                     if (message := self._association.receive()) is not None:
@@ -200,13 +228,18 @@ class _Reporting:
             self._association.send(message.context_id, message.command.response(status))
 
 
-def _committed(information: Dataset) -> Committed:
+def report_in(information: Dataset) -> tuple[str, Committed]:
+    """Return the transaction UID and what a node reports, of the Event Information of an N-EVENT-REPORT.
+
+    It is that of PS3.4 table J.3.3-1; raises whatever pydicom stumbles over.
+    """
     kept = information.get("ReferencedSOPSequence") or []
     failed = information.get("FailedSOPSequence") or []
-    return Committed(
+    report = Committed(
         frozenset(str(each.get("ReferencedSOPInstanceUID")) for each in kept),
         {
             str(each.get("ReferencedSOPInstanceUID")): int(each.get("FailureReason") or _UNKNOWN_REASON)
             for each in failed
         },
     )
+    return str(information.get("TransactionUID", "")), report

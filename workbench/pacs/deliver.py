@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 
 from catalog import outbox
 from catalog.database import Catalog
-from catalog.deliveries import Event, Meaning, State, commitment_meaning
+from catalog.deliveries import Event, Meaning, State
 from catalog.errors import DeliveryError, LimitedError, NodeUnavailableError, RefusedError, WorkbenchError
 from catalog.identifiers import new_uid
 from catalog.outbox import Step
 from catalog.records import Delivery, Progress, no_progress
 from workbench.pacs.carrier import Ask, Carrier
-from workbench.pacs.commitment import Committed
+from workbench.pacs.commitment import Committed, ToldBeside
 from workbench.pacs.instance import Instance, Unfit, examine
 from workbench.pacs.limits import Pace
 from workbench.pacs.node import ListenAddress, Node
@@ -49,6 +49,8 @@ def deliver(
 ) -> list[Receipt]:
     """Take every due delivery for a node as far as it goes now, and return their receipts.
 
+    What goes wrong at the node is no exception but in the receipts, and so is an address that is taken.
+
     Parameters
     ----------
     listen
@@ -60,9 +62,6 @@ def deliver(
 
     Raises
     ------
-    catalog.errors.DeliveryError
-        If the address cannot be listened on; nothing was taken up then. What goes wrong at the node is no
-        exception but in the receipts.
     catalog.errors.LimitedError
         If the limits of the node do not allow it now; what was not taken up stays due.
     """
@@ -133,11 +132,6 @@ def deliver_to_all(
     ----------
     limited
         Told why nothing more goes to a node now, where its limits do not allow it.
-
-    Raises
-    ------
-    catalog.errors.DeliveryError
-        As `deliver`.
     """
 
     def deliver_to(node: Node, to: ListenAddress | Listener) -> list[Receipt]:
@@ -293,17 +287,27 @@ class _Sender:
                 [self.instances[each.delivery] for each in asked],
                 transaction_uid=transaction_uid,
                 seconds=self.wait.total_seconds(),
+                is_told=lambda: not outbox.awaits_report(self.catalog, transaction_uid),
             )
         except NodeUnavailableError as error:
             self._note_all(asked, Event.UNAVAILABLE, str(error))
             return [], ""
-        if not isinstance(answer, Committed):
-            return asked, answer.words
-        steps = []
-        for each in asked:
-            meaning = _commitment(answer, each.sop_instance_uid)
-            steps.append(Step(each, meaning.event, meaning.words))
-        return _in(self._write(steps), State.COMMITTED), ""
+        if isinstance(answer, Committed):
+            said = [(each, answer.says(each.sop_instance_uid)) for each in asked]
+            self._write([Step(each, meaning.event, meaning.words) for each, meaning in said])
+        known = self._again(asked)  # the report may have come to another process, too
+        committed = _in(known, State.COMMITTED)
+        if isinstance(answer, (Committed, ToldBeside)):
+            return committed, ""
+        untold = [each for each in _in(known, State.STORED) if each.transaction_uid == transaction_uid]
+        return committed + untold, answer.words
+
+    def _again(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Read deliveries as they stand now; what another sender has taken up is left out."""
+        ours = {(each.delivery, each.attempts) for each in deliveries}
+        uids = [each.sop_instance_uid for each in deliveries]
+        known = outbox.deliveries(self.catalog, sop_instance_uids=uids)
+        return [each for each in known if (each.delivery, each.attempts) in ours]
 
     def _read_back(self, read: Callable[[Instance], Meaning], delivery: Delivery, remark: str) -> None:
         try:
@@ -331,11 +335,3 @@ class _Sender:
 
 def _in(deliveries: Sequence[Delivery], state: State) -> list[Delivery]:
     return [each for each in deliveries if each.state == state.value]
-
-
-def _commitment(report: Committed, sop_instance_uid: str) -> Meaning:
-    if sop_instance_uid in report.instances:
-        return Meaning(Event.COMMIT, "the node took responsibility for the instance")
-    if sop_instance_uid in report.failed:
-        return commitment_meaning(report.failed[sop_instance_uid])
-    return Meaning(Event.COMMIT_POSTPONED, "the node's report does not mention the instance")

@@ -1,6 +1,6 @@
 """Carries instances by DIMSE: C-STORE, Storage Commitment, C-FIND with C-GET or C-MOVE; a `Carrier`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from catalog.deliveries import Meaning
 from workbench.pacs import dimse
 from workbench.pacs.association import associate, contexts_for
 from workbench.pacs.carrier import Ask
-from workbench.pacs.commitment import Committed, NoReport, NotOffered, request_commitment
+from workbench.pacs.commitment import Committed, NoReport, NotOffered, ToldBeside, request_commitment
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.instance import Instance
 from workbench.pacs.readback import reading_back
@@ -41,16 +41,31 @@ class DimseCarrier:
             yield store
 
     def commitment(
-        self, instances: Sequence[Instance], *, transaction_uid: str, seconds: float
-    ) -> Committed | NotOffered | NoReport:
-        """Ask for Storage Commitment (Push Model)."""
-        return request_commitment(
-            self.node,
-            [(each.sop_class_uid, each.sop_instance_uid) for each in instances],
-            transaction_uid=transaction_uid,
-            reports=self.listener.reports,
-            seconds=seconds,
-        )
+        self,
+        instances: Sequence[Instance],
+        *,
+        transaction_uid: str,
+        seconds: float,
+        is_told: Callable[[], bool],
+    ) -> Committed | ToldBeside | NotOffered | NoReport:
+        """Ask for Storage Commitment (Push Model); listen for the report where nobody else does."""
+        with self.listener.where_free() as attempt:
+
+            def look() -> bool:
+                attempt()
+                return is_told()
+
+            answer = request_commitment(
+                self.node,
+                [(each.sop_class_uid, each.sop_instance_uid) for each in instances],
+                transaction_uid=transaction_uid,
+                reports=self.listener.reports,
+                seconds=seconds,
+                is_told=look,
+            )
+            if isinstance(answer, NoReport) and attempt.trouble:
+                return NoReport(f"{answer.words}. {attempt.trouble}")
+            return answer
 
     def reading_back(self, instances: Sequence[Instance]) -> AbstractContextManager[Ask]:
         """Give what reads an instance back."""

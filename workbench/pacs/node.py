@@ -10,6 +10,7 @@ from catalog.records import RemoteSeries
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from catalog.database import Catalog
     from workbench.pacs.carrier import Carrier
     from workbench.pacs.found import Found
     from workbench.pacs.limits import Limits
@@ -35,6 +36,10 @@ class ListenAddress:
     host: str = "127.0.0.1"
     port: int = 0
     """0 takes a free port, which only a node that answers on the same association can do with."""
+    catalog: "Catalog | None" = None
+    """Where processes of this bench tell each other what came to the one that has the port."""
+    received: "Path | None" = None
+    """Folder where `workbench receive` puts what it takes in, while it is at work."""
 
 
 class Node(Protocol):
@@ -184,15 +189,9 @@ class Node(Protocol):
         ...
 
     def listening(self, address: ListenAddress) -> "AbstractContextManager[Listener]":
-        """Listen for what it sends by itself."""
+        """Give what listens for what it sends by itself, where something is expected."""
         ...
 
     def carrying(self, listen: "ListenAddress | Listener") -> "AbstractContextManager[Carrier]":
-        """Hold what carries instances to it; it listens meanwhile where the node calls back.
-
-        Raises
-        ------
-        catalog.errors.DeliveryError
-            On entering, if the address cannot be listened on.
-        """
+        """Hold what carries instances to it; it listens where the node is to call back."""
         ...

@@ -20,8 +20,9 @@ from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.file_meta import data_set_offset, file_meta
 from workbench.pacs.fingerprint import differences, fingerprint
 from workbench.pacs.instance import Instance
+from workbench.pacs.moving import move
 from workbench.pacs.receive import Listener
-from workbench.pacs.sop_classes import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE
+from workbench.pacs.sop_classes import STUDY_ROOT_FIND, STUDY_ROOT_GET
 from workbench.pacs.wire.association import Association
 from workbench.pacs.wire.connection import LEAST_BYTES_PER_SECOND
 
@@ -121,18 +122,24 @@ def _getting(node: DimseNode, instance: Instance) -> AbstractContextManager[Asso
 def move_back(node: DimseNode, instance: Instance, listener: Listener) -> Dataset:
     """Retrieve an instance by C-MOVE, which the node sends to where this bench listens (PS3.4 C.4.2).
 
+    Where `workbench receive` has the port it takes the instance in, as any other that comes back.
+
     Raises
     ------
     catalog.errors.DeliveryError
         If the node does not answer, or does not give it back.
     """
     received: list[bytes] = []
-    uids = [instance.sop_instance_uid]
-    with (
-        listener.expecting(uids, _pairs(instance), _keep(received)),
-        associate(node, [service(STUDY_ROOT_MOVE)], at_most=_at_most(node, instance)) as association,
-    ):
-        counts = dimse.move(association, _identifier(instance), node.calling_ae_title)
+    counts = move(
+        node,
+        _identifier(instance),
+        [instance.sop_instance_uid],
+        _pairs(instance),
+        listener,
+        lambda _uid, content: received.append(content),
+        lambda reception: received.append(Path(reception.path).read_bytes()),
+        at_most=_at_most(node, instance),
+    )
     if not received:
         raise _nothing("C-MOVE", counts)
     return _read(BytesIO(received[0]), "C-MOVE")
@@ -197,10 +204,6 @@ def _identifier(instance: Instance) -> Dataset:
 def _pairs(instance: Instance) -> list[tuple[str, str]]:
     syntaxes = (instance.transfer_syntax_uid, ExplicitVRLittleEndian, ImplicitVRLittleEndian)
     return [(instance.sop_class_uid, str(each)) for each in dict.fromkeys(syntaxes)]
-
-
-def _keep(received: list[bytes]) -> Callable[[str, bytes], None]:
-    return lambda _uid, content: received.append(content)
 
 
 class _Returned:

@@ -1,4 +1,7 @@
-"""What a node sends to this bench by itself: storage commitment reports, and instances moved on request."""
+"""What a node sends to this bench by itself: storage commitment reports, and instances moved on request.
+
+The address is taken while something is expected, and no longer: other processes of the bench want it, too.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -6,18 +9,20 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom.presentation import PresentationContext, build_context
 
-from catalog.errors import NodeUnavailableError
+from catalog.errors import DeliveryError, NodeUnavailableError
 from workbench.pacs.acceptor import Acceptor, Guest
 from workbench.pacs.association import service
 from workbench.pacs.callers import Caller
-from workbench.pacs.commitment import Reports
+from workbench.pacs.commitment import Reports, report_in
 from workbench.pacs.conversation import Conversation
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.file_meta import file_meta
 from workbench.pacs.node import ListenAddress
+from workbench.pacs.reported import hand_over
 from workbench.pacs.sop_classes import STORAGE_COMMITMENT_PUSH_MODEL, VERIFICATION
 from workbench.pacs.tls import callers_context
 from workbench.pacs.wire.association import Association
@@ -37,7 +42,7 @@ _PERMANENT, _SERVICE_USER, _CALLED_AE_TITLE = 1, 1, 7
 
 
 class Listener:
-    """Listens while it is a context; accepts nothing that was not asked for.
+    """Listens where somebody says so, while it is a context; accepts nothing that was not asked for.
 
     Parameters
     ----------
@@ -48,8 +53,6 @@ class Listener:
 
     Raises
     ------
-    catalog.errors.DeliveryError
-        On entering, if the address is taken.
     catalog.errors.SettingsError
         If the certificate files of the node cannot be used.
     """
@@ -57,28 +60,71 @@ class Listener:
     def __init__(self, node: DimseNode, address: ListenAddress) -> None:
         self.reports = Reports()
         self.port = address.port
-        self._node = node
-        self._acceptor = Acceptor(
-            address.host,
-            address.port,
-            self._meet,
-            wait_seconds=node.answer_seconds,
-            tls=callers_context(node),
-        )
+        self._node, self.address = node, address
+        self._tls = callers_context(node)
+        self._acceptor: Acceptor | None = None
+        self._users = 0
+        self._using = Lock()
         self._expected: Mapping[str, Receive] = {}
         self._contexts: list[Sequence[tuple[str, str]]] = []
         self._expecting = Lock()
 
     def __enter__(self) -> Self:
-        """Listen; with TLS where that node calls back with it."""
-        self._acceptor.__enter__()
-        self.port = self._acceptor.port
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._acceptor.end(_ANSWER_SECONDS)
+        if self._acceptor is not None:
+            self._acceptor.end(_ANSWER_SECONDS)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen while the block runs, beside others who do; with TLS where that node calls back with it.
+
+        Raises
+        ------
+        catalog.errors.DeliveryError
+            On entering, if the address cannot be listened on; a `catalog.errors.NodeUnavailableError` where
+            another has it just now.
+        """
+        self._open()
+        try:
+            yield
+        finally:
+            self._close()
+
+    @contextmanager
+    def where_free(self) -> Iterator["Attempt"]:
+        """Listen while the block runs if the address is free, or as soon as the block finds it free."""
+        attempt = Attempt(self._open)
+        attempt()
+        try:
+            yield attempt
+        finally:
+            if not attempt.trouble:
+                self._close()
+
+    def _open(self) -> None:
+        with self._using:
+            if self._acceptor is None:
+                acceptor = Acceptor(
+                    self.address.host,
+                    self.address.port,
+                    self._meet,
+                    wait_seconds=self._node.answer_seconds,
+                    tls=self._tls,
+                )
+                acceptor.__enter__()
+                self._acceptor, self.port = acceptor, acceptor.port
+            self._users += 1
+
+    def _close(self) -> None:
+        with self._using:
+            self._users -= 1
+            if self._acceptor is not None and not self._users:
+                self._acceptor.end(_ANSWER_SECONDS)
+                self._acceptor = None
 
     @contextmanager
     def expecting(
@@ -148,11 +194,41 @@ class Listener:
                 )
             case Field.N_EVENT_REPORT:
                 try:
-                    self.reports.take(conversation.data_set_of(message))
+                    self._take_report(conversation.data_set_of(message))
                 except Exception:  # whatever a parser stumbles over in the bytes of a peer is their fault
                     return _PROCESSING_FAILURE
                 return _SUCCESS
         return _UNRECOGNIZED_OPERATION
+
+    def _take_report(self, information: Dataset) -> None:
+        """Give a report to who waits for it: here, or in another process, that could not listen."""
+        catalog = self.address.catalog
+        if catalog is None or self.reports.expects(report_in(information)[0]):
+            self.reports.take(information)
+        else:
+            hand_over(catalog, information)
+
+
+class Attempt:
+    """Tries to listen, again with each call, until it does."""
+
+    def __init__(self, listen: Callable[[], None]) -> None:
+        self._listen = listen
+        self.trouble = "nobody tried yet"
+        """Why it does not listen; empty where it does."""
+        self.may_be_free = True
+        """Whether it may go another time: the address is taken just now."""
+
+    def __call__(self) -> None:
+        """Try, unless it listens."""
+        if self.trouble:
+            try:
+                self._listen()
+            except DeliveryError as error:
+                self.trouble = str(error)
+                self.may_be_free = isinstance(error, NodeUnavailableError)
+            else:
+                self.trouble = ""
 
 
 class _Instance:

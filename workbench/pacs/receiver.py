@@ -37,6 +37,7 @@ from workbench.pacs.journal import Journal
 from workbench.pacs.offered import negotiate
 from workbench.pacs.owed import OwedAnswers
 from workbench.pacs.queries import answers
+from workbench.pacs.reported import Reported
 from workbench.pacs.retrieving import Retrieving
 from workbench.pacs.sop_classes import (
     PATIENT_ROOT_FIND,
@@ -156,6 +157,7 @@ class Receiver:
             (Field.C_MOVE, PATIENT_ROOT_MOVE): retrieving.move,
             (Field.C_MOVE, STUDY_ROOT_MOVE): retrieving.move,
             (Field.N_ACTION, STORAGE_COMMITMENT_PUSH_MODEL): self._commitments.asked,
+            (Field.N_EVENT_REPORT, STORAGE_COMMITMENT_PUSH_MODEL): Reported(intake.catalog, journal).answer,
         }
         """What is answered in which presentation context; in any other C-STORE is."""
         self._services = frozenset(service for _, service in self._answers)
@@ -209,6 +211,9 @@ class Receiver:
         guest.is_stranger = False
         connection.allow(None)
         supported = [build_context(service, _SYNTAXES) for service in sorted(self._services)]
+        for each in supported:
+            if each.abstract_syntax == STORAGE_COMMITMENT_PUSH_MODEL:  # a node asks, or it was asked
+                each.scu_role = each.scp_role = True
         association = Association.accept(
             connection, request, supported, maximum_length=MAXIMUM_PDU, negotiate=negotiate
         )

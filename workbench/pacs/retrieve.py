@@ -33,14 +33,17 @@ from pynetdicom.presentation import StoragePresentationContexts, build_role
 
 from catalog.durable import Partial, make_folder, publish_files, sync_files, write_beside
 from catalog.elements import Elements
-from catalog.errors import RefusedError
+from catalog.errors import NodeUnavailableError, RefusedError
 from catalog.identifiers import folder_name, is_uid
+from catalog.receptions import Reception
 from workbench.pacs import dimse
 from workbench.pacs.association import CONTEXTS_AT_MOST, associate, contexts_of, service
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.file_meta import file_meta
+from workbench.pacs.moving import move
 from workbench.pacs.receive import Listener
-from workbench.pacs.sop_classes import STUDY_ROOT_GET, STUDY_ROOT_MOVE
+from workbench.pacs.sop_classes import STUDY_ROOT_GET
+from workbench.pacs.wire.failures import AbortedError
 
 SYNTAXES = (
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian,
@@ -72,6 +75,8 @@ def retrieve(
 ) -> Sequence[Path]:
     """Write every instance of a series that a node has into a folder; they are durable when this returns.
 
+    What a C-MOVE sends to `workbench receive`, as that has the port, lies and stays where that puts it.
+
     The node keeps what it has sent, so that its answers need not wait for the disk, one by one.
     The names of the files are digests of the UIDs: nothing that a peer says is part of a path. No file is
     written over: other bytes than those that were fetched before lie beside them.
@@ -100,7 +105,7 @@ def retrieve(
         raise RefusedError(f"{node.name} does not find the instances of series {series_instance_uid}")
     into = folder / folder_name(series_instance_uid)
     make_folder(into)
-    refusals = []
+    refusals: list[str] = []
     with ThreadPoolExecutor(1, "disk") as disk:
         kept = _Kept(into, set(uids), took, disk)
         for name, retrieved in (("C-GET", _get), ("C-MOVE", _move)):
@@ -108,6 +113,10 @@ def retrieve(
             try:
                 retrieved(node, identifier, classes, kept, wanted, listener)
             except RefusedError as error:
+                refusals.append(str(error))
+            except NodeUnavailableError as error:  # some nodes end the association where they allow no C-GET
+                if name != "C-GET" or kept.paths or not isinstance(error.__cause__, AbortedError):
+                    raise
                 refusals.append(str(error))
             if kept.error is not None:
                 raise kept.error
@@ -153,6 +162,12 @@ class _Kept:
             raise
         self.paths[uid] = path
         self._took(len(content))
+
+    def found(self, reception: Reception) -> None:
+        """Take an instance that `workbench receive` has received; it lies where that has put it."""
+        path = Path(reception.path)
+        self.paths[reception.sop_instance_uid] = path
+        self._took(path.stat().st_size)
 
     def begin(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> "_File | None":
         """Take an instance that begins to come, unless nobody asked for it or it is there already."""
@@ -257,11 +272,7 @@ def _move(
 ) -> None:  # fmt: skip
     pairs = [(each, str(syntax)) for each in classes for syntax in SYNTAXES]
     if wanted:
-        with (
-            listener.expecting(wanted, pairs, kept),
-            associate(node, [service(STUDY_ROOT_MOVE)]) as association,
-        ):
-            dimse.move(association, _of_series(identifier), node.calling_ae_title)
+        move(node, _of_series(identifier), wanted, pairs, listener, kept, kept.found)
 
 
 def _identifier(level: str, study_instance_uid: str, series_instance_uid: str) -> Dataset:

@@ -20,6 +20,7 @@ from catalog.errors import DeliveryError, SettingsError, words_of
 from catalog.fetch import Fetched
 from catalog.intake import Intake
 from catalog.vocabulary import OnConflict
+from workbench.pacs.addresses import Addresses
 from workbench.pacs.callers import ANYONE_HERE, Caller, Callers, why_not_open
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.journal import Journal
@@ -39,6 +40,8 @@ _LOOK_SECONDS = 0.05
 _METRICS_SECONDS = 5.0
 
 type Ready = Callable[[Address], None]
+type Tell = Callable[[DimseNode, str], None]
+"""Told why the host of a node cannot be looked up; an empty text where it can be again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,10 @@ class Order:
     tls: SSLContext | None
 
 
-def ordered(settings: Settings, *, anyone_here: bool) -> Order:
+def ordered(settings: Settings, *, anyone_here: bool, tell: Tell) -> Order:
     """Check what is asked for before anything listens.
+
+    A node whose host cannot be looked up is let in as soon as it can be; the others need not wait for that.
 
     Raises
     ------
@@ -68,7 +73,7 @@ def ordered(settings: Settings, *, anyone_here: bool) -> Order:
         if isinstance(node, DimseNode)
     }
     policy = OnConflict(settings.on_conflict)
-    callers = [_caller(each, policy) for each in nodes.values()]
+    callers = [_caller(each, policy, tell) for each in nodes.values()]
     if anyone_here:
         callers.append(replace(ANYONE_HERE, on_conflict=policy))
     if (
@@ -83,14 +88,8 @@ def ordered(settings: Settings, *, anyone_here: bool) -> Order:
     return Order(address, Callers(callers), nodes, _tls(settings))
 
 
-def _caller(node: DimseNode, policy: OnConflict) -> Caller:
-    try:
-        found = socket.getaddrinfo(node.host, None)
-    except OSError as error:
-        raise SettingsError(
-            f"the host {node.host} of node {node.name} cannot be looked up: {words_of(error)}"
-        ) from None
-    addresses = frozenset(str(each[4][0]) for each in found)
+def _caller(node: DimseNode, policy: OnConflict, tell: Tell) -> Caller:
+    addresses = Addresses(node.host, lambda words: tell(node, words))
     mine = OnConflict(node.on_conflict) if node.on_conflict else policy
     return Caller(node.name, node.ae_title, addresses, node.certificate, frozenset(node.may), mine)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workbench.pacs.receive import Listener
 
 PAUSE_SECONDS = 10.0
-"""How long a node is left alone where nothing can go out: an address is taken, or all waits for another."""
+"""How long a node is left alone where nothing can go out, as all waits for another."""
 OTHERS = timedelta(minutes=5)
 """After which what a person sent is taken up too: until then whoever sent it is at work on it."""
 
@@ -42,13 +42,7 @@ class Listening:
 
     @contextmanager
     def for_node(self, node: Node) -> "Iterator[ListenAddress | Listener]":
-        """Listen for a node while the block runs, where it calls back at all.
-
-        Raises
-        ------
-        catalog.errors.DeliveryError
-            If the address is taken.
-        """
+        """Give what listens for a node while the block runs, where it calls back at all."""
         key = node.calls_back_with
         if key is None:
             yield self._address

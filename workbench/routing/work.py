@@ -165,7 +165,7 @@ def _carriers(settings: Settings, catalog: Catalog, journal: Journal) -> Carrier
     return Carriers(
         catalog,
         nodes_of(settings),
-        ListenAddress(settings.listen_host, settings.listen_port),
+        ListenAddress(settings.listen_host, settings.listen_port, catalog, settings.received_folder),
         now=now,
         wait=timedelta(seconds=settings.commitment_seconds),
         tell=tell,

@@ -1,6 +1,6 @@
 """Carries instances by DICOMweb: STOW-RS, and WADO-RS to read them back; a `Carrier`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryFile
@@ -36,7 +36,12 @@ class WebCarrier:
             yield lambda instance: store(client, instance)
 
     def commitment(
-        self, instances: Sequence[Instance], *, transaction_uid: str, seconds: float
+        self,
+        instances: Sequence[Instance],
+        *,
+        transaction_uid: str,
+        seconds: float,
+        is_told: Callable[[], bool],
     ) -> NotOffered:
         """Ask nobody."""
         return NotOffered(self.without_commitment)
