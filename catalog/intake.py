@@ -337,16 +337,19 @@ class Intake:
                         break
                 batch = [self._unsettled.popleft() for _ in range(min(BATCH, len(self._unsettled)))]
                 self._more.notify_all()
+                is_last = self._all_noted
             if not batch:
                 return
             later: list[Arrival] = self._settle_each(batch)
             for each in later:
                 each.settled.set()  # it is durable and noted: what it is comes later
+            if not later:
+                continue
+            if is_last:
+                return  # the next start goes on with them
             with self._more:
                 self._unsettled.extendleft(reversed(later))
-                is_end = bool(later) and self._more.wait_for(lambda: self._all_noted, AGAIN_SECONDS)
-            if is_end:
-                return  # the next start goes on with them
+                self._more.wait_for(lambda: self._all_noted, AGAIN_SECONDS)
 
     @property
     def _is_time(self) -> bool:

@@ -261,6 +261,20 @@ def test_P8_a_failed_commit_leaves_nothing_after_the_next_start(
         assert [str(path) for path in on_disk(intake.folder)] == [taken.path]
 
 
+def test_P8_what_could_not_be_settled_is_tried_once_more_at_the_end(
+    sqlite_catalog: Catalog, tmp_path: Path, objects: list[bytes]
+) -> None:
+    with Intake(sqlite_catalog, tmp_path / "received") as intake:
+        with sqlite_catalog.transaction() as connection:
+            connection.execute(sa.text("ALTER TABLE patients RENAME TO elsewhere"))
+        assert give(intake, objects[0]).status is Status.STORED  # durable and noted, and no more for now
+        assert [state for _, state, _ in rows(sqlite_catalog)] == ["received"]
+        with sqlite_catalog.transaction() as connection:
+            connection.execute(sa.text("ALTER TABLE elsewhere RENAME TO patients"))
+    assert [state for _, state, _ in rows(sqlite_catalog)] == ["indexed"]
+    assert len(on_disk(tmp_path / "received")) == 1
+
+
 class TestSweep:
     """P8: what a crash left is finished or taken back by the next start."""
 
