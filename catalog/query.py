@@ -6,7 +6,7 @@ and series. What it would take a file to know is unknown, and what is unknown is
 """
 
 from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, partial
 from itertools import batched, pairwise
@@ -37,6 +37,8 @@ _FEW_SERIES = 5_000
 """To gather so many takes some milliseconds; of more, a walk through all finds a page sooner."""
 _AT_ONCE = 500
 """Values in one IN list."""
+_ROWS_AT_ONCE = 100_000
+"""Numbers of rows that are looked for at once: 800 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,8 +391,11 @@ def contents(catalog: Catalog, uids: Collection[str] | None = None) -> dict[str,
 
 def find_level(
     catalog: Catalog, level: Level, matching: Mapping[str, Any], *, columns: Iterable[str]
-) -> list[dict[str, Value]]:
-    """Return one row for each matching entity of a level, as C-FIND answers (PS3.4 section C.4.1).
+) -> Iterator[dict[str, Value]]:
+    """Yield one row for each matching entity of a level, as C-FIND answers (PS3.4 section C.4.1).
+
+    The first come before the others are looked for. Between them nothing is held but the numbers of rows, and
+    no transaction is open, however long whoever takes them takes. What is deleted meanwhile is left out.
 
     Parameters
     ----------
@@ -406,35 +411,62 @@ def find_level(
 
     Returns
     -------
-    list of dict
+    iterator of dict
         Values by column name; that of what is told by series is made like one, `modalities_in_study`.
 
     Raises
     ------
     QuestionError
-        If a name is unknown, or of a level below, or a value cannot be compared; names the nearest.
+        If a name is unknown, or of a level below, or a value cannot be compared; names the nearest. At once.
     """
     names = list(columns)
     told = {name: _told_of(name, level) for name in names if name in RELATED}
-    rows_of = dict.fromkeys([*told.values(), level])  # also where nothing is asked for: a row is an answer
     asked = [attribute_named(name) for name in names if name not in RELATED]
     for name, of in [*told.items(), *((each.keyword, each.level) for each in asked)]:
         if not is_above(of, level):
             raise QuestionError(f"{name} is of the level {of.value}, which is below {level.value}")
-    statement = (
-        _select(level, _level_demands(matching))
-        .add_columns(*(column_of(each).label(each.column) for each in asked))
-        .add_columns(*(TABLES[of].c.id.label(_row_of(of)) for of in rows_of))
-        .order_by(TABLES[level].c.id)
+    row = TABLES[level].c.id
+    matched = _select(level, _level_demands(matching)).add_columns(row).order_by(row)
+    answered = (
+        sa.select(*(column_of(each).label(each.column) for each in asked))
+        .add_columns(*(TABLES[of].c.id.label(_row_of(of)) for of in dict.fromkeys([*told.values(), level])))
+        .select_from(_rows(level, joined=True))
+        .where(_is_there(level, ()))
+        .order_by(row)
     )
-    with catalog.reading() as connection:
-        rows = [dict(row) for row in connection.execute(statement).mappings()]
-        for batch in batched(rows, _AT_ONCE) if told else ():
-            _tell(connection, told, batch)
-    if level not in told.values():
-        for row in rows:
-            del row[_row_of(level)]
-    return rows
+    return _answers(catalog, _rows_matched(catalog, matched, row), answered, told, level)
+
+
+def _rows_matched(catalog: Catalog, matched: sa.Select[Any], row: sa.Column[int]) -> "Iterator[array[int]]":
+    """Yield the numbers of rows that match: few, so that an answer begins, then many at a time."""
+    last, limit = 0, _AT_ONCE
+    while True:
+        with catalog.reading() as connection:
+            found = array("q", connection.scalars(matched.where(row > last).limit(limit)))
+        yield found
+        if len(found) < limit:
+            return
+        last, limit = found[-1], _ROWS_AT_ONCE
+
+
+def _answers(
+    catalog: Catalog,
+    matched: "Iterable[array[int]]",
+    answered: sa.Select[Any],
+    told: Mapping[str, Level],
+    level: Level,
+) -> Iterator[dict[str, Value]]:
+    """Yield what is asked for of rows; a batch of them at a time is in memory."""
+    for some in (batch for rows in matched for batch in batched(rows, _AT_ONCE)):
+        with catalog.reading() as connection:
+            statement = answered.where(TABLES[level].c.id.in_(some))
+            answers = [dict(each) for each in connection.execute(statement).mappings()]
+            if told:
+                _tell(connection, told, answers)
+        if level not in told.values():
+            for each in answers:
+                del each[_row_of(level)]
+        yield from answers
 
 
 def is_above(level: Level, other: Level) -> bool:

@@ -23,7 +23,7 @@ from workbench.pacs import sop_classes as uids
 from workbench.pacs.dimse import QUERY_RETRIEVE_STATUS
 from workbench.pacs.limits import Limits
 from workbench.pacs.metrics import GAUGES, PREFIX
-from workbench.pacs.retrieve import SYNTAXES
+from workbench.pacs.proposed import SYNTAXES
 from workbench.pacs.tallies import COUNTERS
 from workbench.pacs.web import stow
 from workbench.pacs.wire.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME

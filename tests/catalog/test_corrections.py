@@ -231,7 +231,7 @@ def test_a_study_elsewhere_is_deleted_with_series_that_are_told_later(catalog: C
     assert elsewhere(catalog) == {"1.2.3"}
     record_remotes(catalog, "idc", [told(each, 1) for each in range(10, 300)])
     assert elsewhere(catalog) == {"1.2.3"}
-    assert find_level(catalog, Level.STUDY, {}, columns=["StudyInstanceUID"]) == [
+    assert list(find_level(catalog, Level.STUDY, {}, columns=["StudyInstanceUID"])) == [
         {"study_instance_uid": "1.1.2"}
     ]
     corrections.restore(catalog, "1.1.1", BY)

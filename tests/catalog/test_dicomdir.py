@@ -40,7 +40,7 @@ def test_a_dicomdir_stands_for_the_files_it_names(catalog: Catalog, disk: Path) 
     report = index_paths(catalog, [disk / "DICOMDIR"])
 
     assert (report.added, report.duplicates, report.rejected) == (31, 0, ())
-    counts = [len(find_level(catalog, level, {}, columns=["PatientID"])) for level in Level]
+    counts = [len(list(find_level(catalog, level, {}, columns=["PatientID"]))) for level in Level]
     assert counts == [2, 6, 13, 31]
     again = index_paths(catalog, [disk / "DICOMDIR"])
     assert (again.unchanged, again.rejected) == (31, ())

@@ -77,7 +77,7 @@ def test_a_first_run_adds_every_file(catalog: Catalog, archive: Path) -> None:
         ("A", 4, 4),
         ("B", 3, 3),
     ]
-    assert len(find_level(catalog, Level.PATIENT, {}, columns=["PatientID"])) == 2
+    assert len(list(find_level(catalog, Level.PATIENT, {}, columns=["PatientID"]))) == 2
 
 
 def test_a_second_run_changes_nothing(catalog: Catalog, archive: Path) -> None:
@@ -491,8 +491,8 @@ def test_the_answers_agree_on_names_identifiers_and_transfer_syntax(shared: Shar
         if path in astray | {each.path for each in report.rejected}:
             continue
         columns = (*KEYWORDS, *NUMBERS, "TransferSyntaxUID", "PhotometricInterpretation")
-        found = find_level(
-            catalog, Level.INSTANCE, {"SOPInstanceUID": row["SOPInstanceUID"]}, columns=columns
+        found = list(
+            find_level(catalog, Level.INSTANCE, {"SOPInstanceUID": row["SOPInstanceUID"]}, columns=columns)
         )
         assert len(found) == 1, path
         values = list(found[0].values())

@@ -366,14 +366,15 @@ def test_an_unknown_series_is_not_found(catalog: Catalog) -> None:
 
 
 def test_a_level_is_answered_with_the_columns_asked_for(catalog: Catalog) -> None:
-    assert find_level(catalog, Level.PATIENT, {"Modality": "MR"}, columns=["PatientID"]) == [
+    assert list(find_level(catalog, Level.PATIENT, {"Modality": "MR"}, columns=["PatientID"])) == [
         {"patient_id": "2"}
     ]
-    assert find_level(catalog, Level.PATIENT, {"Modality": "MR"}, columns=[]) == [{}]
-    assert find_level(catalog, Level.STUDY, {"PatientID": "1"}, columns=["patient_name"]) == [
+    assert list(find_level(catalog, Level.PATIENT, {"Modality": "MR"}, columns=[])) == [{}]
+    assert list(find_level(catalog, Level.STUDY, {"PatientID": "1"}, columns=["patient_name"])) == [
         {"patient_name": "Ärmel^Jo"}
     ]
-    assert len(find_level(catalog, Level.INSTANCE, {}, columns=["SOPInstanceUID", "PatientName"])) == 5
+    every = find_level(catalog, Level.INSTANCE, {}, columns=["SOPInstanceUID", "PatientName"])
+    assert len(list(every)) == 5
 
 
 def array(series_instance_uid: str, part: int) -> ArrayRecord:

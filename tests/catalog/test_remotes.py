@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from catalog.attributes import Level
 from catalog.corrections import Author, correct_patient, merge_patients
@@ -47,10 +48,10 @@ def test_a_series_from_elsewhere_says_where_it_lies_and_what_it_holds(catalog: C
     (found,) = find_series(catalog, modality="CT")
     assert (found.remote, found.instances, found.frames) == ("s3://bucket/1", 50, 0)
     assert instances_of(catalog, "1.2.1") == []
-    assert find_level(catalog, Level.STUDY, {"Modality": "CT"}, columns=["PatientID"]) == [
+    assert list(find_level(catalog, Level.STUDY, {"Modality": "CT"}, columns=["PatientID"])) == [
         {"patient_id": "P"}
     ]
-    assert find_level(catalog, Level.INSTANCE, {}, columns=["SOPInstanceUID"]) == []
+    assert list(find_level(catalog, Level.INSTANCE, {}, columns=["SOPInstanceUID"])) == []
     with pytest.raises(NotFoundError, match=r"no series 1\.9"):
         remote_of(catalog, "1.9")
 
@@ -194,3 +195,37 @@ def test_where_a_series_has_no_uid_no_other_is_taken_away(catalog: Catalog) -> N
     report = record_remotes(catalog, "idc", [told(1), told(2, series_instance_uid=None)], complete=True)
     assert (len(report.rejected), report.withdrawn) == (1, 0)
     assert record_remotes(catalog, "idc", [told(1)], complete=True).withdrawn == 1
+
+
+MANY = 3_000
+
+
+def test_many_matches_are_answered_in_little_memory_and_no_transaction_waits_for_who_takes_them(
+    catalog: Catalog,
+) -> None:
+    record_remotes(catalog, "idc", [told(each) for each in range(1, MANY + 1)])
+    columns = ["SeriesInstanceUID", "PatientName", "ModalitiesInStudy"]
+    read: list[int] = []
+    listened = sa.event.listens_for(catalog.engine, "after_cursor_execute")
+    listened(lambda *_: read.append(1))
+    rows = find_level(catalog, Level.SERIES, {"Modality": "CT"}, columns=columns)
+    assert read == []  # nothing was asked yet
+    first = next(rows)
+    before = len(read)
+    assert first["modalities_in_study"] == "CT"
+    assert catalog.engine.pool.checkedin() == 1  # type: ignore[attr-defined]  # nothing is held meanwhile
+    record_remotes(catalog, "idc", [told(MANY + 1)])
+    read.clear()
+    rest = [str(row["series_instance_uid"]) for row in rows]
+    assert len(read) > before  # most was asked for afterwards
+    every = [str(first["series_instance_uid"]), *rest]
+    assert sorted(every) == sorted(set(every))
+    assert {f"1.2.{each}" for each in range(1, MANY + 1)} <= set(every)
+
+
+def test_what_is_gone_when_its_turn_comes_is_no_answer(catalog: Catalog) -> None:
+    record_remotes(catalog, "idc", [told(each) for each in range(1, 1_001)])
+    rows = find_level(catalog, Level.SERIES, {}, columns=["SeriesInstanceUID", "InstanceAvailability"])
+    next(rows)
+    record_remotes(catalog, "idc", [told(1)], complete=True)
+    assert len(list(rows)) == 499  # of those that were read together with the first

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,9 +12,16 @@ from typing import Any, NoReturn
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pynetdicom.presentation import build_context
 
+from catalog.database import Catalog
 from catalog.identifiers import new_uid
+from catalog.records import RemoteSeries
+from catalog.remotes import record_remotes
 from pipelines import phantoms
+from tests.peers.calling import calling
+from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.sop_classes import STUDY_ROOT_FIND
 
 pytestmark = pytest.mark.pacs
 
@@ -191,3 +199,37 @@ def test_a_catalog_that_cannot_be_read_is_a_status_and_the_association_goes_on(
     assert found == []
     assert "Failed: UnableToProcess" in said
     assert "Releasing Association" in said
+
+
+MATCHES = 20_000
+
+
+def test_a_cancel_ends_a_question_with_many_matches_at_once(
+    start_receive: Callable[..., Any], tmp_path: Path
+) -> None:
+    home = homed(tmp_path / "bench")
+    with closing(Catalog(home / "catalog.sqlite")) as catalog:
+        record_remotes(
+            catalog,
+            "idc",
+            [
+                RemoteSeries(
+                    {"series_instance_uid": f"1.2.{each}", "study_instance_uid": "1.1", "patient_id": "P"},
+                    "idc", "s3://bucket", 1, 1,
+                )
+                for each in range(MATCHES)
+            ],
+        )  # fmt: skip
+    receiving = start_receive(home, anyone=False)
+    node = DimseNode("WORKBENCH", "127.0.0.1", receiving.port, calling_ae_title="VIEWER")
+    question = Dataset()
+    question.QueryRetrieveLevel = "SERIES"
+    question.SeriesInstanceUID = question.ModalitiesInStudy = None
+    statuses = []
+    with calling(node, [build_context(STUDY_ROOT_FIND)]) as association:
+        for status, _ in association.send_c_find(question, STUDY_ROOT_FIND, msg_id=7):
+            statuses.append(status.Status)
+            if len(statuses) == 1:
+                association.send_c_cancel(7, None, STUDY_ROOT_FIND)
+    assert statuses[-1] == 0xFE00
+    assert len(statuses) < MATCHES // 2  # what is in the network's buffers has gone out

@@ -4,14 +4,21 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 from pynetdicom import build_role
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import build_context
@@ -20,7 +27,10 @@ from catalog.identifiers import new_uid
 from pipelines import phantoms
 from tests.conftest import _free_port
 from tests.peers.calling import calling
+from workbench.pacs import dimse
+from workbench.pacs.association import associate, contexts_for
 from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.node import ListenAddress
 from workbench.pacs.retrieving import INSTANCES_AT_MOST, Counts, question_of
 from workbench.pacs.sop_classes import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 
@@ -43,7 +53,7 @@ class Bench:
         home.mkdir()
         place = f'host = "127.0.0.1"\nport = {self.sink_port}\n'
         (home / "workbench.toml").write_text(
-            f'[nodes.VIEWER]\nae_title = "VIEWER"\nmay = ["retrieve"]\n{place}'
+            f'[nodes.VIEWER]\nae_title = "VIEWER"\nmay = ["find", "retrieve"]\n{place}'
             f'[nodes.CT]\nae_title = "CT"\n{place}[nodes.SINK]\nae_title = "SINK"\nmay = []\n{place}'
         )
         self.receiving = start_receive(home, anyone=False)
@@ -212,6 +222,60 @@ def test_an_instance_in_a_transfer_syntax_that_was_not_accepted_fails_alone(
     assert sorted(came) == sorted(ct.sop_instance_uids)
     remaining = [each.NumberOfRemainingSuboperations for each, _ in answers[:-1]]
     assert remaining == [6, 5, 4, 3, 2, 1, 0]
+
+
+@pytest.mark.pacs
+def test_a_series_in_several_transfer_syntaxes_is_got_as_it_lies(
+    bench: Bench, start_orthanc: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Each encoding is proposed in a context of its own: of one with several a node takes one alone."""
+    made = several_syntaxes(tmp_path / "made")
+    scanner = replace(bench.node, calling_ae_title="CT")
+    orthanc = start_orthanc().node
+    for to, by, settle in ((scanner, bench.node, bench.receiving.settle), (orthanc, orthanc, lambda: None)):
+        send(to, made)
+        settle()
+        header = pydicom.dcmread(made[0])
+        series = header.StudyInstanceUID, header.SeriesInstanceUID
+        came = by.retrieve(*series, tmp_path / by.name, ListenAddress())
+        assert by_uid(list(came)) == by_uid(made)
+        assert syntaxes_of(came) == syntaxes_of(made)
+    assert bench.lines()[-1]["service"] == "C-GET"
+
+
+def several_syntaxes(folder: Path) -> list[Path]:
+    """A series whose instances are each in a transfer syntax of their own."""
+    study, series = new_uid(), new_uid()
+    made = phantoms.write_series(folder, planes=4, study=study).paths
+    syntaxes = (
+        ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, DeflatedExplicitVRLittleEndian,
+    )  # fmt: skip
+    for path, syntax in zip(made, syntaxes, strict=True):
+        each = pydicom.dcmread(path)
+        each.SeriesInstanceUID = series
+        if syntax == RLELossless:
+            each.compress(syntax)
+        else:
+            each.file_meta.TransferSyntaxUID = syntax
+        each.save_as(path, implicit_vr=syntax.is_implicit_VR, little_endian=True)
+    return list(made)
+
+
+def send(node: DimseNode, paths: Sequence[Path]) -> None:
+    metas = [split_dataset(path)[0] for path in paths]
+    pairs = [(str(each.MediaStorageSOPClassUID), str(each.TransferSyntaxUID)) for each in metas]
+    with associate(node, contexts_for(pairs)) as association:
+        for path, meta in zip(paths, metas, strict=True):
+            dimse.store(
+                association, path, sop_class_uid=str(meta.MediaStorageSOPClassUID),
+                sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+                transfer_syntax_uid=str(meta.TransferSyntaxUID),
+            )  # fmt: skip
+
+
+def syntaxes_of(paths: Sequence[Path]) -> dict[str, str]:
+    metas = [split_dataset(path)[0] for path in paths]
+    return {str(each.MediaStorageSOPInstanceUID): str(each.TransferSyntaxUID) for each in metas}
 
 
 def get(bench: Bench, identifier: Dataset, came: list[str], *, cancel_after: int = 0) -> list[Any]:

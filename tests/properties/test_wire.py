@@ -20,7 +20,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import build_context, build_role
 
 from workbench.pacs.association import contexts_of
-from workbench.pacs.retrieve import STORAGE_CLASSES, SYNTAXES
+from workbench.pacs.proposed import STORAGE_CLASSES, SYNTAXES
 from workbench.pacs.wire import negotiation, pdu
 from workbench.pacs.wire.command import ELEMENTS, RESPONSE, Command, Field, decode, encode
 from workbench.pacs.wire.failures import ProtocolError, WireError
@@ -304,7 +304,7 @@ def test_both_sides_agree_on_the_same() -> None:
 
 def test_a_request_has_the_bytes_that_pynetdicom_gives_it() -> None:
     contexts = [
-        *contexts_of(STORAGE_CLASSES[:120], map(str, SYNTAXES)),
+        *contexts_of((each, SYNTAXES) for each in STORAGE_CLASSES[:120]),
         build_context("1.2.840.10008.1.1", "1.2.840.10008.1.2"),
     ]
     roles = [build_role(STORAGE_CLASSES[0], scp_role=True), build_role("1.2.3", scu_role=True, scp_role=True)]

@@ -28,13 +28,16 @@ def contexts_for(pairs: Sequence[tuple[str, str]]) -> list[PresentationContext]:
     return [build_context(UID(sop_class), UID(transfer_syntax)) for sop_class, transfer_syntax in distinct]
 
 
-def contexts_of(sop_classes: Iterable[str], transfer_syntaxes: Iterable[str]) -> list[PresentationContext]:
-    """Return one presentation context per SOP class, each with all of the transfer syntaxes."""
-    alike = build_context(VERIFICATION, list(transfer_syntaxes))  # pynetdicom looks at each of them again
+def contexts_of(groups: Iterable[tuple[str, Sequence[str]]]) -> list[PresentationContext]:
+    """Return one presentation context per SOP class and the transfer syntaxes that it is proposed with."""
+    made: dict[tuple[str, ...], PresentationContext] = {}  # pynetdicom looks at each syntax again
     contexts = []
-    for each in sop_classes:
-        contexts.append(context := copy(alike))
-        context.abstract_syntax = UID(each)
+    for sop_class, syntaxes in groups:
+        key = tuple(syntaxes)
+        if key not in made:
+            made[key] = build_context(VERIFICATION, list(key))
+        contexts.append(context := copy(made[key]))
+        context.abstract_syntax = UID(sop_class)
     return contexts
 
 

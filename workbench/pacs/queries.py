@@ -13,6 +13,7 @@ from catalog.database import Catalog
 from catalog.errors import QuestionError
 from catalog.query import find_level, is_above
 from catalog.related import RELATED
+from workbench.pacs.wire.failures import WireError
 
 LEVELS = {"PATIENT": Level.PATIENT, "STUDY": Level.STUDY, "SERIES": Level.SERIES, "IMAGE": Level.INSTANCE}
 """Query/Retrieve Level (0008,0052) (PS3.4 C.6)."""
@@ -57,19 +58,20 @@ def answers(
     try:
         question = question_of(identifier, with_patients=with_patients)
         rows = find_level(catalog, question.level, question.matching, columns=question.returned)
+        pending = PENDING if question.is_supported else PENDING_WITHOUT_SOME_KEYS
+        for row in rows:
+            if is_cancelled():
+                yield _CANCELLED, None
+                return
+            yield pending, _answer(identifier.QueryRetrieveLevel, question.returned, row, ae_title)
     except QuestionError:
         yield _NOT_ITS_CLASS, None
-        return
+    except WireError:
+        raise
     except Exception:  # whatever the catalog stumbles over is an answer, and the association goes on
         yield _CANNOT_PROCESS, None
-        return
-    pending = PENDING if question.is_supported else PENDING_WITHOUT_SOME_KEYS
-    for row in rows:
-        if is_cancelled():
-            yield _CANCELLED, None
-            return
-        yield pending, _answer(identifier.QueryRetrieveLevel, question.returned, row, ae_title)
-    yield _SUCCESS, None
+    else:
+        yield _SUCCESS, None
 
 
 def question_of(identifier: Dataset, *, with_patients: bool) -> Question:

@@ -3,33 +3,12 @@
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    MPEG2MPHL,
-    MPEG2MPML,
-    MPEG4HP41,
-    MPEG4HP41BD,
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
-from pynetdicom.presentation import StoragePresentationContexts, build_role
+from pydicom.uid import UID
+from pynetdicom.presentation import build_role
 
 from catalog.durable import Partial, make_folder, publish_files, sync_files, write_beside
 from catalog.elements import Elements
@@ -41,27 +20,28 @@ from workbench.pacs.association import CONTEXTS_AT_MOST, associate, contexts_of,
 from workbench.pacs.dimse_node import DimseNode
 from workbench.pacs.file_meta import file_meta
 from workbench.pacs.moving import move
+from workbench.pacs.proposed import (
+    STORAGE_CLASSES,
+    Pair,
+    Wanted,
+    grouped,
+    left_of,
+    wanted_of,
+)
 from workbench.pacs.receive import Listener
 from workbench.pacs.sop_classes import STUDY_ROOT_GET
 from workbench.pacs.wire.failures import AbortedError
-
-SYNTAXES = (
-    ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian,
-    JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, HTJ2KLosslessRPCL,
-    RLELossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K, MPEG2MPML,
-    MPEG2MPHL, MPEG4HP41, MPEG4HP41BD,
-)  # fmt: skip
-"""What is proposed for every SOP class; a node that keeps an encoding may send it as it is."""
-STORAGE_CLASSES = tuple(str(each.abstract_syntax) for each in StoragePresentationContexts)
-"""What is proposed where a node does not tell which classes its instances have: as many as go together."""
 
 SETTLED_BYTES = 512 << 20
 """Of instances that may have come and not have their names yet: waiting for many at once takes less."""
 TOGETHER_BYTES = 32 << 20
 """Of instances that are waited for together while others come."""
 
+ASSOCIATIONS_AT_MOST = 4
+"""For the C-GET of one series, where one has no room for each encoding of each class."""
+
 _SUCCESS, _OUT_OF_RESOURCES = 0x0000, 0xA700
-_SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
+_SOP_CLASS_UID, _SOP_INSTANCE_UID, _AVAILABLE_TRANSFER_SYNTAX_UID = 0x00080016, 0x00080018, 0x00083002
 
 
 def retrieve(
@@ -94,15 +74,17 @@ def retrieve(
         If the folder cannot be written.
     """
     identifier = _identifier("IMAGE", study_instance_uid, series_instance_uid)
-    identifier.SOPInstanceUID = identifier.SOPClassUID = None
+    identifier.SOPInstanceUID = identifier.SOPClassUID = identifier.AvailableTransferSyntaxUID = None
     found = dimse.find_elements(node, identifier)
     uids = [_uid(each, _SOP_INSTANCE_UID) for each in found]
-    told = {_uid(each, _SOP_CLASS_UID) for each in found}
-    classes = sorted(told - {""})
-    if "" in told:  # SOP Class UID (0008,0016) need not be told (PS3.4 table C.6-4)
+    pairs = {(_uid(each, _SOP_CLASS_UID), _uid(each, _AVAILABLE_TRANSFER_SYNTAX_UID)) for each in found}
+    told = sorted(pair for pair in pairs if all(map(is_uid, pair)))
+    classes = sorted({each for each, _ in pairs} - {""})
+    if any(each == "" for each, _ in pairs):  # SOP Class UID (0008,0016) need not be told (PS3.4 table C.6-4)
         classes = list(dict.fromkeys([*classes, *STORAGE_CLASSES]))
     if not found or not all(map(is_uid, (*uids, *classes))):
         raise RefusedError(f"{node.name} does not find the instances of series {series_instance_uid}")
+    asked = _Asked(node, identifier, wanted_of(classes, told), told, listener)
     into = folder / folder_name(series_instance_uid)
     make_folder(into)
     refusals: list[str] = []
@@ -111,7 +93,7 @@ def retrieve(
         for name, retrieved in (("C-GET", _get), ("C-MOVE", _move)):
             wanted = [uid for uid in uids if uid not in kept.paths]
             try:
-                retrieved(node, identifier, classes, kept, wanted, listener)
+                retrieved(asked, kept, wanted)
             except RefusedError as error:
                 refusals.append(str(error))
             except NodeUnavailableError as error:  # some nodes end the association where they allow no C-GET
@@ -252,27 +234,47 @@ class _File:
             self.discard()
 
 
-def _get(
-    node: DimseNode, identifier: Dataset, classes: Sequence[str], kept: _Kept, _wanted: Sequence[str],
-    _listener: Listener,
-) -> None:  # fmt: skip
-    some = classes[: CONTEXTS_AT_MOST - 1]
-    contexts = contexts_of(some, SYNTAXES)
-    roles = [build_role(UID(each), scp_role=True) for each in some]
-    try:
-        with associate(node, [service(STUDY_ROOT_GET), *contexts], roles=roles) as association:
-            dimse.get(association, _of_series(identifier), kept.begin)
-    finally:
-        kept.settle()
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of whom, and in which encodings it may come."""
+
+    node: DimseNode
+    identifier: Dataset
+    encodings: Wanted
+    told: Sequence[Pair]
+    listener: Listener
 
 
-def _move(
-    node: DimseNode, identifier: Dataset, classes: Sequence[str], kept: _Kept, wanted: Sequence[str],
-    listener: Listener,
-) -> None:  # fmt: skip
-    pairs = [(each, str(syntax)) for each in classes for syntax in SYNTAXES]
+def _get(asked: _Asked, kept: _Kept, wanted: Sequence[str]) -> None:
+    """Get over as many associations as it takes to propose what may be of use, while something is missing."""
+    left = asked.encodings
+    for number in range(1, ASSOCIATIONS_AT_MOST + 1):
+        groups = grouped(left, asked.told, CONTEXTS_AT_MOST - 1)
+        contexts = [service(STUDY_ROOT_GET), *contexts_of(groups)]
+        roles = [build_role(UID(each), scp_role=True) for each in dict.fromkeys(each for each, _ in groups)]
+        before, left = left, left_of(left, groups, ())
+        try:
+            with associate(asked.node, contexts, roles=roles) as association:
+                accepted = {
+                    (str(each.abstract_syntax), str(each.transfer_syntax[0]))
+                    for each in association.agreed.accepted.values()
+                }
+                may_get = any(each == STUDY_ROOT_GET for each, _ in accepted)
+                left = left_of(before, groups, accepted) if may_get else {}
+                dimse.get(association, _of_series(asked.identifier), kept.begin)
+        except RefusedError:  # such is the answer too where nothing could go in what was proposed (A702)
+            if not left or number == ASSOCIATIONS_AT_MOST:
+                raise
+        finally:
+            kept.settle()
+        if not left or kept.error is not None or all(uid in kept.paths for uid in wanted):
+            return
+
+
+def _move(asked: _Asked, kept: _Kept, wanted: Sequence[str]) -> None:
+    pairs = [(each, syntax) for each, syntaxes in asked.encodings.items() for syntax in syntaxes]
     if wanted:
-        move(node, _of_series(identifier), wanted, pairs, listener, kept, kept.found)
+        move(asked.node, _of_series(asked.identifier), wanted, pairs, asked.listener, kept, kept.found)
 
 
 def _identifier(level: str, study_instance_uid: str, series_instance_uid: str) -> Dataset:
