@@ -27,7 +27,7 @@ from catalog.receptions import NOBODY, Sender
 from catalog.records import InstanceHeader, Unreadable
 from catalog.scan import Found, storable
 
-INCOMING, _QUARANTINE = "incoming", "quarantine"
+INCOMING, QUARANTINE = "incoming", "quarantine"
 """Folders of an intake beside those of series."""
 
 
@@ -174,7 +174,7 @@ def path_of(folder: Path, found: InstanceHeader | Unreadable, digest: str, token
     """Where an object lies for good: in the folder of its series, or in quarantine; made of digests alone."""
     name = f"{digest[:32]}-{token}.dcm"
     if isinstance(found, Unreadable):
-        return folder / _QUARANTINE / digest[:2] / name
+        return folder / QUARANTINE / digest[:2] / name
     series = folder_name(_series(found))
     return folder / series[:2] / series / name
 

@@ -22,6 +22,7 @@ WorkbenchError
 ├── ExportError (ValueError)          a file for another program that cannot be written as asked
 ├── CohortError (ValueError)          a cohort or its manifest that cannot be frozen, read or used
 │   └── ApprovalError                 the approval of a cohort has ended
+├── JournalError                      the journal of a harvest that cannot be read
 ├── SheetError (ValueError)           a table of an experiment that cannot be read, or joined to series
 ├── CorrectionError (ValueError)      a correction of the catalog that cannot be made or undone
 ├── StepError (ValueError)            a step that cannot be found, called or encoded
@@ -91,6 +92,10 @@ class CohortError(WorkbenchError, ValueError):
 
 class ApprovalError(CohortError):
     """The approval of a cohort has ended."""
+
+
+class JournalError(WorkbenchError):
+    """The journal of a harvest that cannot be read; what came by it is here all the same."""
 
 
 class SheetError(WorkbenchError, ValueError):

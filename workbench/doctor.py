@@ -25,7 +25,7 @@ from pipelines.store.places import at
 from workbench.leftovers import Leftover, Survey, survey
 from workbench.pacs.dimse_node import DimseNode
 from workbench.settings import Settings
-from workbench.tables import Table, plain
+from workbench.tables import Table, plain, unit_of
 
 LEAST_FREE_BYTES = 1 << 30
 """Below this much room on a disk, something must be done."""
@@ -285,6 +285,21 @@ def _scrubs(examined: Examined) -> Iterator[Finding]:
         yield _fine("scrub", f"{said}; nothing is known to be rotten")
 
 
+def _quarantine(examined: Examined) -> Iterator[Finding]:
+    """Objects that were refused: somebody must look whether their sender sent them again, whole."""
+    if examined.catalog is None or examined.settings is None:
+        return
+    from catalog.quarantine import count_quarantined
+
+    count = count_quarantined(examined.catalog, examined.settings.received_folder)
+    if not count:
+        yield _fine("quarantine", "empty")
+        return
+    said = f"{count:,} {unit_of(count, 'objects')} came unreadable, cut, or as something else than said"
+    mend = "workbench quarantine says why; have them sent again, then delete the files and index that folder"
+    yield _mend("quarantine", said, mend)
+
+
 def _arrays(examined: Examined) -> Iterator[Finding]:
     settings = examined.settings
     if settings is None or settings.arrays is None:
@@ -380,6 +395,7 @@ CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     _catalog,
     _backups,
     _scrubs,
+    _quarantine,
     _arrays,
     _leftovers,
     _nodes,

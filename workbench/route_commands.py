@@ -1,4 +1,4 @@
-"""The commands of what is received: routes, route, events, received."""
+"""The commands of what is received: routes, route, events, received, quarantine."""
 
 import signal
 import sys
@@ -131,10 +131,25 @@ def received(
     show(found.as_json(), found.as_text(), as_json=as_json)
 
 
+def quarantine(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most, the last first.")] = 200,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what was received and refused: when, from whom, what it was said to be, why, and where it lies.
+
+    Example: workbench quarantine
+    """
+    with opened(context, home) as bench:
+        found = bench.quarantine(limit=limit)
+    show(found.as_json(), found.as_text(), as_json=as_json)
+
+
 def command_beside(home: Path, ae_title: str, *, as_json: bool) -> list[str]:
     """Return the command that runs beside a receiver."""
     command = [sys.executable, "-m", "workbench", "route", "--with-parent", "--home", str(home)]
     return [*command, "--ae", ae_title, *["--json"] * as_json]
 
 
-COMMANDS = (routes, route, events, received)
+COMMANDS = (routes, route, events, received, quarantine)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from catalog.quarantine import Quarantined
 from catalog.receptions import Reception
 from catalog.records import as_dict
 from catalog.routings import Routing
@@ -118,3 +119,22 @@ class Receptions(Table[Reception]):
     def _row(self, record: Reception) -> Mapping[str, Any]:
         at = f"{record.at.astimezone():%Y-%m-%d %H:%M:%S}"
         return {**as_dict(record), **as_dict(record.sender), "at": at}
+
+
+class Quarantine(Table[Quarantined]):
+    """One row an object that was refused and kept, the last first."""
+
+    def __init__(self, found: Sequence[Quarantined], *, note: str = "") -> None:
+        columns = {"at": "at", "sender": "from", "sop_class": "class", "reason": "reason", "path": "path"}
+        super().__init__(found, columns, noun="objects", note=note)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The rows for machines."""
+        return [as_dict(each) for each in self]
+
+    def _row(self, record: Quarantined) -> Mapping[str, Any]:
+        from pydicom.uid import UID
+
+        at = f"{record.at.astimezone():%Y-%m-%d %H:%M:%S}" if record.at else ""
+        sender = record.node or record.calling_ae_title
+        return {**as_dict(record), "at": at, "sender": sender, "sop_class": UID(record.sop_class_uid).name}

@@ -14,7 +14,7 @@ from catalog.query import find_series
 from catalog.records import ArrayRecord, OutputRecord, SeriesRecord
 from catalog.runs import find_output
 from catalog.signatures import VIDEO, look_of
-from workbench.tables import Table
+from workbench.tables import Table, plain
 
 type Selection = str | SeriesRecord | Iterable[str | SeriesRecord] | None
 """Series by UID or record, several of them, or `None` for every series of the catalog."""
@@ -35,7 +35,7 @@ def selected_series(catalog: Catalog, series: Selection) -> list[SeriesRecord]:
     if isinstance(series, str | SeriesRecord):
         series = [series]
     if not isinstance(series, Iterable):
-        raise QuestionError(f"series are given as {_SERIES}, or a list of them, not as {_named(series)}")
+        raise QuestionError(f"series are given as {_SERIES}, or a list of them, not as {named_kind(series)}")
     selected = [_record(catalog, each) for each in series]
     return list({each.series_instance_uid: each for each in selected}.values())
 
@@ -51,7 +51,7 @@ def one_series(catalog: Catalog, series: object, wanted_by: str) -> SeriesRecord
         If its UID is not known, or it was deleted since it was found.
     """
     if not isinstance(series, str | SeriesRecord):
-        raise QuestionError(f"{wanted_by} takes one series: {_SERIES}, not {_named(series)}")
+        raise QuestionError(f"{wanted_by} takes one series: {_SERIES}, not {named_kind(series)}")
     if isinstance(series, SeriesRecord) and is_deleted(catalog, series.series_instance_uid):
         raise NotFoundError(_deleted(series.series_instance_uid))
     return _record(catalog, series)
@@ -60,7 +60,8 @@ def one_series(catalog: Catalog, series: object, wanted_by: str) -> SeriesRecord
 _SERIES = "a Series Instance UID or a row of bench.series()"
 
 
-def _named(value: object) -> str:
+def named_kind(value: object) -> str:
+    """What kind of thing somebody handed over, for an error."""
     if value is None:
         return "nothing"
     return "Table" if isinstance(value, Table) else type(value).__name__
@@ -70,7 +71,7 @@ def _record(catalog: Catalog, series: object) -> SeriesRecord:
     if isinstance(series, SeriesRecord):
         return series
     if not isinstance(series, str):
-        raise QuestionError(f"a series is given as {_SERIES}, not as {_named(series)}")
+        raise QuestionError(f"a series is given as {_SERIES}, not as {named_kind(series)}")
     return _by_uid(catalog, series)
 
 
@@ -151,24 +152,47 @@ def arrays_in(catalog: Catalog, series: Selection) -> list[ArrayRecord]:
     ]
 
 
-def files_of(catalog: Catalog, objects: Iterable[OutputRecord | str | Path]) -> Iterator[Path]:
+def files_of(
+    catalog: Catalog, objects: Iterable[OutputRecord | str | Path] | OutputRecord | str | Path
+) -> Iterator[Path]:
     """Files of DICOM objects: outputs of runs (arrays are passed over), their SOP Instance UIDs, or paths.
 
     Raises
     ------
     NotFoundError
         If one is neither a file nor an object of a run.
+    QuestionError
+        If something is none of these.
     """
+    if isinstance(objects, OutputRecord | str | Path):
+        objects = [objects]
+    if not isinstance(objects, Iterable):
+        raise QuestionError(
+            f"objects are given as {_OBJECTS}, or a list of them, not as {named_kind(objects)}"
+        )
     for each in objects:
         if isinstance(each, OutputRecord):
             if each.sop_instance_uid is not None:
                 yield Path(each.path)
+        elif not isinstance(each, str | Path):
+            raise QuestionError(f"an object is given as {_OBJECTS}, not as {named_kind(each)}")
         elif isinstance(each, str) and is_uid(each):
             output = find_output(catalog, each)
             if output is None:
                 raise NotFoundError(f"no run made an object {each}; `workbench run … --json` lists them")
             yield Path(output.path)
-        elif Path(each).is_file():
+        elif _is_file(each):
             yield Path(each)
         else:
-            raise NotFoundError(f"{each} is neither a file nor the SOP Instance UID of a run's object")
+            raise NotFoundError(
+                f"{plain(str(each)):.200} is neither a file nor the SOP Instance UID of a run's object"
+            )
+
+
+_OBJECTS = "an output of a run, its SOP Instance UID or the path of a DICOM file"
+
+
+def _is_file(path: str | Path) -> bool:
+    with suppress(OSError, ValueError):  # it may be too long for a path, or hold what no path may
+        return Path(path).is_file()
+    return False

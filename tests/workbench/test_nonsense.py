@@ -11,6 +11,7 @@ import workbench
 from catalog.errors import (
     CatalogError,
     ExportError,
+    JournalError,
     NotFoundError,
     QuestionError,
     SheetError,
@@ -19,6 +20,9 @@ from catalog.records import RemoteSeries
 from catalog.remotes import record_remotes
 from pipelines import phantoms
 from workbench.cli import app
+from workbench.harvest.journal import JOURNAL
+from workbench.pacs.dimse_node import DimseNode
+from workbench.pacs.web.node import WebNode
 from workbench.session import Bench
 from workbench.sheets import read_sheet
 
@@ -254,3 +258,99 @@ def test_an_empty_file_is_no_new_catalog_of_a_bench_that_has_arrays(
         workbench.open(home)
     (home / "catalog.sqlite").unlink()
     workbench.open(home).close()
+
+
+# --- nodes -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_node(bench: Bench) -> Bench:
+    """A bench that knows a node, which is not there: what makes no sense is refused before it is asked."""
+    nodes = {"PACS": DimseNode("PACS", "127.0.0.1", 9), "WEB": WebNode("http://127.0.0.1:9/dicom-web")}
+    bench.settings = bench.settings.model_copy(update={"nodes": nodes})
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "words"),
+    [
+        (lambda bench: bench.send(3, to="PACS"), QuestionError, "a list of them, not as int"),
+        (lambda bench: bench.send(None, to="PACS"), QuestionError, "not as nothing"),
+        (lambda bench: bench.send([3.5], to="PACS"), QuestionError, "path of a DICOM file, not as float"),
+        (lambda bench: bench.send("x" * 5_000, to="PACS"), NotFoundError, "neither a file nor"),
+        (lambda bench: bench.send("a\0b", to="PACS"), NotFoundError, "is neither a file"),
+        (lambda bench: bench.send([], to=3), NotFoundError, r"no node 3; .* has PACS"),
+        (lambda bench: bench.send([], to=None), NotFoundError, "no node None"),
+        (
+            lambda bench: bench.nodes["X"],
+            NotFoundError,
+            r"no node 'X'; .* has PACS, WEB. Add a table \[nodes.X",
+        ),
+        (lambda bench: bench.nodes[3], NotFoundError, "no node 3;"),
+        (lambda bench: bench.node([]), NotFoundError, r"no node \[\]"),
+        (lambda bench: bench.deliver(3), QuestionError, "nodes are given by name, .* not as int"),
+        (lambda bench: bench.deliver("X"), NotFoundError, "no node 'X'"),
+        (lambda bench: bench.withdraw(3, to="PACS", why="x"), QuestionError, "SOP Instance UID, not int"),
+        (lambda bench: bench.withdraw("1.2", to=3, why="x"), NotFoundError, "no node 3"),
+    ],
+)
+def test_what_is_no_object_or_no_node_is_told_so(
+    with_node: Bench, act: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        act(with_node)
+
+
+@pytest.mark.parametrize("limit", [-1, 0, 1.5, "many", True, None])
+def test_answers_of_a_node_are_counted(with_node: Bench, limit: Any) -> None:
+    asked = [each.find for each in with_node.nodes.values()] + [with_node.nodes["PACS"].worklist]
+    for each in asked:
+        with pytest.raises(QuestionError, match="limit is a whole number from 1"):
+            each(limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"rate": "fast"}, "megabytes a second, above 0, not 'fast'"),
+        ({"rate": -1}, "above 0"),
+        ({"answers": "all"}, "answers is a whole number from 1, not 'all'"),
+        ({"answers": 0}, "answers is a whole number from 1"),
+        ({"hours": 3}, "hours are such as"),
+    ],
+)
+def test_a_harvest_is_put_in_numbers(with_node: Bench, settings: Any, words: str) -> None:
+    with pytest.raises(QuestionError, match=words):
+        with_node.harvest("x", node="PACS", study_date="20260101", quiet=True, **settings)
+
+
+def test_a_table_without_a_row_is_no_harvest(with_node: Bench) -> None:
+    with pytest.raises(SheetError, match="the table has no rows"):
+        with_node.harvest("empty", pd.DataFrame({"accession_number": []}), node="PACS", quiet=True)
+    with pytest.raises(NotFoundError, match="no harvest empty"):
+        with_node.harvest_report("empty")
+
+
+@pytest.mark.parametrize(
+    "line", [b"no JSON", b"[]", b'{"plan": {}}', b'{"plan": 3}', b'{"fetched": "1.2"}', b"\xff\xfe"]
+)
+def test_a_journal_that_is_none_is_named_with_its_line(with_node: Bench, line: bytes) -> None:
+    folder = with_node.settings.home / "harvests" / "lung"
+    folder.mkdir(parents=True)
+    (folder / JOURNAL).write_bytes(b'{"fetched":"1.2","instances":3}\n' + line + b"\n")
+    for act in (
+        lambda: with_node.harvest_report("lung"),
+        lambda: with_node.harvest("lung", quiet=True),
+        lambda: with_node.harvest("lung", node="PACS", study_date="20260101", quiet=True),
+    ):
+        with pytest.raises(JournalError, match=r"line 2 of .*journal.jsonl is not what .*put back a copy"):
+            act()
+    said = CliRunner().invoke(app, ["harvest", "lung", "--report", "--home", str(with_node.settings.home)])
+    assert said.exit_code == 1
+    assert "line 2" in said.output
+
+
+def test_a_journal_that_cannot_be_opened_says_why(with_node: Bench) -> None:
+    (with_node.settings.home / "harvests" / "lung" / JOURNAL).mkdir(parents=True)
+    with pytest.raises(JournalError, match=r"journal.jsonl cannot be read: is a directory"):
+        with_node.harvest_report("lung")

@@ -5,12 +5,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalog.errors import LimitedError
+from catalog.errors import LimitedError, QuestionError
 from catalog.records import OutputRecord
 from workbench.bench.opened import Opened, now
 from workbench.progress import bar
 from workbench.reports import Receipts
-from workbench.selection import files_of
+from workbench.selection import files_of, named_kind
 
 if TYPE_CHECKING:
     from workbench.pacs.node import Node
@@ -21,7 +21,11 @@ class Deliveries(Opened):
     """Sends results, and takes them back."""
 
     def send(
-        self, objects: Iterable[OutputRecord | str | Path], *, to: "str | Node", quiet: bool = False
+        self,
+        objects: Iterable[OutputRecord | str | Path] | OutputRecord | str | Path,
+        *,
+        to: "str | Node",
+        quiet: bool = False,
     ) -> Receipts:
         """Put DICOM objects into the outbox and deliver them; a receipt each says how far it came.
 
@@ -29,7 +33,7 @@ class Deliveries(Opened):
         ----------
         objects
             Outputs of a run (its arrays are passed over, a PACS has no use for them), SOP Instance UIDs of
-            such outputs, or paths of DICOM files.
+            such outputs, or paths of DICOM files; one or several.
         to
             A node of the settings by name, or a node.
 
@@ -43,11 +47,13 @@ class Deliveries(Opened):
             If an object or the node is not known.
         catalog.errors.HeaderError
             If a file is no readable DICOM.
+        catalog.errors.QuestionError
+            If something is no object at all.
         """
         from workbench.pacs.posting import examine_files
         from workbench.sending import queue_all, receipts_of
 
-        node = self.node(to) if isinstance(to, str) else to
+        node = self._node_meant(to)
         judged = examine_files(
             self.catalog, list(files_of(self.catalog, objects)), threads=self.settings.cores
         )
@@ -75,7 +81,7 @@ class Deliveries(Opened):
             return str(error)
         return ""
 
-    def deliver(self, nodes: Iterable[str] | None = None) -> Receipts:
+    def deliver(self, nodes: Iterable[str] | str | None = None) -> Receipts:
         """Deliver what is due in the outbox to nodes of the settings, to all at the same time.
 
         Parameters
@@ -92,6 +98,10 @@ class Deliveries(Opened):
         from workbench.pacs.deliver import deliver_to_all
 
         due = [each for each in due_nodes(self.catalog, now()) if each in self.settings.nodes]
+        if isinstance(nodes, str):
+            nodes = [nodes]
+        if nodes is not None and not isinstance(nodes, Iterable):
+            raise QuestionError(f"nodes are given by name, or a list of names, not as {named_kind(nodes)}")
         named = [self.node(name) for name in (due if nodes is None else nodes)]
         limited: list[str] = []
         receipts = deliver_to_all(
@@ -141,12 +151,19 @@ class Deliveries(Opened):
             If it was withdrawn before, or is on its way just now.
         catalog.errors.EncodeError
             If there is no such reason.
+        catalog.errors.QuestionError
+            If it is none of these.
         """
         from workbench.sending import receipts_of
         from workbench.withdrawal import withdraw
 
-        node = self.node(to) if isinstance(to, str) else to
-        uid = sent if isinstance(sent, str) else str(sent.sop_instance_uid)
+        node = self._node_meant(to)
+        uid = sent if isinstance(sent, str) else getattr(sent, "sop_instance_uid", None)
+        if not isinstance(uid, str):
+            raise QuestionError(
+                "what is withdrawn is a receipt, an object of a run or a SOP Instance UID, not "
+                f"{named_kind(sent)}"
+            )
         taken = withdraw(
             self.catalog,
             uid,

@@ -13,6 +13,7 @@ from catalog.checks import held
 from catalog.errors import DeliveryError, NotFoundError, QuestionError
 from catalog.identifiers import folder_name
 from catalog.locks import alone
+from catalog.matching import check_count
 from catalog.query import instances_of
 from catalog.records import RemoteSeries
 from catalog.remotes import record_remotes
@@ -105,6 +106,8 @@ class Harvests(Pixels):
             If there is no such file, node, or harvest to go on with.
         catalog.errors.NodeUnavailableError
             If the node does not answer any more; what came is kept.
+        catalog.errors.JournalError
+            If what it noted before cannot be read.
         """
         folder = self._harvest_folder(name)
         journal = Journal(folder)
@@ -113,7 +116,7 @@ class Harvests(Pixels):
             self._known_harvest(name)
         try:
             with alone(folder, wait=False), bar("harvest", "questions", quiet=quiet) as progress:
-                state = state_of(journal.events())
+                state = journal.state()
                 plan = _with(new or state.plan, state.plan, hours, rate, ingest, answers)
                 if plan != state.plan:
                     journal.add(planned(plan))
@@ -201,7 +204,7 @@ class Harvests(Pixels):
         return self.settings.home / "harvests" / name
 
     def _known_harvest(self, name: str) -> State:
-        state = state_of(Journal(self._harvest_folder(name)).events())
+        state = Journal(self._harvest_folder(name)).state()
         if state.plan is None:
             known = sorted(each.parent.name for each in self.settings.home.glob(f"harvests/*/{JOURNAL}"))
             there = f"there are {', '.join(known)}" if known else "there is none yet"
@@ -224,10 +227,10 @@ def _with(
     assert plan is not None
     if hours:
         window_of(hours)
-    if rate is not None and not rate > 0:
-        raise QuestionError(f"rate is in megabytes a second, above 0, not {rate}")
-    if answers is not None and answers < 1:
-        raise QuestionError(f"answers is a number from 1 on, not {answers}")
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0):
+        raise QuestionError(f"rate is in megabytes a second, above 0, not {rate!r:.40}")
+    if answers is not None:
+        check_count("answers", answers)
     kept = before or plan
     return replace(
         plan,

@@ -1,7 +1,7 @@
 """A bench that is open: its settings, its catalog, its Dask client, the nodes it knows."""
 
 import atexit
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from types import TracebackType
@@ -22,6 +22,23 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from workbench.pacs.node import ListenAddress, Node
+
+
+class Nodes(dict[str, "Node"]):
+    """Nodes by name; one that there is not is refused in words.
+
+    Parameters
+    ----------
+    named
+        Gives the node of a name, or raises.
+    """
+
+    def __init__(self, names: Iterable[str], named: "Callable[[str], Node]") -> None:
+        super().__init__({each: named(each) for each in names})
+        self._named = named
+
+    def __missing__(self, name: str) -> "Node":
+        return self._named(name)
 
 
 def now() -> datetime:
@@ -93,9 +110,9 @@ class Opened:
         return self._client
 
     @property
-    def nodes(self) -> "dict[str, Node]":
+    def nodes(self) -> "Nodes":
         """Nodes of the settings by name: `bench.nodes["PACS"].echo()`."""
-        return {name: self.node(name) for name in self.settings.nodes}
+        return Nodes(self.settings.nodes, self.node)
 
     def node(self, name: str) -> "Node":
         """Node of the settings by its name.
@@ -106,10 +123,12 @@ class Opened:
             If there is none of that name.
         """
         known = self.settings.nodes
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             there = ", ".join(sorted(known)) or "none yet"
-            file = self.settings.home / SETTINGS_FILE
-            raise NotFoundError(f"no node {name!r}; {file} has {there}. Add a table [nodes.{name}] to it")
+            file, table = self.settings.home / SETTINGS_FILE, name if isinstance(name, str) else "NAME"
+            raise NotFoundError(
+                f"no node {name!r:.80}; {file} has {there}. Add a table [nodes.{table}] to it"
+            )
         return known[name].called(name, self.settings.ae_title, self.settings.nodes_folder)
 
     @property
@@ -120,6 +139,12 @@ class Opened:
         return ListenAddress(
             self.settings.listen_host, self.settings.listen_port, self.catalog, self.settings.received_folder
         )
+
+    def _node_meant(self, node: "str | Node") -> "Node":
+        """The node itself, or that of the settings of its name; raises as `node`."""
+        if isinstance(node, str) or not hasattr(node, "carrying"):
+            return self.node(node)  # type: ignore[arg-type]  # it says that there is none such
+        return node
 
     def _kept(self, instances: Sequence[InstanceRecord]) -> Local:
         """Have local files of what is read lazily, as long as the bench is open."""

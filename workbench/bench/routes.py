@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from catalog import receptions, routings, series_events
 from catalog.errors import NotFoundError
+from catalog.quarantine import count_quarantined, quarantined
 from catalog.receptions import NOBODY, Reception, Sender
 from workbench.bench.opened import Opened, now
-from workbench.routed import Did, Events, Explained, Receptions, RouteTable
+from workbench.routed import Did, Events, Explained, Quarantine, Receptions, RouteTable
 
 if TYPE_CHECKING:
     from workbench.routing.rules import Received
@@ -113,3 +114,20 @@ class Routes(Opened):
         if not found:
             raise NotFoundError(f"no instance {sop_instance_uid} was received here")
         return Receptions(found)
+
+    def quarantine(self, *, limit: int = 200) -> Quarantine:
+        """What was received and refused: when, from whom, what it was said to be, and why; the last first.
+
+        Raises
+        ------
+        catalog.errors.QuestionError
+            If the limit is no number from 1 on.
+        """
+        folder = self.settings.received_folder
+        found = quarantined(self.catalog, folder, limit=limit)
+        more = count_quarantined(self.catalog, folder) - len(found)
+        notes = [f"{more:,} more before them: give a higher limit"] if more > 0 else []
+        notes += [
+            f"to be rid of them: delete the files, then workbench index {folder / 'quarantine'}"
+        ] * bool(found)
+        return Quarantine(found, note="; ".join(notes))

@@ -6,10 +6,12 @@ next one. It has accession numbers: only its owner may read it.
 
 import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from catalog.durable import make_folder, sync
-from workbench.harvest.state import Event
+from catalog.errors import JournalError, words_of
+from workbench.harvest.state import Event, State, state_of
 
 JOURNAL = "journal.jsonl"
 
@@ -21,12 +23,47 @@ class Journal:
         self.path = folder / JOURNAL
 
     def events(self) -> list[Event]:
-        """Every event; none where there is no such harvest."""
+        """Every event; none where there is no such harvest.
+
+        Raises
+        ------
+        catalog.errors.JournalError
+            If it cannot be read, or has a line that is none of its own.
+        """
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+        except OSError as error:
+            raise JournalError(f"{self.path} cannot be read: {words_of(error)}") from None
+        events: list[Event] = []
+        try:
+            events.extend(json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines())
+        except ValueError:
+            raise self._is_odd(len(events) + 1) from None
+        return events
+
+    def state(self) -> State:
+        """How far the harvest is; without a plan where there is none; raises as `events`."""
+        number = 0
+
+        def counted() -> Iterator[Event]:
+            nonlocal number
+            for number, event in enumerate(self.events(), start=1):  # noqa: B007 - it is told below
+                if not isinstance(event, Mapping):
+                    raise TypeError
+                yield event
+
+        try:
+            return state_of(counted())
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise self._is_odd(number) from None
+
+    def _is_odd(self, number: int) -> JournalError:
+        return JournalError(
+            f"line {number:,} of {self.path} is not what a harvest writes; put back a copy of the file, or "
+            "move it away and give the harvest its table or question again: what came is not fetched twice"
+        )
 
     def add(self, event: Event) -> None:
         """Add an event; it is on the disk when this returns.

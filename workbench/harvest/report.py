@@ -39,7 +39,9 @@ class GapReport(Table[Gap]):
     @property
     def is_complete(self) -> bool:
         """Whether all that was expected is here."""
-        return not self.amiss
+        return (
+            bool(self._state.plan and (self._state.plan.items or self._state.plan.refused)) and not self.amiss
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The report as `workbench harvest --json` prints it."""

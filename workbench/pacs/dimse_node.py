@@ -143,12 +143,14 @@ class DimseNode:
         **matching: Any,
     ) -> "Found":
         """Ask what it has (C-FIND)."""
+        from catalog.matching import check_count
         from workbench.pacs.find import answers
         from workbench.pacs.found import found_of
         from workbench.pacs.matching import inquiries_of, level_named
 
         if fuzzy:
             raise QuestionError(f"{self.name} is asked by C-FIND; fuzzy matching is for DICOMweb nodes alone")
+        check_count("limit", limit)
         inquiries = inquiries_of(level_named(level), matching)
         above = max(limit, ANSWERS)
         with self.limits.turn(self.name):
@@ -162,8 +164,10 @@ class DimseNode:
 
     def worklist(self, *, limit: int = ANSWERS, **matching: Any) -> "Worklist":
         """Ask for scheduled procedure steps (Modality Worklist C-FIND)."""
+        from catalog.matching import check_count
         from workbench.pacs.worklist import worklist
 
+        check_count("limit", limit)
         with self.limits.turn(self.name):
             return worklist(self, matching, limit=limit)
 

@@ -123,10 +123,12 @@ class WebNode:
         **matching: Any,
     ) -> "Found":
         """Ask what it has (QIDO-RS); information models play no part in DICOMweb."""
+        from catalog.matching import check_count
         from workbench.pacs.found import found_of
         from workbench.pacs.matching import inquiries_of, level_named
         from workbench.pacs.web.find import answers
 
+        check_count("limit", limit)
         heard: list[str] = []
         inquiries = inquiries_of(level_named(level), matching)
         above = max(limit, ANSWERS)
