@@ -22,13 +22,10 @@ from catalog.errors import CatalogError
 from catalog.headers import read_header
 from catalog.identifiers import folder_name
 from catalog.models import files
-from catalog.places import State
+from catalog.places import INCOMING, QUARANTINE, State
 from catalog.receptions import NOBODY, Sender
 from catalog.records import InstanceHeader, Unreadable
 from catalog.scan import Found, storable
-
-INCOMING, QUARANTINE = "incoming", "quarantine"
-"""Folders of an intake beside those of series."""
 
 
 class Status(StrEnum):

@@ -23,7 +23,6 @@ import sqlalchemy as sa
 
 from catalog import locks, receptions
 from catalog.arrivals import (
-    INCOMING,
     NO_CLAIM,
     NOTED,
     Arrival,
@@ -52,7 +51,7 @@ from catalog.headers import read_header
 from catalog.incoming import Incoming
 from catalog.index import ATTEMPTS, settle
 from catalog.models import files
-from catalog.places import Instance, Place, State
+from catalog.places import INCOMING, Instance, Place, State
 from catalog.receptions import Sender
 from catalog.records import InstanceHeader, Unreadable
 from catalog.upsert import OvertakenError, look_up

@@ -19,6 +19,9 @@ from catalog.extent import shortfall
 from catalog.records import InstanceHeader, PixelData, Unreadable
 from catalog.scan import Found, openable, storable
 
+INCOMING, QUARANTINE = "incoming", "quarantine"
+"""Folders of an intake beside those of series."""
+
 
 class State(StrEnum):
     """State of a place, as its column has it."""

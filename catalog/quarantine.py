@@ -10,12 +10,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from catalog.arrivals import QUARANTINE
 from catalog.database import Catalog
 from catalog.identifiers import is_uid
 from catalog.matching import check_count
 from catalog.models import files, receptions
-from catalog.places import State
+from catalog.places import QUARANTINE, State
 from catalog.scan import openable, storable
 
 

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from catalog import outbox
-from catalog.arrivals import INCOMING
 from catalog.database import Catalog
 from catalog.durable import write
 from catalog.errors import CatalogError
+from catalog.places import INCOMING
 from workbench.pacs.owed import OwedAnswers
 from workbench.pacs.tallies import COUNTERS, Tally, total
 from workbench.settings import Settings
