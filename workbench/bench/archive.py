@@ -127,6 +127,8 @@ class Archive(Opened):
             If credentials are missing.
         catalog.errors.DeliveryError
             If a node does not answer, or does not give all of a series; what came is indexed before.
+        catalog.errors.NoRoomError
+            If the disk is nearly full; what came is indexed before, and the same again gets the rest.
         OSError
             If a server refuses or does not answer.
         """
@@ -141,7 +143,9 @@ class Archive(Opened):
             raise NotFoundError("none of these series has an address elsewhere; index their files")
         listen = ListenAddress(self.settings.listen_host, self.settings.listen_port)
         into = self.settings.home / RECEIVED
-        came, error = retrieve_series(of_nodes, self.node, listen, into, quiet=quiet)
+        came, error = retrieve_series(
+            of_nodes, self.node, listen, into, reserve=self.settings.receive_free_mb << 20, quiet=quiet
+        )
         places += came
         if error is None:
             indexed = self._index_files(places, quiet=quiet)
