@@ -22,6 +22,7 @@ WorkbenchError
 ├── ExportError (ValueError)          a file for another program that cannot be written as asked
 ├── CohortError (ValueError)          a cohort or its manifest that cannot be frozen, read or used
 │   └── ApprovalError                 the approval of a cohort has ended
+├── NoRoomError (OSError)             for now: the disk is nearly full; what came is kept
 ├── JournalError                      the journal of a harvest that cannot be read
 ├── SheetError (ValueError)           a table of an experiment that cannot be read, or joined to series
 ├── CorrectionError (ValueError)      a correction of the catalog that cannot be made or undone
@@ -92,6 +93,10 @@ class CohortError(WorkbenchError, ValueError):
 
 class ApprovalError(CohortError):
     """The approval of a cohort has ended."""
+
+
+class NoRoomError(WorkbenchError, OSError):
+    """For now: so little is free on the disk that nothing more is taken in; what came is kept."""
 
 
 class JournalError(WorkbenchError):

@@ -4,14 +4,13 @@ import errno
 import hashlib
 import os
 import secrets
-import shutil
 from collections.abc import Buffer
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-STRIDE = 16 << 20
-"""Bytes after which the space is looked at again, and the disk is set to work."""
+from catalog.room import STRIDE, leave_free
+
 _BUFFER = 64 << 10
 """Bytes that are put together; longer parts are written as they come."""
 _PIECE = 1 << 20
@@ -97,9 +96,3 @@ class Incoming:
                 raise OSError(errno.EIO, "a file that comes in has become shorter")
             self._sha.update(piece[:count])
             start += count
-
-
-def leave_free(folder: Path, reserve: int) -> None:
-    """Raise OSError (ENOSPC) where fewer than `reserve` bytes are free on the disk of a folder."""
-    if shutil.disk_usage(folder).free < reserve:
-        raise OSError(errno.ENOSPC, "fewer bytes are free than are to stay free", str(folder))

@@ -1,5 +1,6 @@
 """Sources elsewhere: what a node or the IDC tells of series, and how the instances of a node come here."""
 
+import errno
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from catalog.errors import DeliveryError, QuestionError, RefusedError
+from catalog.errors import DeliveryError, NoRoomError, QuestionError, RefusedError
 from catalog.identifiers import folder_name
 from catalog.query import instances_of
 from catalog.records import Progress, Rejection, RemoteReport, RemoteSeries
@@ -72,15 +73,17 @@ def retrieve_series(
     listen: "ListenAddress",
     folder: Path,
     *,
+    reserve: int,
     quiet: bool,
-) -> tuple[list[Path], DeliveryError | None]:
+) -> tuple[list[Path], DeliveryError | NoRoomError | None]:
     """Get series from the nodes that told of them into folders, which are returned.
 
     What `workbench receive` took in, as a node sent it there, is returned as files.
 
     A series that its node does not give whole keeps no other from coming; a node that cannot be asked ends
-    it. The error is returned beside the folders of what came, that of its own series included; so what came
-    can be indexed, and the error raised then.
+    it, and so does a disk on which fewer bytes than `reserve` are free. The error is returned beside the
+    folders of what came, that of its own series included; so what came can be indexed, and the error raised
+    then.
     """
     folders: list[Path] = []
     refused: list[RefusedError] = []
@@ -90,12 +93,16 @@ def retrieve_series(
             study, series = (str(each.values[name]) for name in _UIDS)
             place = folder / folder_name(series)
             try:
-                paths = node.retrieve(study, series, folder, listen)
+                paths = node.retrieve(study, series, folder, listen, reserve=reserve)
             except RefusedError as error:
                 refused.append(error)
                 folders += [place] * place.is_dir()
             except DeliveryError as error:
                 return folders + [place] * place.is_dir(), error
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                return folders + [place] * place.is_dir(), no_room(folder, reserve)
             else:
                 folders += [place] * place.is_dir()
                 folders += [path for path in paths if path.parent != place]
@@ -104,6 +111,14 @@ def retrieve_series(
         first = f"{len(refused):,} of {len(told):,} series did not come whole. The first: {refused[0]}"
         return folders, RefusedError(first)
     return folders, refused[0] if refused else None
+
+
+def no_room(folder: Path, reserve: int) -> NoRoomError:
+    """Say that no more is taken in, and what to do."""
+    return NoRoomError(
+        f"fewer than {reserve >> 20:,} MB are free on the disk of {folder} (receive_free_mb of the "
+        "settings), so nothing more is fetched; what came is kept. Make room, then do the same again"
+    )
 
 
 def short_of(catalog: "Catalog", told: Iterable[RemoteSeries]) -> tuple[Rejection, ...]:

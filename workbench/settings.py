@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     receive_port: int = Field(default=11112, ge=0, le=65535)
     """Its port; 2762 is the one of DICOM with TLS, 11112 and 104 of DICOM without."""
     receive_free_mb: int = Field(default=1024, ge=0)
-    """What `workbench receive` leaves free on the disk: before that it refuses objects, and goes on later."""
+    """What receive, fetch and harvest leave free on the disk: before that nothing is taken in."""
     on_conflict: str = "first"
     """What becomes of other bytes under a known SOP Instance UID, unless a node says so itself: the `first`
     counts, the `newest` does, or `refuse` tells the sender; both are kept in any case."""

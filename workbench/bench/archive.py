@@ -132,6 +132,8 @@ class Archive(Opened):
             If credentials are missing.
         catalog.errors.DeliveryError
             If a node does not answer, or does not give all of a series; what came is indexed before.
+        catalog.errors.NoRoomError
+            If the disk is nearly full; what came is indexed before, and the same again gets the rest.
         OSError
             If a server refuses or does not answer.
         """
@@ -143,7 +145,8 @@ class Archive(Opened):
         if not (of_nodes or places):
             raise NotFoundError("none of these series has an address elsewhere; index their files")
         into, since = self.settings.home / RECEIVED, receptions.newest(self.catalog)
-        came, error = retrieve_series(of_nodes, self.node, self._listen, into, quiet=quiet)
+        reserve = self.settings.receive_free_mb << 20
+        came, error = retrieve_series(of_nodes, self.node, self._listen, into, reserve=reserve, quiet=quiet)
         places += came
         if error is None:
             indexed = self._index_files(places, quiet=quiet)

@@ -1,5 +1,6 @@
 """Of a bench: batches of studies from a node."""
 
+import errno
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from catalog.arrays import arrays_of
 from catalog.checks import held
-from catalog.errors import DeliveryError, NotFoundError, QuestionError
+from catalog.errors import DeliveryError, NotFoundError, QuestionError, SheetError
 from catalog.identifiers import folder_name
 from catalog.locks import alone
 from catalog.matching import check_count
@@ -19,7 +20,7 @@ from catalog.records import RemoteSeries
 from catalog.remotes import record_remotes
 from catalog.sheet import nearest
 from workbench.bench.pixels import Pixels
-from workbench.elsewhere import RECEIVED
+from workbench.elsewhere import RECEIVED, no_room
 from workbench.harvest.answers import Expected
 from workbench.harvest.gaps import Here, gaps
 from workbench.harvest.journal import JOURNAL, Journal
@@ -106,6 +107,8 @@ class Harvests(Pixels):
             If there is no such file, node, or harvest to go on with.
         catalog.errors.NodeUnavailableError
             If the node does not answer any more; what came is kept.
+        catalog.errors.NoRoomError
+            If the disk is nearly full; the same again goes on when there is room.
         catalog.errors.JournalError
             If what it noted before cannot be read.
         """
@@ -181,6 +184,8 @@ class Harvests(Pixels):
         named = self._one_node(node)
         if table is not None:
             items, refused = items_of_sheet(read_sheet(table), match)
+            if not (items or refused):
+                raise SheetError("the table has no rows: nothing would be asked for; give it one a study")
             return Plan(named, items, refused)
         from workbench.pacs.matching import asked_of  # pydicom takes a while to load
 
@@ -249,6 +254,7 @@ class _Hands:
         settings = bench.settings
         self._listen = bench._listen
         self._into = settings.home / RECEIVED
+        self._reserve = settings.receive_free_mb << 20
 
     @property
     def hours(self) -> str:
@@ -282,10 +288,12 @@ class _Hands:
         study, series = expected.study_instance_uid, expected.series_instance_uid
         place = self._into / folder_name(series)
         try:
-            paths = self._node.retrieve(study, series, self._into, self._listen)
-        except DeliveryError:
-            if place.is_dir():
+            paths = self._node.retrieve(study, series, self._into, self._listen, reserve=self._reserve)
+        except (DeliveryError, OSError) as error:
+            if place.is_dir():  # what came is kept, and known
                 self._bench.index(place, quiet=True)
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise no_room(self._into, self._reserve) from None
             raise
         if place.is_dir():  # what `workbench receive` took in is in the catalog
             self._bench.index(place, quiet=True)

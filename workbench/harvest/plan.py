@@ -108,10 +108,8 @@ def items_of_sheet(
     Raises
     ------
     SheetError
-        If no column has any of them, or there is no row.
+        If no column has any of them.
     """
-    if not sheet.rows:
-        raise SheetError("the table has no rows: nothing would be asked for; give it one for each study")
     meaning = meanings(sheet.columns, match)
     unique = next((each for each in UNIQUE if each in meaning), None)
     if unique is None:

@@ -182,7 +182,13 @@ class DimseNode:
         return as_remote(self.limits.surveyed(self.name, found), self.address)
 
     def retrieve(
-        self, study_instance_uid: str, series_instance_uid: str, folder: Path, listen: ListenAddress
+        self,
+        study_instance_uid: str,
+        series_instance_uid: str,
+        folder: Path,
+        listen: ListenAddress,
+        *,
+        reserve: int = 0,
     ) -> Sequence[Path]:
         """Get every instance of a series into files (C-GET, else C-MOVE)."""
         from workbench.pacs.receive import Listener
@@ -190,7 +196,10 @@ class DimseNode:
 
         self.limits.check_hours(self.name)
         with self.limits.turn(self.name) as pace, Listener(self, listen) as listener:
-            return retrieve(self, study_instance_uid, series_instance_uid, folder, listener, took=pace.took)
+            return retrieve(
+                self, study_instance_uid, series_instance_uid, folder, listener,
+                reserve=reserve, took=pace.took,
+            )  # fmt: skip
 
     @property
     def calls_back_with(self) -> tuple[str, ...]:

@@ -164,11 +164,22 @@ class Node(Protocol):
         ...
 
     def retrieve(
-        self, study_instance_uid: str, series_instance_uid: str, folder: Path, listen: ListenAddress
+        self,
+        study_instance_uid: str,
+        series_instance_uid: str,
+        folder: Path,
+        listen: ListenAddress,
+        *,
+        reserve: int = 0,
     ) -> Sequence[Path]:
         """Get every instance of a series into files of one folder below `folder`.
 
         Names of files are digests of UIDs: nothing that a peer says is part of a path.
+
+        Parameters
+        ----------
+        reserve
+            Bytes that stay free on the disk of the folder.
 
         Raises
         ------
@@ -176,7 +187,7 @@ class Node(Protocol):
             If the node cannot be asked, does not know the series, or gives fewer instances than it says it
             has; what came is there.
         OSError
-            If the folder cannot be written.
+            If the folder cannot be written; with `ENOSPC` before the disk is full, and what came is there.
         """
         ...
 

@@ -15,6 +15,7 @@ from catalog.elements import Elements
 from catalog.errors import NodeUnavailableError, RefusedError
 from catalog.identifiers import folder_name, is_uid
 from catalog.receptions import Reception
+from catalog.room import Room
 from workbench.pacs import dimse
 from workbench.pacs.association import CONTEXTS_AT_MOST, associate, contexts_of, service
 from workbench.pacs.dimse_node import DimseNode
@@ -51,6 +52,7 @@ def retrieve(
     folder: Path,
     listener: Listener,
     *,
+    reserve: int = 0,
     took: Callable[[int], None] = lambda _size: None,
 ) -> Sequence[Path]:
     """Write every instance of a series that a node has into a folder; they are durable when this returns.
@@ -63,6 +65,8 @@ def retrieve(
 
     Parameters
     ----------
+    reserve
+        Bytes that stay free on the disk of the folder.
     took
         Told the bytes of each instance; it may take its time.
 
@@ -71,7 +75,7 @@ def retrieve(
     catalog.errors.DeliveryError
         If the node cannot be asked, does not know the series, or gives fewer instances than it says it has.
     OSError
-        If the folder cannot be written.
+        If the folder cannot be written; with `ENOSPC` before the disk is full.
     """
     identifier = _identifier("IMAGE", study_instance_uid, series_instance_uid)
     identifier.SOPInstanceUID = identifier.SOPClassUID = identifier.AvailableTransferSyntaxUID = None
@@ -89,7 +93,7 @@ def retrieve(
     make_folder(into)
     refusals: list[str] = []
     with ThreadPoolExecutor(1, "disk") as disk:
-        kept = _Kept(into, set(uids), took, disk)
+        kept = _Kept(into, set(uids), took, disk, Room(into, reserve))
         for name, retrieved in (("C-GET", _get), ("C-MOVE", _move)):
             wanted = [uid for uid in uids if uid not in kept.paths]
             try:
@@ -120,9 +124,14 @@ class _Kept:
     """Takes instances as they come, and keeps them in a folder; a thread waits for the disk meanwhile."""
 
     def __init__(
-        self, folder: Path, wanted: Container[str], took: Callable[[int], None], disk: Executor
+        self,
+        folder: Path,
+        wanted: Container[str],
+        took: Callable[[int], None],
+        disk: Executor,
+        room: Room,
     ) -> None:
-        self._folder, self._wanted, self._took, self._disk = folder, wanted, took, disk
+        self._folder, self._wanted, self._took, self._disk, self.room = folder, wanted, took, disk, room
         self._whole: dict[str, Partial] = {}
         self._fresh: list[Partial] = []
         """Those that nobody waits for yet."""
@@ -138,6 +147,7 @@ class _Kept:
     def __call__(self, uid: str, content: bytes) -> None:
         """Take an instance whole."""
         try:
+            self.room.take(len(content))
             path = write_beside(self.path(uid), (content,))
         except OSError as error:  # the node is told of it, and the caller
             self.error = error
@@ -208,6 +218,7 @@ class _File:
     def write(self, fragment: memoryview, /) -> None:
         with self._telling():
             if self._file is not None:
+                self._kept.room.take(len(fragment))
                 self._file.write(fragment)
                 self._size += len(fragment)
 

@@ -161,14 +161,22 @@ class WebNode:
         return as_remote(self.limits.surveyed(self.name, found), self.address)
 
     def retrieve(
-        self, study_instance_uid: str, series_instance_uid: str, folder: Path, listen: ListenAddress
+        self,
+        study_instance_uid: str,
+        series_instance_uid: str,
+        folder: Path,
+        listen: ListenAddress,
+        *,
+        reserve: int = 0,
     ) -> Sequence[Path]:
         """Get every instance of a series into files (WADO-RS)."""
         from workbench.pacs.web.retrieve import retrieve
 
         self.limits.check_hours(self.name)
         with self.limits.turn(self.name) as pace:
-            return retrieve(self, study_instance_uid, series_instance_uid, folder, took=pace.took)
+            return retrieve(
+                self, study_instance_uid, series_instance_uid, folder, reserve=reserve, took=pace.took
+            )
 
     @property
     def calls_back_with(self) -> None:

@@ -1,12 +1,13 @@
 """Gets the instances of a series from a DICOMweb node into files (WADO-RS, PS3.18 section 10.4)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 from catalog.durable import make_folder, write_beside
 from catalog.errors import DeliveryError, RefusedError
 from catalog.identifiers import folder_name, is_uid
+from catalog.room import Room
 from workbench.pacs.file_meta import harmless
 from workbench.pacs.web import rows
 from workbench.pacs.web.client import Answer, Client
@@ -33,6 +34,7 @@ def retrieve(
     series_instance_uid: str,
     folder: Path,
     *,
+    reserve: int = 0,
     took: Callable[[int], None] = lambda _size: None,
 ) -> Sequence[Path]:
     """Write every instance of a series that a node has into files; as `workbench.pacs.node.Node.retrieve`.
@@ -49,7 +51,7 @@ def retrieve(
             raise RefusedError(f"{node.name} does not find the instances of series {series_instance_uid}")
         into = folder / folder_name(series_instance_uid)
         make_folder(into)
-        kept = _Kept(into, frozenset(uids), took)
+        kept = _Kept(into, frozenset(uids), took, Room(into, reserve))
         refusals = _all_of(client, series, uids, kept)
     missing = len(uids) - len(kept.paths)
     if missing:
@@ -86,8 +88,8 @@ def _tried(client: Client, path: str, kept: "_Kept") -> list[str]:
 class _Kept:
     """Takes the parts of answers, and keeps the instances that are wanted as files named by digests."""
 
-    def __init__(self, folder: Path, wanted: frozenset[str], took: Callable[[int], None]) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, wanted: frozenset[str], took: Callable[[int], None], room: Room) -> None:
+        self._folder, self._room = folder, room
         self._took = took
         self._wanted = wanted
         self.paths: dict[str, Path] = {}
@@ -118,10 +120,15 @@ class _Kept:
                 pass
             return False
         wanted = self._folder / f"{folder_name(uid)}.dcm"
-        path = write_beside(wanted, chain([harmless(bytes(head))], body))
+        path = write_beside(wanted, self._as_there_is_room(chain([harmless(bytes(head))], body)))
         self.paths[uid] = path
         self._took(path.stat().st_size)
         return True
+
+    def _as_there_is_room(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._room.take(len(piece))
+            yield piece
 
 
 def named_in(head: bytes | bytearray) -> str:
