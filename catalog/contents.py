@@ -99,7 +99,7 @@ def _otherwise(
 ) -> tuple[dict[int, dict[str, Values | None]], list[_Mark]]:
     """What each instance says of its patient, study and series otherwise than those, and its series does.
 
-    The first header of a series that nothing is known of says it for the others; those marks are returned, too.
+    The first header of a series of which nothing is known says it for the others; those marks come, too.
     """
     rows = rows_say(connection, {each.series for each in written})
     new = new - _with_headers(connection, new)

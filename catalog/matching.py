@@ -96,8 +96,9 @@ def column_of(attribute: Attribute) -> sa.Column[Any]:
     return TABLES[attribute.level].c[attribute.column]
 
 
-def is_there(attribute: Attribute, column: sa.ColumnElement[Any]) -> Condition:
-    """Whether an attribute has a value; two columns without NULL are empty instead."""
+def is_there(attribute: Attribute, column: sa.ColumnElement[Any] | None = None) -> Condition:
+    """Whether an attribute has a value, or what is given instead; two columns without NULL are empty then."""
+    column = column_of(attribute) if column is None else column
     return column != "" if attribute.column in _EMPTY_WITHOUT_VALUE else column.is_not(None)
 
 

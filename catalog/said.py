@@ -1,9 +1,9 @@
 """What files say of their patient, study and series, where it is other than what stands in those rows.
 
-A row has one value of a column, and a file may say another one, or none. What it says is kept as what it says
-beside the columns (`catalog.contents`), under a key of its own kind, `@` and the tag: of a series as its first
-header says it, of an instance as it differs. Where there is no such key, a file says what the row says, so
-that a series of which all files agree costs nothing.
+A row has one value of a column, and a file may say another one, or none. What it says is kept like what it
+says beside the columns (`catalog.contents`), under a key of its own kind, `@` and the tag: of a series as its
+first header says it, of an instance as it differs. Where there is no such key, a file says what the row says,
+so that a series of which all files agree costs nothing.
 
 That holds as long as a row stays the same. Whoever changes one lets the series below it keep what they said
 first (`keep`); and what no file says any more leaves its row (`settle`). The UIDs of study and series are

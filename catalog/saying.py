@@ -63,30 +63,25 @@ def varied(connection: sa.Connection, names: Collection[str]) -> frozenset[str]:
 _SAYS_SOMETHING = sa.or_(header_values.c.text.is_not(None), header_values.c.number.is_not(None))
 
 
-def odd_series(names: Collection[str]) -> sa.CompoundSelect[int]:
-    """Series of which a file may say something else under some columns than their rows; few, as a rule."""
-    return sa.union_all(*_odd(names))
+def odd_series(names: Collection[str]) -> tuple[sa.Select[int], sa.Select[int]]:
+    """Series of which a file may say something else under some columns than their rows; few, as a rule.
 
-
-def is_odd(row: sa.Column[Any], names: Collection[str]) -> Condition:
-    """Whether a series is one of those; it alone is looked up."""
-    return sa.or_(
-        *(
-            each.where(of_series == row).correlate(row.table).exists()
-            for each, of_series in zip(
-                _odd(names), (header_varying.c.series, header_values.c.series), strict=True
-            )
-        )
-    )
-
-
-def _odd(names: Collection[str]) -> tuple[sa.Select[int], sa.Select[int]]:
-    """Series of which instances differ, and those of which the first header says something else."""
+    Those of which the files differ, and those of which the first header says something else.
+    """
     keys = [key_of_column(name) for name in sorted(names)]
     ids = sa.select(header_keys.c.id).where(header_keys.c.key.in_(keys))
     return (
         sa.select(header_varying.c.series).where(header_varying.c.key.in_(ids)),
         sa.select(header_values.c.series).where(header_values.c.key.in_(ids), _SAYS_SOMETHING),
+    )
+
+
+def is_odd(row: sa.Column[Any], names: Collection[str]) -> Condition:
+    """Whether a series is one of those; it alone is looked up."""
+    differing, other = odd_series(names)
+    return sa.or_(
+        differing.where(header_varying.c.series == row).correlate(row.table).exists(),
+        other.where(header_values.c.series == row).correlate(row.table).exists(),
     )
 
 
