@@ -36,10 +36,13 @@ def forget_contents(connection: sa.Connection, rows: Sequence[int]) -> None:
         connection.execute(instance_headers.delete().where(among(instance_headers.c.instance, rows)))
 
 
-def write_contents(connection: sa.Connection, written: Sequence[Written]) -> dict[int, set[str]]:
+def write_contents(
+    connection: sa.Connection, written: Sequence[Written]
+) -> tuple[dict[int, set[str]], set[int]]:
     """Write the content of instances whose rows are there; what they had before is forgotten already.
 
-    Returns the private creators that no dictionary knows, of each series, in what was written.
+    Returns the private creators that no dictionary knows, of each series, in what was written; and the series
+    of which a file says something else than the rows of its patient, study and series, or nothing.
 
     Parameters
     ----------
@@ -81,7 +84,9 @@ def write_contents(connection: sa.Connection, written: Sequence[Written]) -> dic
         key=("instance",),
     )
     differing = ((series, deltas[instance]) for instance, series, _ in found)
-    return of_documents(chain(new.items(), differing))
+    odd = {each for each, _, _ in marked}
+    odd |= {series for instance, series, _ in found if otherwise[instance]}
+    return of_documents(chain(new.items(), differing)), odd | {each for each in marks if marks[each]}
 
 
 def _delta(content: Content, base: Document, alike: Mapping[str, Values | None]) -> dict[str, Values | None]:

@@ -111,13 +111,13 @@ def write(connection: sa.Connection, changes: Changes) -> None:
     contents = [
         Written(*rows[str(each.values["sop_instance_uid"])], each.content, each.values) for each in headers
     ]
-    creators = write_contents(connection, sorted(contents, key=attrgetter("instance")))
+    creators, odd = write_contents(connection, sorted(contents, key=attrgetter("instance")))
     record_creators(connection, creators, {rows[each.sop_instance_uid][1] for each in again})
     touched |= series_of_files(connection, [each.id for each in changes.places if each.id is not None])
     _write_places(connection, changes, {uid: row for uid, (row, _) in rows.items()})
     were_there = {uid for uid, each in changes.looked_up.items() if each.id is not None}
     touched |= {rows[uid][1] for uid in were_there.intersection(rows)}
-    settle(connection, touched, left)
+    settle(connection, touched | odd, left)
     reapply(connection, list(changes.looked_up))
 
 

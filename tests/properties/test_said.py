@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.attributes import BY_COLUMN, Level
@@ -165,7 +165,7 @@ def remove(catalog: Catalog, some: list[tuple[int, int]]) -> None:
         mark_vanished(connection, rows)
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.generate])
+@settings(max_examples=60, deadline=None)
 @given(steps=st.lists(STEPS, min_size=1, max_size=5), asked=st.lists(EXPRESSIONS, min_size=1, max_size=5))
 def test_every_value_that_a_file_says_is_found_and_no_other(
     catalog: Catalog, steps: list[Any], asked: list[Any]
