@@ -17,7 +17,6 @@ import sqlalchemy as sa
 
 from catalog.among import among
 from catalog.attributes import BY_COLUMN, Attribute, Kind, Level
-from catalog.content import LONGEST_TEXT
 from catalog.key_rows import rows_of_keys
 from catalog.models import (
     files,
@@ -34,7 +33,7 @@ from catalog.models import (
     upserting,
 )
 from catalog.places import State
-from catalog.records import Scalar, Value, Values
+from catalog.records import LONGEST_TEXT, Scalar, Value, Values
 from catalog.saying import VARYING, corrected_by_log, key_of_column, said_by_file
 
 _TABLES = {Level.PATIENT: patients, Level.STUDY: studies, Level.SERIES: series}

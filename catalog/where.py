@@ -8,6 +8,9 @@ those of a frame stand in sequences; one value that is as asked is enough, also 
 `PixelSpacing < 0.7`, `ImageType == 'ORIGINAL'`, and in one text `ImageType == 'ORIGINAL\PRIMARY'`. A path
 tells sequences apart: `ContrastBolusAgentSequence.CodeMeaning ~ 'gado'`.
 
+What files of one series say differently of their patient, study and series is asked of each file, and one
+that is as asked is enough: `SequenceName == 'ep_b1000'`; where a file says nothing, their rows answer for it.
+
 Of a header the first 500 characters of a text are searched, 10,000 values of an element, and 16 levels of
 sequences; pixel data, overlays, curves, icons, contours, original attributes and binary values are not
 (`catalog.content`).
