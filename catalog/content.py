@@ -22,11 +22,9 @@ from catalog.attributes import BY_TAG
 from catalog.elements import Elements, Form, Raw, items_of
 from catalog.errors import HeaderError
 from catalog.forms import Forms
-from catalog.records import Content, Document, Scalar, Value, Values, difference
+from catalog.records import LONGEST_TEXT, Content, Document, Scalar, Value, Values, difference
 from catalog.values import BINARY_NUMBERS, IN_CHARACTER_SET, character_set, decoded
 
-LONGEST_TEXT = 500
-"""Characters of a text that are kept; longer ones are searched by their beginning."""
 MOST_VALUES = 10_000
 """Distinct values under one key; those of further frames are left out."""
 MOST_ELEMENTS = 2_000_000

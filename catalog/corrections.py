@@ -15,7 +15,7 @@ from typing import Any, SupportsIndex
 import sqlalchemy as sa
 
 from catalog.among import among
-from catalog.attributes import PATIENT
+from catalog.attributes import PATIENT, Level
 from catalog.database import Catalog
 from catalog.errors import CorrectionError, NotFoundError, QuestionError
 from catalog.matching import is_storable
@@ -31,6 +31,7 @@ from catalog.models import (
     upserting,
 )
 from catalog.places import State
+from catalog.said import keep, series_below
 from catalog.tombstones import DELETE, deleted_rows, doubt_deleted
 
 MERGE, MOVE, CORRECT, UNDO = "merge", "move", "correct", "undo"
@@ -364,6 +365,8 @@ def _place_studies(connection: sa.Connection, written: Iterable[int] | None = No
                 insert.on_conflict_do_update(index_elements=["study"], set_={"patient": origin})
             )
         if wanted != row.patient:
+            one, other = (_said(connection, each) for each in (row.patient, wanted))
+            keep(connection, series_below(Level.STUDY, row.id), one, other)
             connection.execute(studies.update().where(studies.c.id == row.id).values(patient=wanted))
 
 
@@ -391,6 +394,7 @@ def _value_patients(connection: sa.Connection, rows: Sequence[int], *, undone: b
         of_patient |= each.after if each.active else {}
     for row, of_patient in values.items():
         if of_patient:
+            keep(connection, series_below(Level.PATIENT, row), _said(connection, row), of_patient)
             connection.execute(patients.update().where(patients.c.id == row).values(**of_patient))
 
 

@@ -96,24 +96,32 @@ def column_of(attribute: Attribute) -> sa.Column[Any]:
     return TABLES[attribute.level].c[attribute.column]
 
 
-def is_there(attribute: Attribute) -> Condition:
-    """Whether an attribute has a value; two columns without NULL are empty instead."""
-    column = column_of(attribute)
+def is_there(attribute: Attribute, column: sa.ColumnElement[Any] | None = None) -> Condition:
+    """Whether an attribute has a value, or what is given instead; two columns without NULL are empty then."""
+    column = column_of(attribute) if column is None else column
     return column != "" if attribute.column in _EMPTY_WITHOUT_VALUE else column.is_not(None)
 
 
-def condition(attribute: Attribute, value: Any) -> Condition | None:
+def condition(
+    attribute: Attribute, value: Any, column: sa.ColumnElement[Any] | None = None
+) -> Condition | None:
     """Return what a matching key demands; `None` where it matches everything.
+
+    Parameters
+    ----------
+    column
+        What is compared instead of the column of the attribute.
 
     Raises
     ------
     QuestionError
         If the value cannot be compared with the attribute.
     """
+    column = column_of(attribute) if column is None else column
     for is_meant, build in _KINDS:
         if is_meant(attribute, value):
-            return build(attribute, value)
-    return _single(attribute, value)
+            return build(attribute, value, column)
+    return _single(attribute, value, column)
 
 
 def is_storable(text: str) -> bool:
@@ -273,11 +281,11 @@ def _is_wildcard(attribute: Attribute, value: Any) -> bool:
     )
 
 
-def _everything(_attribute: Attribute, _value: Any) -> None:
+def _everything(_attribute: Attribute, _value: Any, _column: sa.ColumnElement[Any]) -> None:
     return None
 
 
-def _any_of(attribute: Attribute, value: Any) -> Condition | None:
+def _any_of(attribute: Attribute, value: Any, column: sa.ColumnElement[Any]) -> Condition | None:
     each_of = value.split("\\") if isinstance(value, str) else list(value)
     if any(_is_universal(attribute, each) for each in each_of):
         return None
@@ -287,18 +295,18 @@ def _any_of(attribute: Attribute, value: Any) -> Condition | None:
     others = [each for each, odd in zip(each_of, special, strict=True) if odd or not exact]
     if len(equal) > LIST_LIMIT or len(others) > PATTERN_LIMIT:
         raise QuestionError(f"{attribute.keyword} is asked for with too many values: {len(each_of):,}")
-    conditions = [condition(attribute, each) for each in others]
-    return sa.or_(_one_of(attribute, equal), *(each for each in conditions if each is not None))
+    conditions = [condition(attribute, each, column) for each in others]
+    return sa.or_(_one_of(attribute, equal, column), *(each for each in conditions if each is not None))
 
 
-def _one_of(attribute: Attribute, values: Sequence[Any]) -> Condition:
+def _one_of(attribute: Attribute, values: Sequence[Any], column: sa.ColumnElement[Any]) -> Condition:
     if attribute.kind in (Kind.INTEGER, Kind.REAL):
-        return column_of(attribute).in_([number_of(attribute, each) for each in values])
+        return column.in_([number_of(attribute, each) for each in values])
     texts = [date_text_of(attribute, each) for each in values]
-    return column_of(attribute).in_([each for each in texts if is_storable(each)])
+    return column.in_([each for each in texts if is_storable(each)])
 
 
-def _between(attribute: Attribute, value: Any) -> Condition | None:
+def _between(attribute: Attribute, value: Any, column: sa.ColumnElement[Any]) -> Condition | None:
     if isinstance(value, str):
         found = _RANGES[attribute.vr].fullmatch(value.strip())
         value = found.groups() if found else ()
@@ -308,13 +316,12 @@ def _between(attribute: Attribute, value: Any) -> Condition | None:
     if low is None and high is None:
         return None
     is_within = (_within_texts if attribute.kind is Kind.TEXT else _within_numbers)(attribute, low, high)
-    column = column_of(attribute)
     if attribute.many:
         return (
             any_number(column, is_within) if attribute.kind is Kind.NUMBERS else any_text(column, is_within)
         )
     if attribute.column in _EMPTY_WITHOUT_VALUE:
-        return sa.and_(is_within(column), is_there(attribute))
+        return sa.and_(is_within(column), is_there(attribute, column))
     return is_within(column)
 
 
@@ -343,20 +350,19 @@ def _within_texts(attribute: Attribute, low: Any, high: Any) -> Compare:
     return is_within
 
 
-def _wildcards(attribute: Attribute, value: Any) -> Condition | None:
+def _wildcards(attribute: Attribute, value: Any, column: sa.ColumnElement[Any]) -> Condition | None:
     text = re.sub(r"\*+", "*", text_of(attribute, value))
     if not is_storable(text):
         return sa.false()
     parts: list[sa.ColumnElement[Any]] = [
-        column_of(attribute),
+        column,
         sa.literal(text.translate(_GLOB)),
         sa.literal(text.translate(_LIKE)),
     ]
     return wildcard(*map(casefold, parts)) if attribute.vr == "PN" else wildcard(*parts)
 
 
-def _single(attribute: Attribute, value: Any) -> Condition:
-    column = column_of(attribute)
+def _single(attribute: Attribute, value: Any, column: sa.ColumnElement[Any]) -> Condition:
     if attribute.kind is Kind.NUMBERS and is_number(value):
         number = number_of(attribute, value)
         return any_number(column, lambda each: each == number)
@@ -370,7 +376,7 @@ def _single(attribute: Attribute, value: Any) -> Condition:
     return has_text(column, text) if attribute.many else column == text
 
 
-def has_text(column: sa.Column[Any], text: str) -> Condition:
+def has_text(column: sa.ColumnElement[Any], text: str) -> Condition:
     """Whether a column of several values is a text, or has it among them."""
     escaped = text.translate(_GLOB).replace("*", "[*]").replace("?", "[?]")
     return sa.or_(
@@ -384,7 +390,8 @@ def has_text(column: sa.Column[Any], text: str) -> Condition:
 
 
 _LITERAL_LIKE = str.maketrans({"%": "/%", "_": "/_", "/": "//"})
-_KINDS: tuple[tuple[Callable[[Attribute, Any], bool], Callable[[Attribute, Any], Condition | None]], ...] = (
+type _Build = Callable[[Attribute, Any, sa.ColumnElement[Any]], Condition | None]
+_KINDS: tuple[tuple[Callable[[Attribute, Any], bool], _Build], ...] = (
     (_is_universal, _everything),
     (_is_list, _any_of),
     (_is_range, _between),

@@ -28,21 +28,23 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def any_text(column: sa.Column[str], is_so: Callable[[sa.ColumnElement[str]], Condition]) -> Condition:
+def any_text(column: sa.ColumnElement[str], is_so: Callable[[sa.ColumnElement[str]], Condition]) -> Condition:
     """Whether one of the values of a column is as asked, as a text."""
     return _any(column, is_so)
 
 
-def any_number(column: sa.Column[str], is_so: Callable[[sa.ColumnElement[float]], Condition]) -> Condition:
+def any_number(
+    column: sa.ColumnElement[str], is_so: Callable[[sa.ColumnElement[float]], Condition]
+) -> Condition:
     """Whether one of the values of a column is a number, and as asked."""
     return _any(column, lambda value: is_so(_number(value)))
 
 
-def _any(column: sa.Column[str], is_so: Callable[[sa.ColumnElement[Any]], Condition]) -> Condition:
+def _any(column: sa.ColumnElement[str], is_so: Callable[[sa.ColumnElement[Any]], Condition]) -> Condition:
     # named as the column json_each gives: what PostgreSQL's unnest gives is named as the whole is
     value = _values(column).table_valued(sa.column("value", sa.Text), name="value").c.value
     one = sa.select(sa.literal(1)).where(value != "", is_so(value))
-    return one.correlate(column.table).exists()
+    return one.correlate_except(value.table).exists()
 
 
 class _values(FunctionElement[Any]):

@@ -7,7 +7,7 @@ and series. What it would take a file to know is unknown, and what is unknown is
 
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from itertools import batched, pairwise
 from sys import intern
@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from catalog.attributes import BY_COLUMN, BY_KEYWORD, Kind, Level, snake_case
+from catalog.attributes import BY_COLUMN, BY_KEYWORD, Attribute, Kind, Level, snake_case
 from catalog.checks import place_read, rots
 from catalog.database import Catalog
 from catalog.errors import NotFoundError, QuestionError
@@ -25,6 +25,7 @@ from catalog.models import checks, deliveries, doubts, files, instances, patient
 from catalog.places import State
 from catalog.records import InstanceRecord, PixelData, SeriesRecord, Value
 from catalog.related import RELATED, TOLD_BY_INSTANCES, SeriesBelow
+from catalog.saying import as_said, is_odd, odd_series, said_or_row, varied
 from catalog.scan import openable
 from catalog.texts import Candidates, are_few, asked_for, first, is_candidate, text_row
 from catalog.tombstones import deleted_rows
@@ -55,6 +56,10 @@ class _Demand:
     """The series that an index of texts tells of; all that are meant are among them."""
     of_series: Callable[[AreFew], Condition] | None = None
     """What is true of every series that is meant, told without its instances."""
+    said: Condition = field(default_factory=sa.true)
+    """The same asked of an instance and what its file says, where that matters; it does for ..."""
+    varied: frozenset[str] = frozenset()
+    """... columns under which some files say something else than their rows."""
 
 
 def find_series(
@@ -87,11 +92,11 @@ def find_series(
     QuestionError
         If a name is unknown or a value cannot be compared; names the nearest.
     """
-    demands = _demands(where, matching)
     if limit is not None:
         check_count("limit", limit)
         check_count("page", page)
     with catalog.reading() as connection:
+        demands = _demands(connection, where, matching)
         lead = _lead(connection, demands)
         every = limit is None or limit > _FEW_SERIES
         asked = _select(
@@ -119,8 +124,8 @@ def find_rows(
     QuestionError
         As `find_series`.
     """
-    demands = _demands(where, matching)
     with catalog.reading() as connection:
+        demands = _demands(connection, where, matching)
         lead = _lead(connection, demands)
         asked = _select(Level.SERIES, demands, joined=_is_joined(Level.SERIES, demands), lead=lead)
         order = series.c.id if lead is None else text_row()
@@ -138,10 +143,10 @@ def find_placed(
     QuestionError
         As `find_series`.
     """
-    demands = _demands(where, matching)
     rows = patients.c.id, studies.c.id, series.c.id
     places = array("q"), array("q"), array("q")
     with catalog.reading() as connection:
+        demands = _demands(connection, where, matching)
         lead = _lead(connection, demands)
         asked = _select(Level.SERIES, demands, joined=True, lead=lead).add_columns(*rows).order_by(*order)
         found = connection.execution_options(yield_per=_AT_ONCE * 20).execute(asked)
@@ -186,7 +191,7 @@ def counting_series(
     QuestionError
         As `find_series`.
     """
-    demands = _demands(where, matching)
+    demands = _demands(connection, where, matching)
     lead = _lead(connection, demands)
     joined = _is_joined(level, demands)
     if any(each.level is Level.INSTANCE for each in demands):
@@ -197,9 +202,67 @@ def counting_series(
     return [(1, every), (-1, every.where(series.c.id.in_(sa.select(doubts.c.series)), hidden))]
 
 
-def _demands(where: str | None, matching: Mapping[str, Any]) -> list[_Demand]:
-    demands = _conditions(matching)
-    return [*demands, _where(where)] if where is not None and where.strip() else demands
+def _demands(connection: sa.Connection, where: str | None, matching: Mapping[str, Any]) -> list[_Demand]:
+    """What is asked of series."""
+    names = {attribute_named(name).column for name in matching}
+    named = names_in(where) if where is not None and where.strip() else set()
+    otherwise = varied(connection, names | named)
+    demands = _conditions(matching, otherwise)
+    if where is not None and where.strip():
+        demands.append(_where(where, otherwise))
+    return _heard(Level.SERIES, demands)
+
+
+def _heard(level: Level, demands: list[_Demand]) -> list[_Demand]:
+    """Ask files, where some say something else than their rows; all that is asked, of one instance.
+
+    Of series the rows decide, but for those few of which a file says something else.
+    """
+    asked = [each for each in demands if each.varied]
+    if not asked:
+        return demands
+    others = [each for each in demands if not each.varied]
+    names = frozenset[str]().union(*(each.varied for each in asked))
+    if level is Level.SERIES and all(each.level is not Level.INSTANCE for each in others):
+        return [_of_rows_or_files(asked, names), *others]
+    found = others
+    for each in asked:
+        found.append(replace(each, level=Level.INSTANCE, condition=each.said, elsewhere=each.elsewhere))
+        if is_above(each.level, level):
+            may_be = sa.or_(each.condition, _has_odd(level, each.varied))
+            at = min(each.level, level, key=_LEVELS.index) if level is not Level.INSTANCE else Level.SERIES
+            found.append(_Demand(at, may_be, may_be, each.names_above))
+    return found
+
+
+def _of_rows_or_files(asked: Sequence[_Demand], names: frozenset[str]) -> _Demand:
+    """All that is asked of series and of what is above them as one demand."""
+    rows = sa.and_(*(each.condition for each in asked))
+    said = [each.said for each in asked]
+    of_file = _has_below(series, tuple(TABLES.values()), _PLACE, _IS_PLACE, *said)
+    of_rows = sa.and_(rows, sa.or_(sa.not_(is_odd(series.c.id, names)), _is_elsewhere(series)))
+    candidates = next((each.candidates for each in asked if each.candidates is not None), None)
+    if candidates is not None:
+        is_all = candidates.is_all and len(asked) == 1
+        candidates = replace(candidates, others=tuple(odd_series(names)), is_all=is_all)
+    return _Demand(
+        Level.SERIES,
+        sa.or_(of_rows, sa.and_(series.c.id.in_(sa.union_all(*odd_series(names))), of_file)),
+        rows,
+        any(each.names_above for each in asked),
+        candidates,
+    )
+
+
+def _has_odd(level: Level, names: frozenset[str]) -> Condition:
+    """Whether a file below a row says something else under some columns."""
+    odd = sa.union_all(*odd_series(names))
+    if level is Level.PATIENT:
+        above = sa.select(studies.c.patient).join(series, series.c.study == studies.c.id)
+        return patients.c.id.in_(above.where(series.c.id.in_(odd)))
+    if level is Level.STUDY:
+        return studies.c.id.in_(sa.select(series.c.study).where(series.c.id.in_(odd)).correlate(None))
+    return series.c.id.in_(odd)
 
 
 def _is_joined(level: Level, demands: Iterable[_Demand]) -> bool:
@@ -300,24 +363,24 @@ def find_instances(catalog: Catalog, **matching: Any) -> list[InstanceRecord]:
     QuestionError
         If a name is unknown or a value cannot be compared; names the nearest.
     """
-    statement = (
-        _select(Level.INSTANCE, _conditions(matching))
-        .add_columns(
-            *(column_of(BY_COLUMN[name]) for name in _INSTANCE_FIELDS),
-            *(instances.c[name] for name in ("transfer_syntax_uid", "header_digest", "deviations")),
-            *(files.c[name] for name in _PLACE_COLUMNS),
-            checks.c.reason.label("rot"),
-        )
-        .join(files, files.c.id == place_read())
-        .outerjoin(checks, rots(checks, files))
-        .order_by(
-            studies.c.study_instance_uid,
-            series.c.series_instance_uid,
-            instances.c.instance_number.nulls_last(),
-            instances.c.sop_instance_uid,
-        )
-    )
     with catalog.reading() as connection:
+        statement = (
+            _select(Level.INSTANCE, _filed(connection, Level.INSTANCE, matching))
+            .add_columns(
+                *(column_of(BY_COLUMN[name]) for name in _INSTANCE_FIELDS),
+                *(instances.c[name] for name in ("transfer_syntax_uid", "header_digest", "deviations")),
+                *(files.c[name] for name in _PLACE_COLUMNS),
+                checks.c.reason.label("rot"),
+            )
+            .join(files, files.c.id == place_read())
+            .outerjoin(checks, rots(checks, files))
+            .order_by(
+                studies.c.study_instance_uid,
+                series.c.series_instance_uid,
+                instances.c.instance_number.nulls_last(),
+                instances.c.sop_instance_uid,
+            )
+        )
         return [_instance(row) for row in connection.execute(statement).mappings()]
 
 
@@ -333,13 +396,15 @@ def find_encodings(
     QuestionError
         As `find_instances`.
     """
-    statement = (
-        _select(Level.INSTANCE, _conditions(matching))
-        .add_columns(instances.c.sop_instance_uid, instances.c.sop_class_uid, instances.c.transfer_syntax_uid)
-        .order_by(instances.c.series, instances.c.instance_number.nulls_last(), instances.c.id)
-        .limit(limit)
-    )
     with catalog.reading() as connection:
+        statement = (
+            _select(Level.INSTANCE, _filed(connection, Level.INSTANCE, matching))
+            .add_columns(
+                instances.c.sop_instance_uid, instances.c.sop_class_uid, instances.c.transfer_syntax_uid
+            )
+            .order_by(instances.c.series, instances.c.instance_number.nulls_last(), instances.c.id)
+            .limit(limit)
+        )
         return [
             (uid, intern(sop_class or ""), intern(syntax))
             for uid, sop_class, syntax in connection.execute(statement)
@@ -426,9 +491,16 @@ def find_level(
         if not is_above(of, level):
             raise QuestionError(f"{name} is of the level {of.value}, which is below {level.value}")
     row = TABLES[level].c.id
-    matched = _select(level, _level_demands(matching)).add_columns(row).order_by(row)
+    with catalog.reading() as connection:
+        of_file = level is Level.INSTANCE
+        otherwise = _otherwise(connection, [each.column for each in asked]) if of_file else ()
+        matched = _select(level, _level_demands(connection, level, matching)).add_columns(row).order_by(row)
+    columns_asked = (
+        (said_or_row(each) if each.column in otherwise else column_of(each)).label(each.column)
+        for each in asked
+    )
     answered = (
-        sa.select(*(column_of(each).label(each.column) for each in asked))
+        sa.select(*columns_asked)
         .add_columns(*(TABLES[of].c.id.label(_row_of(of)) for of in dict.fromkeys([*told.values(), level])))
         .select_from(_rows(level, joined=True))
         .where(_is_there(level, ()))
@@ -523,9 +595,25 @@ def _series_below(
     return found
 
 
-def _level_demands(matching: Mapping[str, Any]) -> list[_Demand]:
+_FILED_UNDER = frozenset({"patient_id", "issuer_of_patient_id"})
+"""What services of a PACS find by the rows alone: their answers, and what is fetched, is filed under it."""
+
+
+def _otherwise(connection: sa.Connection, names: Iterable[str]) -> frozenset[str]:
+    """Columns under which files say something else than their rows, for the services of a PACS."""
+    return varied(connection, {*names} - _FILED_UNDER)
+
+
+def _filed(connection: sa.Connection, level: Level, matching: Mapping[str, Any]) -> list[_Demand]:
+    """What is asked of a level by attributes alone."""
+    otherwise = _otherwise(connection, {attribute_named(name).column for name in matching})
+    return _heard(level, _conditions(matching, otherwise))
+
+
+def _level_demands(connection: sa.Connection, level: Level, matching: Mapping[str, Any]) -> list[_Demand]:
     """What is asked of a level, where a key of it can be met by any series of the study (PS3.4 C.3.4)."""
-    demands = _conditions({name: value for name, value in matching.items() if name != _MODALITIES_IN_STUDY})
+    own = {name: value for name, value in matching.items() if name != _MODALITIES_IN_STUDY}
+    demands = _filed(connection, level, own)
     of_series = condition(BY_KEYWORD["Modality"], matching.get(_MODALITIES_IN_STUDY))
     if of_series is None:
         return demands
@@ -536,44 +624,71 @@ def _level_demands(matching: Mapping[str, Any]) -> list[_Demand]:
     return [*demands, _Demand(Level.STUDY, of_study, of_study, names_above=True)]
 
 
-def _where(expression: str) -> _Demand:
+def _where(expression: str, otherwise: frozenset[str]) -> _Demand:
     """What an expression asks, of the level that has all it names: what is asked of a series need no file."""
-    condition, candidates = compile_where(expression), candidates_of(expression)
+    names = names_in(expression)
+    differing = otherwise & names
+    said, candidates = compile_where(expression, varied=differing), candidates_of(expression)
     levels = [
         BY_COLUMN[name].level if name in BY_COLUMN else Level.SERIES if name in BESIDE else Level.INSTANCE
-        for name in names_in(expression)
+        for name in names
     ]
     if Level.INSTANCE in levels:
         elsewhere = compile_where(expression, has_file=False)
         return _Demand(
             Level.INSTANCE,
-            condition,
+            said,
             elsewhere,
             names_above=True,
-            candidates=candidates,
-            of_series=partial(narrowed, expression),
+            candidates=_with_odd(candidates, differing),
+            of_series=partial(narrowed, expression, varied=differing),
         )
     names_above = {*levels} != {Level.SERIES}
-    return _Demand(Level.SERIES, condition, condition, names_above, candidates)
+    if not differing:
+        return _Demand(Level.SERIES, said, said, names_above, candidates)
+    rows = compile_where(expression)
+    candidates = _with_odd(candidates, differing)
+    return _Demand(Level.SERIES, rows, rows, names_above, candidates, said=said, varied=differing)
 
 
-def _conditions(matching: Mapping[str, Any]) -> list[_Demand]:
+def _with_odd(candidates: Candidates | None, names: frozenset[str]) -> Candidates | None:
+    """Series that may be meant, and those of which a file says something that no index of texts knows."""
+    if candidates is None or not names:
+        return candidates
+    return replace(candidates, others=tuple(odd_series(names)))
+
+
+def _conditions(matching: Mapping[str, Any], otherwise: frozenset[str]) -> list[_Demand]:
     found = []
     for name, value in matching.items():
         attribute = attribute_named(name)
         demanded = condition(attribute, value)
-        if demanded is not None:
-            below = attribute.level is Level.INSTANCE
-            found.append(
-                _Demand(
-                    attribute.level,
-                    demanded,
-                    None if below else demanded,
-                    names_above=attribute.level in (Level.PATIENT, Level.STUDY),
-                    candidates=asked_for(attribute, value),
-                )
+        if demanded is None:
+            continue
+        below = attribute.level is Level.INSTANCE
+        differing = otherwise & {attribute.column}
+        found.append(
+            _Demand(
+                attribute.level,
+                demanded,
+                None if below else demanded,
+                names_above=attribute.level in (Level.PATIENT, Level.STUDY),
+                candidates=_with_odd(asked_for(attribute, value), differing),
+                said=_said(attribute, value) if differing else sa.true(),
+                varied=differing,
             )
+        )
     return found
+
+
+def _said(attribute: Attribute, value: Any) -> Condition:
+    """What a matching key demands of what an instance says."""
+
+    def is_so(column: sa.ColumnElement[Any] | None) -> Condition:
+        demanded = condition(attribute, value, column)
+        return sa.true() if demanded is None else demanded
+
+    return as_said(attribute, is_so)
 
 
 def _select(

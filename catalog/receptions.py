@@ -19,8 +19,9 @@ from catalog.database import Catalog
 from catalog.deliveries import Origin
 from catalog.models import deliveries, files, instances, patients, receptions, series, studies
 from catalog.places import State
+from catalog.saying import varied
 from catalog.scan import openable, storable
-from catalog.where import compile_where
+from catalog.where import compile_where, names_in
 
 _ON_THE_WAY = State.RECEIVED.value
 _DUPLICATE = "duplicate"
@@ -243,10 +244,12 @@ def true_of(catalog: Catalog, where: str, uids: Collection[str]) -> set[str]:
         .join(series, instances.c.series == series.c.id)
         .join(studies, series.c.study == studies.c.id)
         .join(patients, studies.c.patient == patients.c.id)
-        .where(instances.c.sop_instance_uid.in_(uids), compile_where(where))
+        .where(instances.c.sop_instance_uid.in_(uids))
     )
+    names = names_in(where)
     with catalog.reading() as connection:
-        return set(connection.scalars(asked))
+        is_so = compile_where(where, varied=varied(connection, names))
+        return set(connection.scalars(asked.where(is_so)))
 
 
 def past(catalog: Catalog, uids: Collection[str]) -> dict[str, Past]:

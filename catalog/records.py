@@ -39,6 +39,8 @@ type Scalar = str | float | int
 type Values = tuple[Scalar, ...]
 type Document = Mapping[str, Values]
 """What a header says by key (`catalog.content`): the path of an element to its distinct values."""
+LONGEST_TEXT = 500
+"""Characters of a text of a document that are kept; longer ones are searched by their beginning."""
 
 
 def difference(document: Document, base: Document) -> dict[str, Values | None]:

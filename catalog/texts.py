@@ -52,6 +52,8 @@ class Candidates:
     """Whether nothing else was asked for."""
     text: str = ""
     """The one text that is looked for; empty where there are several."""
+    others: tuple[sa.Select[int], ...] = ()
+    """Series that may be meant whatever their texts are."""
 
 
 def containing(text: str) -> Candidates | None:
@@ -182,9 +184,13 @@ def index_texts(connection: sa.Connection, *, after: int) -> None:
 
 def is_candidate(candidates: Candidates) -> Condition:
     """Whether a row of texts is a candidate."""
-    if not candidates.match:
-        return candidates.like
-    return has_trigrams(sa.literal(candidates.match), candidates.like)
+    found = candidates.like
+    if candidates.match:
+        found = has_trigrams(sa.literal(candidates.match), candidates.like)
+    if not candidates.others:
+        return found
+    of_texts = sa.select(text_row()).select_from(_TABLE).where(found).correlate(None)
+    return text_row().in_(sa.union_all(of_texts, *candidates.others))
 
 
 def first(above: Sequence[tuple[sa.Table, Condition]]) -> sa.FromClause:

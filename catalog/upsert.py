@@ -2,21 +2,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
 
 from catalog.among import among
-from catalog.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute
+from catalog.attributes import INSTANCE, PATIENT, SERIES, STUDY, Attribute, Level
 from catalog.bulk import insert_rows
-from catalog.contents import write_contents
+from catalog.contents import Written, forget_contents, write_contents
 from catalog.corrections import reapply
 from catalog.creators import record_creators
-from catalog.models import files, instances, patients, series, studies, study_origins, upserting
+from catalog.models import files, instances, patients, series, studies, study_origins
 from catalog.places import Instance, Place, State
 from catalog.records import PixelData, Value
+from catalog.said import keep, series_below, series_of_files, settle
 from catalog.spans import write_spans
 
 _INSTANCE_COLUMNS = tuple(each.column for each in INSTANCE)
@@ -94,25 +94,44 @@ def write(connection: sa.Connection, changes: Changes) -> None:
     }
     if there != changes.digests:
         raise OvertakenError
+    _hold_rows(connection)
     to_write = [each for each in changes.looked_up.values() if each.header is not None]
-    _write_instances(connection, [each for each in to_write if each.id is None], overwrite=False)
-    _write_instances(connection, [each for each in to_write if each.id is not None], overwrite=True)
+    new = [each for each in to_write if each.id is None]
+    again = [each for each in to_write if each.id is not None]
+    left: dict[Level, set[int]] = {Level.PATIENT: set(), Level.STUDY: set(), Level.SERIES: set()}
+    read_again = [each.id for each in again if each.id is not None]
+    touched = _series_of(connection, read_again)
+    forget_contents(connection, read_again)
+    _write_instances(connection, new, left, overwrite=False)
+    _write_instances(connection, again, left, overwrite=True)
     headers = [each.header for each in to_write if each.header is not None]
     uids = {str(each.values["sop_instance_uid"]) for each in headers}
     uids |= {each.sop_instance_uid for each in changes.places if each.sop_instance_uid is not None}
     rows = _rows_of(connection, uids)
-    contents = ((*rows[str(each.values["sop_instance_uid"])], each.content) for each in headers)
-    creators = write_contents(connection, sorted(contents, key=itemgetter(0)))
-    again = {rows[each.sop_instance_uid][1] for each in to_write if each.id is not None}
-    record_creators(connection, creators, again)
+    contents = [
+        Written(*rows[str(each.values["sop_instance_uid"])], each.content, each.values) for each in headers
+    ]
+    creators, odd = write_contents(connection, sorted(contents, key=attrgetter("instance")))
+    record_creators(connection, creators, {rows[each.sop_instance_uid][1] for each in again})
+    touched |= series_of_files(connection, [each.id for each in changes.places if each.id is not None])
     _write_places(connection, changes, {uid: row for uid, (row, _) in rows.items()})
+    were_there = {uid for uid, each in changes.looked_up.items() if each.id is not None}
+    touched |= {rows[uid][1] for uid in were_there.intersection(rows)}
+    settle(connection, touched | odd, left)
     reapply(connection, list(changes.looked_up))
+
+
+def _hold_rows(connection: sa.Connection) -> None:
+    """Wait for who corrects, and hold rows of tables only afterwards: SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("LOCK TABLE patients, studies, files IN ROW EXCLUSIVE MODE"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
     """How the rows of one level above the instances are told apart, and hang on the level above them."""
 
+    level: Level
     table: sa.Table
     attributes: Sequence[Attribute]
     key: str
@@ -122,9 +141,23 @@ class _Rows:
 
 
 _ABOVE = (
-    _Rows(patients, PATIENT, "identity", ""),
-    _Rows(studies, STUDY, "study_instance_uid", "patient", "its study is known under another patient"),
-    _Rows(series, SERIES, "series_instance_uid", "study", "its series is known under another study"),
+    _Rows(Level.PATIENT, patients, PATIENT, "identity", ""),
+    _Rows(
+        Level.STUDY,
+        studies,
+        STUDY,
+        "study_instance_uid",
+        "patient",
+        "its study is known under another patient",
+    ),
+    _Rows(
+        Level.SERIES,
+        series,
+        SERIES,
+        "series_instance_uid",
+        "study",
+        "its series is known under another study",
+    ),
 )
 
 
@@ -140,12 +173,14 @@ def identity(values: Mapping[str, Value]) -> str:
     return "\n".join(parts if patient_id else [*parts, str(values["study_instance_uid"])])
 
 
-def _write_instances(connection: sa.Connection, batch: Sequence[Instance], *, overwrite: bool) -> None:
+def _write_instances(
+    connection: sa.Connection, batch: Sequence[Instance], left: Mapping[Level, set[int]], *, overwrite: bool
+) -> None:
     if not batch:
         return
     headers = [each.header for each in batch if each.header is not None]
     deviations = [list(each.deviations) for each in headers]
-    parents, departures = write_series(connection, [each.values for each in headers], overwrite=overwrite)
+    parents, departures = _write_series(connection, [each.values for each in headers], left, overwrite)
     for notes, words in zip(deviations, departures, strict=True):
         notes += words
     rows = [
@@ -167,19 +202,23 @@ def _write_instances(connection: sa.Connection, batch: Sequence[Instance], *, ov
     write_spans(connection, rows)
 
 
-def write_series(
-    connection: sa.Connection, values: Sequence[Mapping[str, Value]], *, overwrite: bool
+def _write_series(
+    connection: sa.Connection,
+    values: Sequence[Mapping[str, Value]],
+    left: Mapping[Level, set[int]],
+    overwrite: bool,
 ) -> tuple[list[int], list[list[str]]]:
     """Write patient, study and series of each, and return the series' rows and what departs from them.
 
     What is there already stays, and what it lacks is filled in; with `overwrite` it is the other way round.
+    Rows that something was put under another of are added to those that are `left`.
     """
     rows: list[int] = [0] * len(values)
     parents: Sequence[int | None] = [None] * len(values)
     departures: list[list[str]] = [[] for _ in values]
     said_at_all = set[str]().union(*values)
     for level in _ABOVE:
-        found = _write_level(connection, level, values, said_at_all, parents, overwrite)
+        found = _write_level(connection, level, values, said_at_all, parents, left, overwrite)
         corrected = _corrected(connection, level, found, parents)
         for (row, parent), wanted, words in zip(found, parents, departures, strict=True):
             if parent != wanted and (row, wanted) not in corrected:
@@ -203,6 +242,11 @@ def _corrected(
     return {(row.study, row.patient) for row in rows}
 
 
+def _series_of(connection: sa.Connection, rows: Iterable[int]) -> set[int]:
+    """The series that instances are of now."""
+    return set(connection.scalars(sa.select(instances.c.series).where(among(instances.c.id, rows))))
+
+
 def _rows_of(connection: sa.Connection, uids: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Rows of instances, and of their series, by SOP Instance UID."""
     found = connection.execute(
@@ -219,6 +263,7 @@ def _write_level(
     values: Sequence[Mapping[str, Value]],
     said_at_all: set[str],
     parents: Sequence[int | None],
+    left: Mapping[Level, set[int]],
     overwrite: bool,
 ) -> list[tuple[int, int | None]]:
     """Write the rows of one level and return, for each of the values, its row and that row's parent."""
@@ -240,31 +285,66 @@ def _write_level(
         for name in names:
             if overwrite or row.get(name) is None:
                 row[name] = said.get(name, row.get(name, "" if name in required else None))
-    _upsert(connection, level, list(rows.values()), overwrite)
-    columns = [table.c.id, *([table.c[level.parent]] if level.parent else [sa.null().label("parent")])]
-    found = connection.execute(sa.select(table.c[level.key], *columns).where(among(table.c[level.key], rows)))
-    there = {row[0]: (row[1], row[2]) for row in found}
-    return [there[key] for key in keys]
+    there = _held(connection, level, rows)
+    missing = [row for key, row in rows.items() if key not in there]
+    if missing:  # another process may be faster
+        insert_rows(connection, table, missing, key=(level.key,))
+        there |= _held(connection, level, [row[level.key] for row in missing])
+    parent_of: dict[Value, int | None] = {}
+    for key, row in rows.items():
+        is_now = there[key]
+        first, second = (row, is_now) if overwrite else (is_now, row)
+        filled = {name: second[name] if first[name] is None else first[name] for name in row}
+        changed = {name: value for name, value in filled.items() if value != is_now[name]}
+        if changed:
+            _change(connection, level, is_now, changed, left)
+        parent_of[key] = (is_now | changed)[level.parent] if level.parent else None
+    return [(there[key]["id"], parent_of[key]) for key in keys]
 
 
-def _upsert(connection: sa.Connection, level: _Rows, rows: list[dict[str, Value]], overwrite: bool) -> None:
-    names = tuple(name for name in rows[0] if name != level.key)
-    connection.execute(_filling(connection.dialect, level.table, level.key, names, overwrite), rows)
+def _held(connection: sa.Connection, level: _Rows, keys: Iterable[Value]) -> dict[Value, dict[str, Any]]:
+    """Rows of a level by their keys; nobody else changes them before the transaction ends."""
+    key = level.table.c[level.key]
+    found = connection.execute(
+        sa.select(level.table).where(among(key, keys)).order_by(key).with_for_update(key_share=True)
+    )
+    return {row[level.key]: dict(row) for row in found.mappings()}
 
 
-@lru_cache(maxsize=200)
-def _filling(
-    dialect: sa.Dialect, table: sa.Table, key: str, names: Sequence[str], overwrite: bool
-) -> sa.Insert:
-    """Return the statement that fills in what rows lack; to make it takes longer than to run it."""
-    insert = upserting(dialect, table)
-    filled = {
-        name: sa.func.coalesce(insert.excluded[name], table.c[name])
-        if overwrite
-        else sa.func.coalesce(table.c[name], insert.excluded[name])
-        for name in names
-    }
-    return insert.on_conflict_do_update(index_elements=[key], set_=filled)
+def _change(
+    connection: sa.Connection,
+    level: _Rows,
+    now: Mapping[str, Any],
+    changed: Mapping[str, Value],
+    left: Mapping[Level, set[int]],
+) -> None:
+    """Change a row; what else its files said they go on saying, those put under another row above, too."""
+    below = series_below(level.level, now["id"])
+    keep(connection, below, now, changed)
+    if level.parent in changed:
+        _put_under(connection, level, now["id"], (now[level.parent], changed[level.parent]), left)
+    table = level.table
+    connection.execute(table.update().where(table.c.id == now["id"]).values(**changed))
+
+
+def _put_under(
+    connection: sa.Connection,
+    level: _Rows,
+    row: int,
+    parents: tuple[Any, Any],
+    left: Mapping[Level, set[int]],
+) -> None:
+    """Let files go on saying what they said of the rows above theirs, which others take the place of."""
+    for above in reversed(_ABOVE[: _ABOVE.index(level)]):
+        if parents[0] == parents[1]:
+            return
+        left[above.level].add(parents[0])
+        one, other = (
+            dict(connection.execute(sa.select(above.table).where(above.table.c.id == each)).mappings().one())
+            for each in parents
+        )
+        keep(connection, series_below(level.level, row), one, other)
+        parents = (one.get(above.parent), other.get(above.parent))
 
 
 def _write_places(connection: sa.Connection, changes: Changes, ids: Mapping[str, int]) -> None:
@@ -293,6 +373,7 @@ def _row(place: Place, ids: Mapping[str, int]) -> dict[str, Any]:
 
 
 def mark_vanished(connection: sa.Connection, ids: Sequence[int]) -> None:
-    """Note that the files of some rows are gone; the rows stay."""
+    """Note that the files of some rows are gone; those rows stay, and above them what other files say."""
     if ids:
         connection.execute(files.update().where(among(files.c.id, ids)).values(state=State.VANISHED.value))
+        settle(connection, series_of_files(connection, ids), {})

@@ -8,6 +8,9 @@ those of a frame stand in sequences; one value that is as asked is enough, also 
 `PixelSpacing < 0.7`, `ImageType == 'ORIGINAL'`, and in one text `ImageType == 'ORIGINAL\PRIMARY'`. A path
 tells sequences apart: `ContrastBolusAgentSequence.CodeMeaning ~ 'gado'`.
 
+What files of one series say differently of their patient, study and series is asked of each file, and one
+that is as asked is enough: `SequenceName == 'ep_b1000'`; where a file says nothing, their rows answer for it.
+
 Of a header the first 500 characters of a text are searched, 10,000 values of an element, and 16 levels of
 sequences; pixel data, overlays, curves, icons, contours, original attributes and binary values are not
 (`catalog.content`).
@@ -32,7 +35,7 @@ valid report with these words, in any form (`catalog.words`); `report is present
 """
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache, lru_cache, partial
 from itertools import accumulate
 from typing import Any
@@ -60,6 +63,7 @@ from catalog.matching import (
 from catalog.mentions import is_reported
 from catalog.models import arrays, findings, instances, remotes, series
 from catalog.multiplicity import any_number, any_text, is_number
+from catalog.saying import as_said, is_odd, odd_series
 from catalog.spans import reaching, spanned
 from catalog.texts import INDEXED, Candidates, containing, either, every
 from catalog.vocabulary import AT_INDEX, UNCHECKED, kind_named
@@ -119,7 +123,9 @@ _EXPECTED = {
 }
 
 
-def compile_where(expression: str, *, has_file: bool = True) -> Condition:
+def compile_where(
+    expression: str, *, has_file: bool = True, varied: Collection[str] = frozenset()
+) -> Condition:
     """Return the condition on the tables of the four levels that an expression stands for.
 
     Parameters
@@ -127,6 +133,9 @@ def compile_where(expression: str, *, has_file: bool = True) -> Condition:
     has_file
         Whether it is asked of an instance with its file; else of a series of which no file is known. What
         only a file could tell is neither true nor false then, and neither is its contrary.
+    varied
+        Columns of patient, study and series, for which it is asked of an instance what its file says, as
+        `catalog.saying.varied` tells; of the others, and without a file, the rows say it.
 
     Raises
     ------
@@ -136,7 +145,7 @@ def compile_where(expression: str, *, has_file: bool = True) -> Condition:
     if len(expression) > LENGTH_LIMIT:
         raise QuestionError(f"the where expression is longer than {LENGTH_LIMIT} characters")
     try:
-        compiler = _Compiler() if has_file else _Elsewhere()
+        compiler = _Compiler(varied) if has_file else _Elsewhere()
         condition: Condition = compiler.transform(_tree(expression))
     except UnexpectedInput as error:
         raise QuestionError(_words(expression, error)) from None
@@ -151,7 +160,9 @@ def candidates_of(expression: str) -> Candidates | None:
     return found
 
 
-def narrowed(expression: str, are_few: AreFew = lambda _listed: True) -> Condition:
+def narrowed(
+    expression: str, are_few: AreFew = lambda _listed: True, *, varied: Collection[str] = frozenset()
+) -> Condition:
     """Return what is true of every series that an expression is true of, told without its instances.
 
     Of a series without a file, too. It is true of others as well, of all where nothing narrows them down: a
@@ -161,8 +172,10 @@ def narrowed(expression: str, are_few: AreFew = lambda _listed: True) -> Conditi
     ----------
     are_few
         Asked of each index whether it tells of few; the condition is true of the same in either case.
+    varied
+        As for `compile_where`.
     """
-    condition: Condition = _OfSeries(are_few).transform(_tree(expression))
+    condition: Condition = _OfSeries(are_few, varied).transform(_tree(expression))
     return condition
 
 
@@ -211,6 +224,16 @@ def _words(expression: str, error: UnexpectedInput) -> str:
 class _Compiler(Transformer[Token, Condition]):
     """Turns the tree into SQL, from the leaves up; every condition is true or false, but for `finding`."""
 
+    def __init__(self, varied: Collection[str] = frozenset()) -> None:
+        super().__init__()
+        self._varied = varied
+
+    def _said(
+        self, attribute: Attribute, is_so: Callable[[sa.ColumnElement[Any] | None], Condition]
+    ) -> Condition:
+        """Ask the column of an attribute, or what a file says of it, where some say something else."""
+        return as_said(attribute, is_so) if attribute.column in self._varied else is_so(None)
+
     def NAME(self, name: Token) -> Token:
         """Refuse a name under which no header has anything."""
         if is_of_file_meta(key_of(str(name)) or ""):
@@ -248,7 +271,8 @@ class _Compiler(Transformer[Token, Condition]):
             raise _at(name, "findings have no order")
         if attribute.kind is Kind.NUMBERS and comparison not in ("==", "=") and value.type != "NUMBER":
             raise _at(value, f"{name} holds numbers and is ordered by one, without quotes")
-        return _present(attribute, name, value, _COMPARE[str(comparison)])
+        compare = _COMPARE[str(comparison)]
+        return self._said(attribute, lambda column: _present(attribute, name, value, compare, column))
 
     def contains(self, children: list[Token]) -> Condition:
         name, comparison, value = children
@@ -260,7 +284,7 @@ class _Compiler(Transformer[Token, Condition]):
         attribute = _attribute(name)
         if attribute.kind in (Kind.INTEGER, Kind.REAL):
             raise _at(name, f"{name} is a number and contains no text")
-        condition = _present(attribute, name, value, _contains)
+        condition = self._said(attribute, lambda column: _present(attribute, name, value, _contains, column))
         return sa.not_(condition) if comparison == "!~" else condition
 
     def one_of(self, children: list[Any]) -> Condition:
@@ -284,7 +308,10 @@ class _Compiler(Transformer[Token, Condition]):
             return is_reported(None)
         if attribute in BESIDE.values():
             return _elsewhere(attribute, _is_anything)
-        return _or_of_a_frame(attribute, is_there(attribute), _is_anything)
+        return self._said(
+            attribute,
+            lambda column: _or_of_a_frame(attribute, is_there(attribute, column), _is_anything),
+        )
 
 
 class _Elsewhere(_Compiler):
@@ -308,9 +335,19 @@ class _Elsewhere(_Compiler):
 class _OfSeries(_Compiler):
     """The same of a series without a look at its instances: what they alone could tell is taken for true."""
 
-    def __init__(self, are_few: AreFew) -> None:
+    def __init__(self, are_few: AreFew, varied: Collection[str]) -> None:
         super().__init__()
+        self._rows, self._are_few, self._may_say = _Compiler(), are_few, varied
         self._may_have = partial(may_have_value, are_few)
+
+    def _or_odd(self, name: Token, of_rows: Condition) -> Condition:
+        """What is true of the rows of a series, or may be of what one of its files says instead."""
+        names = [_attribute(name).column]
+        if names[0] not in self._may_say:
+            return of_rows
+        listed = sa.union_all(*odd_series(names))
+        is_listed = series.c.id.in_(listed) if self._are_few(listed) else is_odd(series.c.id, names)
+        return sa.or_(of_rows, is_listed)
 
     def negation(self, children: list[Any]) -> Condition:
         condition: Condition = children[-1]
@@ -319,7 +356,7 @@ class _OfSeries(_Compiler):
     def comparison(self, children: list[Token]) -> Condition:
         name, comparison, value = children
         if _is_told(name):
-            return super().comparison(children)
+            return self._or_odd(name, self._rows.comparison(children))
         if comparison == "!=":
             return _MAYBE
         path, compare = key_of(str(name)), _COMPARE[str(comparison)]
@@ -335,21 +372,23 @@ class _OfSeries(_Compiler):
     def contains(self, children: list[Token]) -> Condition:
         name, comparison, value = children
         if _is_told(name):
-            return super().contains(children)
+            return self._or_odd(name, self._rows.contains(children))
         path, text = key_of(str(name)), _text(value)
         if path is None or comparison == "!~":
             return _MAYBE
         return self._may_have(path, None, partial(_contains, text=text)) if is_storable(text) else sa.false()
 
     def none_of(self, children: list[Any]) -> Condition:
-        return super().none_of(children) if _is_told(children[0]) else _MAYBE
+        name = children[0]
+        return self._or_odd(name, self._rows.none_of(children)) if _is_told(name) else _MAYBE
 
     def is_empty(self, children: list[Token]) -> Condition:
-        return super().is_empty(children) if _is_told(children[0]) else _MAYBE
+        name = children[0]
+        return self._or_odd(name, self._rows.is_empty(children)) if _is_told(name) else _MAYBE
 
     def is_present(self, children: list[Token]) -> Condition:
         if _is_told(children[0]):
-            return super().is_present(children)
+            return self._or_odd(children[0], self._rows.is_present(children))
         path = key_of(str(children[0]))
         if path is not None:
             return self._may_have(path, _is_anything, _is_anything)
@@ -504,25 +543,30 @@ def _attribute(name: Token) -> Attribute:
 
 
 def _present(
-    attribute: Attribute, name: Token, value: Token, compare: Callable[[Any, Any], Any]
+    attribute: Attribute,
+    name: Token,
+    value: Token,
+    compare: Callable[[Any, Any], Any],
+    column: sa.ColumnElement[Any] | None,
 ) -> Condition:
-    """A comparison that is false where the attribute is absent."""
+    """A comparison that is false where the attribute is absent; of its own column, where none is given."""
     text = _text(value)
     if attribute.kind in (Kind.INTEGER, Kind.REAL) and value.type != "NUMBER":
         raise _at(value, f"{name} is a number and is compared with one, without quotes")
     if attribute.kind is not Kind.TEXT and compare is not _contains and is_number(text):
-        return _present_number(attribute, text, compare)
+        return _present_number(attribute, text, compare, column)
     if not is_storable(text):
         return sa.false()
     if attribute in _ASKED:
         return _ASKED[attribute](value, text, compare)
     if attribute in BESIDE.values():
         return _elsewhere(attribute, lambda column: compare(column, text_of(attribute, text)))
-    column, asked = column_of(attribute), _comparable(attribute, value, text, compare)
+    asked = _comparable(attribute, value, text, compare)
+    column = column_of(attribute) if column is None else column
     if not attribute.many or compare is _contains:
-        is_so = sa.and_(is_there(attribute), compare(column, asked))
+        is_so = sa.and_(is_there(attribute, column), compare(column, asked))
     elif compare is operator.eq:
-        is_so = sa.and_(is_there(attribute), has_text(column, asked)) if asked else sa.false()
+        is_so = sa.and_(is_there(attribute, column), has_text(column, asked)) if asked else sa.false()
     else:
         is_so = any_text(column, lambda each: compare(each, asked))
     if attribute.kind is not Kind.TEXT:
@@ -530,12 +574,18 @@ def _present(
     return _or_of_a_frame(attribute, is_so, lambda each: compare(each, asked))
 
 
-def _present_number(attribute: Attribute, text: str, compare: Callable[[Any, Any], Any]) -> Condition:
-    column, number = column_of(attribute), number_of(attribute, text)
+def _present_number(
+    attribute: Attribute,
+    text: str,
+    compare: Callable[[Any, Any], Any],
+    column: sa.ColumnElement[Any] | None,
+) -> Condition:
+    column = column_of(attribute) if column is None else column
+    number = number_of(attribute, text)
     if attribute.kind is Kind.NUMBERS:
         is_so = any_number(column, lambda each: compare(each, number))
     else:
-        is_so = sa.and_(is_there(attribute), compare(column, number))
+        is_so = sa.and_(is_there(attribute, column), compare(column, number))
     return _or_of_a_frame(attribute, is_so, lambda each: compare(each, float(text)))
 
 

@@ -47,7 +47,14 @@ DOCUMENTS = st.fixed_dictionaries(
 )
 MODALITIES = st.sampled_from(["CT", "PT", None])
 SERIES = st.tuples(
-    MODALITIES, st.lists(st.tuples(st.none() | NUMBERS, st.none() | DOCUMENTS), min_size=1, max_size=3)
+    MODALITIES,
+    st.lists(
+        st.tuples(
+            st.none() | NUMBERS, st.none() | DOCUMENTS, st.none() | st.sampled_from(["CT", "PT", "DOC"])
+        ),
+        min_size=1,
+        max_size=3,
+    ),
 )
 
 OF_NUMBERS = st.sampled_from(["TableHeight", "KVP"])
@@ -75,6 +82,9 @@ ATOMS = st.one_of(
         [
             "Modality = 'CT'",
             "Modality != 'PT'",
+            "Modality not in ('CT', 'DOC')",
+            "Modality ~ 'o'",
+            "SeriesDescription ~ 'doc'",
             "PatientID ~ '1'",
             "ImageType = 'X'",
             "TransferSyntaxUID = '1.2'",
@@ -117,11 +127,11 @@ def fill(catalog: Catalog, made: list[Any], elsewhere: list[str | None]) -> None
     headers = []
     for number, (modality, of_instances) in enumerate(made):
         first: dict[str, Values] = next(
-            (document for _, document in of_instances if document is not None), {}
+            (document for _, document, _ in of_instances if document is not None), {}
         )
         headers += [
-            header(number, modality, place, kvp, first, document)
-            for place, (kvp, document) in enumerate(of_instances)
+            header(number, own or modality, place, kvp, first, document)
+            for place, (kvp, document, own) in enumerate(of_instances)
         ]
     settle(catalog, [Found("/a", str(at), 1, 1) for at in range(len(headers))], headers, {})
     told = [
@@ -138,7 +148,7 @@ def above(name: object, modality: str | None) -> dict[str, Value]:
         "study_instance_uid": f"1.3.{number}",
         "series_instance_uid": f"1.2.{number}",
     }
-    return values if modality is None else values | {"modality": modality}
+    return values if modality is None else values | {"modality": modality, "series_description": modality}
 
 
 def header(
