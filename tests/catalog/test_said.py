@@ -77,10 +77,12 @@ def test_matching_keys_find_the_series_and_the_instances_that_say_it(
     assert not find_series(catalog, sequence_name="ep_b0", study_description="other")
     assert [each.path for each in find_instances(catalog, sequence_name="ep_b1000")] == [str(paths[2])]
     assert len(find_instances(catalog, sequence_name=["ep_b0", "ep_b1500"])) == 2
-    assert len(find_level(catalog, Level.STUDY, {"SequenceName": "ep_b500"}, columns=["StudyID"])) == 1
-    assert len(find_level(catalog, Level.STUDY, {"StudyDescription": "other"}, columns=["StudyID"])) == 1
+    assert len(list(find_level(catalog, Level.STUDY, {"SequenceName": "ep_b500"}, columns=["StudyID"]))) == 1
+    assert (
+        len(list(find_level(catalog, Level.STUDY, {"StudyDescription": "other"}, columns=["StudyID"]))) == 1
+    )
     columns = ["SequenceName", "StudyDescription"]
-    assert find_level(catalog, Level.INSTANCE, {"SequenceName": "ep_b1500"}, columns=columns) == [
+    assert list(find_level(catalog, Level.INSTANCE, {"SequenceName": "ep_b1500"}, columns=columns)) == [
         {"sequence_name": "ep_b1500", "study_description": "other"}
     ]
 
