@@ -258,19 +258,25 @@ def _left(catalog: Catalog, folder: Path, temporary: Path) -> Arrival | None:
     return None
 
 
-def take_back(catalog: Catalog, batch: Iterable[Arrival]) -> None:
-    """Remove what could not be noted; where nobody can say whether it was, it waits for the next sweep."""
+def take_back(catalog: Catalog, batch: Iterable[Arrival]) -> tuple[list[Arrival], list[Arrival]]:
+    """Remove what could not be noted; return what was noted all the same, and what nobody can tell of now.
+
+    A database that is cut off may have committed what it did not answer.
+    """
+    noted, undecided = [], []
     for each in batch:
         try:
             if each.path.exists():
                 with catalog.reading() as connection:
                     row = state_at(connection, each.path)
                 if row is not None:
+                    noted.append(each)
                     continue
                 each.path.unlink()
             each.temporary.unlink(missing_ok=True)
         except (OSError, CatalogError, sa.exc.SQLAlchemyError):
-            continue
+            undecided.append(each)
+    return noted, undecided
 
 
 def remove_folder(folder: Path) -> None:

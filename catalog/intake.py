@@ -67,7 +67,9 @@ MANY = BATCH
 ROOM_SECONDS = 60.0
 """How long an object waits for room among those to be settled."""
 AGAIN_SECONDS = 1.0
-"""After which what could not be settled is tried again."""
+"""After which what could not be settled is tried again, then after twice as long each time ..."""
+LONGEST_SECONDS = 30.0
+"""... up to this; sooner where the catalog takes something in again, or somebody asks for it."""
 
 _LOOK_SECONDS = 0.02
 _FOLDERS = 10_000
@@ -115,6 +117,9 @@ class Intake:
         self._arrived: deque[Arrival] = deque()
         self._placed: deque[Arrival] = deque()
         self._unsettled: deque[Arrival] = deque()
+        self._undecided: deque[Arrival] = deque()
+        """Those whose senders were told of a failure, while nobody knows whether the catalog noted them."""
+        self._again = AGAIN_SECONDS
         self._more = threading.Condition()
         self._placing, self._noting = threading.Lock(), threading.Lock()
         self._hurry = 0
@@ -279,9 +284,10 @@ class Intake:
             self._give_up(batch, raised)
         else:
             with self._more:
-                is_first = not self._unsettled
+                is_first, is_mended = not self._unsettled, self._again > AGAIN_SECONDS
                 self._unsettled += batch
-                if is_first or self._is_time:
+                self._again = AGAIN_SECONDS
+                if is_first or is_mended or self._is_time:
                     self._more.notify_all()
         for each in batch:
             each.noted = True
@@ -290,18 +296,23 @@ class Intake:
         return [waiting.popleft() for _ in range(min(BATCH, len(waiting)))]
 
     def _give_up(self, batch: Sequence[Arrival], raised: BaseException) -> None:
-        take_back(self.catalog, batch)
+        noted, undecided = take_back(self.catalog, batch)
+        with self._more:
+            self._unsettled += noted
+            self._undecided += undecided
+            self._more.notify_all()
         for each in batch:
             each.noted = True
-            each.error = (
-                raised
-                if isinstance(raised, (OSError, CatalogError))
-                else CatalogError(f"an object cannot be noted: {type(raised).__name__}")
-            )
+            if each not in noted:
+                each.error = (
+                    raised
+                    if isinstance(raised, (OSError, CatalogError))
+                    else CatalogError(f"an object cannot be noted: {type(raised).__name__}")
+                )
 
     @property
     def _has_room(self) -> bool:
-        return len(self._unsettled) < UNSETTLED
+        return len(self._unsettled) + len(self._undecided) < UNSETTLED
 
     def _place(self, batch: Sequence[Arrival]) -> None:
         for each in batch:
@@ -330,25 +341,43 @@ class Intake:
     def _settle_all(self) -> None:
         while True:
             with self._more:
-                self._more.wait_for(lambda: bool(self._unsettled) or self._all_noted)
+                self._more.wait_for(lambda: bool(self._unsettled or self._undecided) or self._all_noted)
                 while (left := self._last + PAUSE_SECONDS - time.monotonic()) > 0:
                     if self._more.wait_for(lambda: self._is_time, left):
                         break
+                undecided, self._undecided = self._undecided, deque()
+            noted, unknown = take_back(self.catalog, undecided)
+            with self._more:
+                self._unsettled.extendleft(reversed(noted))
+                self._undecided.extendleft(reversed(unknown))
                 batch = [self._unsettled.popleft() for _ in range(min(BATCH, len(self._unsettled)))]
                 self._more.notify_all()
                 is_last = self._all_noted
-            if not batch:
-                return
+            if not batch and not unknown:
+                if is_last:
+                    return
+                continue
             later: list[Arrival] = self._settle_each(batch)
             for each in later:
                 each.settled.set()  # it is durable and noted: what it is comes later
-            if not later:
-                continue
-            if is_last:
-                return  # the next start goes on with them
             with self._more:
                 self._unsettled.extendleft(reversed(later))
-                self._more.wait_for(lambda: self._all_noted, AGAIN_SECONDS)
+            if not (later or unknown):
+                self._again = AGAIN_SECONDS
+            elif is_last:
+                return  # the next start goes on with them
+            else:
+                self._rest()
+
+    def _rest(self) -> None:
+        """Wait until it is worth another try, as it is at the end."""
+        with self._more:
+            pause = self._again
+            self._again = longer = min(2 * pause, LONGEST_SECONDS)
+            self._more.wait_for(lambda: self._all_noted, AGAIN_SECONDS)
+            self._more.wait_for(
+                lambda: self._all_noted or bool(self._hurry) or self._again < longer, pause - AGAIN_SECONDS
+            )
 
     @property
     def _is_time(self) -> bool:
@@ -358,7 +387,7 @@ class Intake:
         """Settle a batch, one by one where they cannot be together; return what could not be for now."""
         try:
             self._settle(batch)
-        except (OSError, CatalogError):
+        except (OSError, CatalogError, sa.exc.InterfaceError, sa.exc.OperationalError):
             return [each for each in batch if not each.settled.is_set()]
         except Exception as error:  # a value that a database does not take, of one of them
             if len(batch) > 1:

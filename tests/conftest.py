@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -124,7 +124,10 @@ class PostgreSQL:
 
     socket: Path
     user: str
+    program: Path
+    owner: dict[str, Any]
     made: int = 0
+    process: subprocess.Popen[bytes] | None = None
 
     def database(self, *, template: str = "bench") -> str:
         """Address of a new database, by default with the tables of an empty catalog."""
@@ -137,10 +140,31 @@ class PostgreSQL:
     def address(self, name: str) -> str:
         return f"postgresql://{self.user}@/{name}?host={self.socket}"
 
+    def start(self) -> None:
+        """Begin, or begin again with what it holds."""
+        log = self.socket / "log"
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [
+                    self.program, "-D", self.socket / "data", "-k", self.socket, "-c", "listen_addresses=",
+                    "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=50",
+                    "-c", "max_wal_size=64MB", "-c", "shared_buffers=32MB",
+                ],
+                stdout=output, stderr=output, cwd="/", **self.owner,
+            )  # fmt: skip
+        _wait_until_it_answers(self, self.process, log)
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSQL]:
-    """A real PostgreSQL in a process and a folder of its own, ended by its process."""
+    def stop(self) -> None:
+        """End it at once, as a crash does."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def _postgresql() -> Iterator[PostgreSQL]:
+    """A real PostgreSQL in a process and a folder of its own, which go at the end."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = programs[-1] if programs else shutil.which("initdb")
     if initdb is None:
@@ -150,29 +174,33 @@ def postgresql() -> Iterator[PostgreSQL]:
     if os.geteuid() == 0:  # it refuses to run as root
         owner = {"user": "postgres", "group": "postgres"}
         shutil.chown(folder, "postgres", "postgres")
-    data, log = folder / "data", folder / "log"
     options = ["-A", "trust", "-U", "bench", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
-    subprocess.run([initdb, "-D", data, *options], check=True, stdout=subprocess.DEVNULL, cwd="/", **owner)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                Path(initdb).with_name("postgres"), "-D", data, "-k", folder, "-c", "listen_addresses=",
-                "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=50",
-                "-c", "max_wal_size=64MB", "-c", "shared_buffers=32MB",
-            ],
-            stdout=output, stderr=output, cwd="/", **owner,
-        )  # fmt: skip
-    server = PostgreSQL(folder, "bench")
+    command = [initdb, "-D", folder / "data", *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/", **owner)
+    server = PostgreSQL(folder, "bench", Path(initdb).with_name("postgres"), owner)
     try:
-        _wait_until_it_answers(server, process, log)
+        server.start()
         Catalog(server.database(template="template0")).close()
         with psycopg.connect(server.address("postgres"), autocommit=True) as connection:
             connection.execute("ALTER DATABASE bench1 RENAME TO bench")
         yield server
     finally:
-        process.send_signal(signal.SIGQUIT)  # at once: what it holds is thrown away
-        process.wait()
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL that tests share."""
+    with _postgresql() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL that a test may stop."""
+    with _postgresql() as server:
+        yield server
 
 
 def _wait_until_it_answers(server: PostgreSQL, process: subprocess.Popen[bytes], log: Path) -> None:
