@@ -16,8 +16,9 @@ from catalog.creators import record_creators
 from catalog.models import files, instances, patients, series, studies, study_origins
 from catalog.places import Instance, Place, State
 from catalog.records import PixelData, Value
-from catalog.said import keep, series_below, series_of_files, settle
+from catalog.said import keep, series_below, series_of_files
 from catalog.spans import write_spans
+from catalog.upkeep import settle
 
 _INSTANCE_COLUMNS = tuple(each.column for each in INSTANCE)
 
