@@ -275,7 +275,8 @@ def test_34_a_batch_that_postgresql_ends_in_a_deadlock_is_written_again(
     before = rows(shared)
     for path in archive.glob("*/*"):
         path.touch()  # read and written again, though nothing else has changed
-    lock = "UPDATE series SET modality = modality WHERE id = (SELECT {}(id) FROM series)"
+    uid = "series_instance_uid"  # in whose order the index holds them
+    lock = f"UPDATE series SET modality = modality WHERE {uid} = (SELECT {{}}({uid}) FROM series)"
     with (
         psycopg.connect(address(shared)) as other,
         psycopg.connect(address(shared), autocommit=True) as watch,
