@@ -60,6 +60,10 @@ class _Demand:
     """The same asked of an instance and what its file says, where that matters; it does for ..."""
     varied: frozenset[str] = frozenset()
     """... columns under which some files say something else than their rows."""
+    halves: "tuple[_Demand, ...]" = ()
+    """Demands that together are this one, and no series meets two of them: each has indexes of its own."""
+    sum: "tuple[tuple[int, _Demand], ...]" = ()
+    """Demands whose counts, added or subtracted, are the count of this one; likewise."""
 
 
 def find_series(
@@ -107,7 +111,9 @@ def find_series(
             are_few=lambda listed: every or _are_few(connection, listed),
         )
         asked = asked.add_columns(series.c.id)
-        if limit is not None:
+        if limit is not None and lead is None and len(halves := _halves(demands)) > 1:
+            asked = _page_of(halves, limit, page)
+        elif limit is not None:
             order = series.c.id if lead is None else text_row()
             asked = asked.order_by(order).limit(limit).offset((page - 1) * limit)
         statement = _records(asked, in_catalog_order=limit is not None)
@@ -197,9 +203,25 @@ def counting_series(
     if any(each.level is Level.INSTANCE for each in demands):
         return [(1, _select(Level.SERIES, demands, joined=joined, lead=lead))]
     rows = _rows(Level.SERIES, joined=joined, lead=lead)
-    every = sa.select().select_from(rows).where(*_led_by(lead), *(each.condition for each in demands))
     hidden = sa.not_(sa.or_(_is_elsewhere(series), _has_place(series)))
-    return [(1, every), (-1, every.where(series.c.id.in_(sa.select(doubts.c.series)), hidden))]
+    counted = []
+    for sign, some in _sum(demands):
+        every = sa.select().select_from(rows).where(*_led_by(lead), *(each.condition for each in some))
+        doubted = every.where(series.c.id.in_(sa.select(doubts.c.series)), hidden)
+        counted += [(sign, every), (-sign, doubted)]
+    return counted
+
+
+def _page_of(halves: Sequence[Sequence[_Demand]], limit: int, page: int) -> sa.Select[Any]:
+    """The rows of a page of series in the order in which they came, of questions that find none twice."""
+    found = []
+    for demands in halves:
+        joined = _is_joined(Level.SERIES, demands)
+        asked = _select(Level.SERIES, demands, joined=joined).add_columns(series.c.id)
+        some = asked.order_by(series.c.id).limit(limit * page).subquery()
+        found.append(sa.select(some.c.id))
+    rows = sa.union_all(*found).subquery()
+    return sa.select(rows.c.id).order_by(rows.c.id).limit(limit).offset((page - 1) * limit)
 
 
 def _demands(connection: sa.Connection, where: str | None, matching: Mapping[str, Any]) -> list[_Demand]:
@@ -245,13 +267,39 @@ def _of_rows_or_files(asked: Sequence[_Demand], names: frozenset[str]) -> _Deman
     if candidates is not None:
         is_all = candidates.is_all and len(asked) == 1
         candidates = replace(candidates, others=tuple(odd_series(names)), is_all=is_all)
-    return _Demand(
+    is_odd_here = series.c.id.in_(sa.union_all(*odd_series(names)))
+    of_files = sa.and_(is_odd_here, of_file)
+    found_elsewhere = sa.func.coalesce(sa.and_(rows, _is_elsewhere(series)), sa.false())
+    whole = _Demand(
         Level.SERIES,
-        sa.or_(of_rows, sa.and_(series.c.id.in_(sa.union_all(*odd_series(names))), of_file)),
+        sa.or_(of_rows, of_files),
         rows,
         any(each.names_above for each in asked),
         candidates,
     )
+    by_file = replace(whole, condition=sa.and_(of_files, sa.not_(found_elsewhere)))
+    not_by_row = sa.and_(rows, is_odd_here, sa.not_(_is_elsewhere(series)))
+    return replace(
+        whole,
+        halves=(replace(whole, condition=of_rows), by_file),
+        sum=((1, replace(whole, condition=rows)), (-1, replace(whole, condition=not_by_row)), (1, by_file)),
+    )
+
+
+def _halves(demands: Sequence[_Demand]) -> list[list[_Demand]]:
+    """Questions that together are one, and find no series twice."""
+    at = next((number for number, each in enumerate(demands) if each.halves), None)
+    if at is None:
+        return [list(demands)]
+    return [[*demands[:at], half, *demands[at + 1 :]] for half in demands[at].halves]
+
+
+def _sum(demands: Sequence[_Demand]) -> list[tuple[int, list[_Demand]]]:
+    """Questions whose counts, added or subtracted, are that of one."""
+    at = next((number for number, each in enumerate(demands) if each.sum), None)
+    if at is None:
+        return [(1, list(demands))]
+    return [(sign, [*demands[:at], each, *demands[at + 1 :]]) for sign, each in demands[at].sum]
 
 
 def _has_odd(level: Level, names: frozenset[str]) -> Condition:
