@@ -209,7 +209,8 @@ def test_many_matches_are_answered_in_little_memory_and_no_transaction_waits_for
     listened = sa.event.listens_for(catalog.engine, "after_cursor_execute")
     listened(lambda *_: read.append(1))
     rows = find_level(catalog, Level.SERIES, {"Modality": "CT"}, columns=columns)
-    assert read == []  # nothing was asked yet
+    assert len(read) <= 2  # whether files say something else than rows is asked at once; no row is
+    read.clear()
     first = next(rows)
     before = len(read)
     assert first["modalities_in_study"] == "CT"

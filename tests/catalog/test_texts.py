@@ -44,10 +44,10 @@ def told(number: int, text: str) -> RemoteSeries:
 
 
 def rows(catalog: Catalog, words: list[str], *, led: bool, **matching: object) -> list[int]:
-    demands = _demands(question(words, None)[0] if words else None, matching)
-    candidates = next((each.candidates for each in demands), None)  # `*` asks for nothing
-    asked = _select(Level.SERIES, demands, lead=candidates if led else None)
     with catalog.reading() as connection:
+        demands = _demands(connection, question(words, None)[0] if words else None, matching)
+        candidates = next((each.candidates for each in demands), None)  # `*` asks for nothing
+        asked = _select(Level.SERIES, demands, lead=candidates if led else None)
         return list(connection.scalars(asked.add_columns(series.c.id).order_by(series.c.id)))
 
 
@@ -112,7 +112,7 @@ def test_a_date_a_number_and_a_name_are_found_without_a_look_at_each_series(tmp_
             ({"accession_number": "A1"}, "ix_studies_accession_number"),
             ({"patient_name": "Nobody^*"}, "series_texts VIRTUAL TABLE INDEX"),
         ):
-            demands = _demands(None, matching)
+            demands = _demands(connection, None, matching)
             (lead,) = {each.candidates for each in demands}
             asked = _select(Level.SERIES, demands, lead=lead).add_columns(series.c.id).limit(50)
             sql = asked.compile(connection.engine, compile_kwargs={"literal_binds": True})
@@ -216,7 +216,8 @@ def test_a_page_of_words_streams_through_the_index(sqlite_catalog: Catalog) -> N
     sa.event.listen(sqlite_catalog.engine, "before_cursor_execute", lambda *of: asked.append(of[2]) or None)
     assert len(find_series(sqlite_catalog, where="SeriesDescription ~ 'trass'", limit=5)) == 1
     assert any("MATCH" in each for each in asked)
-    demands = _demands("SeriesDescription ~ 'trass' and Modality = 'CT'", {})
+    with sqlite_catalog.reading() as connection:
+        demands = _demands(connection, "SeriesDescription ~ 'trass' and Modality = 'CT'", {})
     (candidates,) = {each.candidates for each in demands}
     statement = _select(Level.SERIES, demands, lead=candidates).add_columns(series.c.id)
     statement = statement.order_by(texts.text_row()).limit(5)
