@@ -135,6 +135,8 @@ class Notebook:
                 getComputedStyle(document.body).getPropertyValue('--jp-layout-color1').trim() === ground""",
             arg=[f"JupyterLab {name}", _GROUNDS[name]],
         )
+        # a theme that is changed again before this has gone has JupyterLab remove it twice
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
     def shot(self, name: str) -> Path:
         """Keep a picture of the page."""

@@ -131,7 +131,7 @@ def test_a_millivolt_from_2_to_4_seconds_is_10_mm_high_and_50_mm_wide(
     expect(notebook.page.locator(".wb-viewer b")).to_have_count(0)
     foot = (HEAD_MM + 25 / 2) * MM
     ink = notebook.page.evaluate(INK)
-    assert min(y for x, y in ink if x > 60 * MM) == pytest.approx(foot - 10 * MM, abs=1.5)
+    assert min(y for x, y in ink if x > 80 * MM) == pytest.approx(foot - 10 * MM, abs=1.5)  # beside the name
     edges = [x / MM for x, y in ink if abs(y - (foot - 5 * MM)) < 1]  # halfway up
     seconds = [(each - PULSE_MM) / 25 for each in edges if each > PULSE_MM]
     assert seconds == [pytest.approx(2 if each < 3 else 4, abs=0.02) for each in seconds]
